@@ -1,0 +1,38 @@
+# Everything here sets itself up on a machine with Python 3.11 and nothing else.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup demo test lint types lock clean
+
+setup: .venv/ready
+
+# The lock is installed with its hashes checked; the package itself is linked in, so edits take effect at once.
+.venv/ready: requirements-dev.txt pyproject.toml setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/faceveil models fetch
+	touch $@
+
+demo: setup
+	$(BIN)/python -m demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+# Upgrades every pin to the newest release that the ranges in pyproject.toml allow.
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --python-version 3.11 pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --python-version 3.11 pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean:
+	rm -rf .venv demo-output

@@ -1,0 +1,114 @@
+"""The command ``faceveil``: its sub-commands and exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+# TensorFlow tells of CPU features and oneDNN at every import; errors it still tells.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from pipeline import options as job_options
+from pipeline.launch import run_job
+from pipeline.models_command import add_models_command, run_models_command
+from pipeline.options import OptionError
+from pipeline.report import format_report, quarantined_share
+from transforms import storage
+from transforms.detectors.models import ModelError
+from transforms.errors import AccessError, OutputError
+
+DONE, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 2, 3, 4, 5
+
+_EXIT_STATUSES = """\
+exit status:
+  0  done
+  1  a bug in faceveil
+  2  wrong options or configuration
+  3  done, but more was quarantined than --max_quarantined allows
+  4  the output holds another job's data, or another job is writing to it
+  5  an input, the model or storage cannot be reached
+"""
+_RUN_EXAMPLES = """\
+examples:
+  faceveil run --input 'photos/**' --output anonymized
+  faceveil run --input train='train/*.jpg' val='val/*.jpg' --output anonymized --method pixelate
+  faceveil run --input 'records/*.tfrecord' --output anonymized --config configs/picsellia.yaml
+
+All options of Apache Beam are taken too, such as --runner, --direct_num_workers or --temp_location:
+https://beam.apache.org/documentation/runners/capability-matrix/. A run that was killed is taken up by the same command.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = _parser()
+    given, rest = parser.parse_known_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr, force=True)
+    for package in ("pipeline", "transforms"):
+        logging.getLogger(package).setLevel(logging.INFO)
+    try:
+        if given.command == "models":
+            if rest:
+                parser.error(f"{rest[0]}: is no option of faceveil models")
+            return run_models_command(given)
+        return _run(given, rest)
+    except OptionError as error:
+        return _fail(error, WRONG_OPTIONS)
+    except OutputError as error:
+        return _fail(error, OUTPUT_TAKEN)
+    except (AccessError, ModelError) as error:
+        return _fail(error, UNREACHABLE)
+    except KeyboardInterrupt:
+        print("faceveil: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="faceveil",
+        description="Anonymizes the faces in image data sets, as one Apache Beam job.",
+        epilog=_EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("faceveil"))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="anonymize a data set",
+        description="Anonymizes the faces in a data set: images and TFRecords in, sharded TFRecords, an audit trail "
+        "and a manifest out.",
+        epilog=_RUN_EXAMPLES + "\n" + _EXIT_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")
+    job_options.add_arguments(run)
+    add_models_command(commands)
+    return parser
+
+
+def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
+    flags = {name: value for name, value in vars(given).items() if name in job_options.FIELDS}
+    options, beam_flags = job_options.build_options(flags, rest, given.config)
+    manifest = run_job(options, beam_flags)
+    records_output = options.records_output or storage.join(options.output, "records")
+    print(format_report(manifest, options.output, records_output))
+    share = quarantined_share(manifest)
+    if share > options.max_quarantined:
+        print(
+            f"faceveil: {share:.1%} of the records are quarantined, more than "
+            f"--max_quarantined {options.max_quarantined:g} allows",
+            file=sys.stderr,
+        )
+        return TOO_MANY_QUARANTINED
+    return DONE
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"faceveil: {error}", file=sys.stderr)
+    return status

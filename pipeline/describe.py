@@ -1,0 +1,84 @@
+"""What a job is: everything that decides about its output, and one digest of it all."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from typing import Any
+
+from pipeline.options import JobOptions
+from transforms.inputs import InputSummary
+from transforms.manifest import JobDescription
+from transforms.plan import Layout
+
+# Another release of these may decode, compute, mask or encode a little differently.
+_VERSIONED = (
+    "faceveil",
+    "openvino",
+    "tensorflow",
+    "opencv-python-headless",
+    "pillow",
+    "simplejpeg",
+    "pyarrow",
+)
+_DECISIVE_OPTIONS = (
+    *("method", "strength", "coverage", "margin", "shape"),
+    *("score_threshold", "detect_size", "classes", "engine", "precision", "image_feature"),
+)
+
+
+def describe_job(options: JobOptions, summary: InputSummary, layout: Layout, model: dict[str, Any]) -> JobDescription:
+    """The job as its manifest and its lock file tell it.
+
+    Args:
+        options: the job's options.
+        summary: what the inputs hold.
+        layout: the shards.
+        model: the detector's name and sha256.
+
+    Returns:
+        A description that is equal for two jobs exactly when their outputs are, on the same kind of CPU. Where the
+        data lies does not count.
+    """
+    job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
+    job["versions"] = {name: importlib.metadata.version(name) for name in _VERSIONED}
+    job["inputs_digest"] = summary.digest
+    job["num_shards"] = {split: sizes.shards for split, sizes in layout.items()}
+    decisive = json.dumps({"job": job, "model": model}, sort_keys=True)
+    job["digest"] = hashlib.sha256(decisive.encode()).hexdigest()
+    # As JSON gives it back, so that it can be compared with what was written.
+    return JobDescription(json.loads(json.dumps(job)), model)
+
+
+def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
+    """What another job's description says differently, one line each.
+
+    Args:
+        old: ``{"job": …, "model": …}`` from a lock file or a manifest.
+        new: this job.
+
+    Example usage::
+
+        >>> old = {"job": {"method": "blur", "digest": "a"}, "model": {"name": "m"}}
+        >>> differences(old, JobDescription({"method": "bar", "digest": "b"}, {"name": "m"}))
+        ['method: blur there, bar here']
+    """
+    there, here = dict(old.get("job", {})), dict(new.job)
+    there["model"], here["model"] = old.get("model"), new.model
+    lines = []
+    for name in here:
+        if name == "digest" or there.get(name) == here[name]:
+            continue
+        if name == "inputs_digest":
+            lines.append("inputs: files were added, removed or changed")
+        elif name == "versions":
+            changed = {k: v for k, v in here[name].items() if (there.get(name) or {}).get(k) != v}
+            lines.append(f"versions: other than {changed} there")
+        elif name not in _RESOLVED:
+            lines.append(f"{name}: {there.get(name)} there, {here[name]} here")
+    return lines
+
+
+# A manifest names what the workers really used; a job that has not begun only what was asked for.
+_RESOLVED = ("engine", "precision")

@@ -1,0 +1,34 @@
+"""The job's graph: inputs are matched and planned into shards, each shard is anonymized, the manifest is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import apache_beam as beam
+
+from transforms.anonymize_shard import AnonymizeShards
+from transforms.inputs import Input, InputSummary
+from transforms.manifest import JobDescription, WriteManifest
+from transforms.plan import Layout, PlanShards
+
+
+@dataclass
+class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
+    """The whole job, from globs to the manifest's path."""
+
+    inputs: Sequence[Input]
+    summary: InputSummary
+    layout: Layout
+    anonymize: AnonymizeShards
+    description: JobDescription
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[str]:
+        """Builds the graph."""
+        return (
+            begin
+            | "PlanShards" >> PlanShards(self.inputs, self.layout)
+            | "AnonymizeShards" >> self.anonymize
+            | "WriteManifest"
+            >> WriteManifest(self.anonymize.output.directory, self.description, self.layout, self.summary)
+        )

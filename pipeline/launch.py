@@ -1,0 +1,174 @@
+"""Launching a job: everything that can be wrong is checked before any work, then the graph is run."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineState
+
+import transforms.errors
+from pipeline.describe import describe_job
+from pipeline.graph import AnonymizeDataset
+from pipeline.lock import hold_lock
+from pipeline.options import JobOptions, OptionError
+from pipeline.output import State, check_output, clear_output
+from pipeline.progress_bar import progress_bar
+from transforms import storage
+from transforms.anonymize_shard import Anonymization, AnonymizeShards
+from transforms.anonymizers.masks import MaskGeometry
+from transforms.anonymizers.style import Style
+from transforms.detectors import models
+from transforms.detectors.detector import DetectorConfig
+from transforms.errors import AccessError
+from transforms.inputs import InputSummary, summarize_inputs
+from transforms.manifest import read_manifest
+from transforms.parallel import usable_cores
+from transforms.plan import lay_out
+from transforms.write import Output
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
+    """Runs a job to its end, or finds that it was run before.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        OptionError: an option's value does not fit the others.
+        AccessError: an input, the model or the output cannot be reached.
+        ModelError: the detector cannot be loaded.
+        OutputError: the output holds another job's data, or another job is writing to it.
+    """
+    beam_options = PipelineOptions(list(beam_flags))
+    local = _is_local(beam_options)
+    summary = summarize_inputs(options.inputs, options.output)
+    layout = lay_out(summary, options.shard_bytes, options.num_shards)
+    model_directory, model = _find_model(options.model)
+    description = describe_job(options, summary, layout, model)
+    output = Output(
+        options.output,
+        options.records_output or storage.join(options.output, "records"),
+        description.job["digest"],
+    )
+    if options.overwrite:
+        clear_output(output)
+    state = check_output(output, description)
+    if state is State.COMPLETE:
+        _LOGGER.info("%s is complete already; nothing is done", options.output)
+    else:
+        if state is State.RESUME:
+            _LOGGER.info("%s: going on with what an earlier run has left unfinished", options.output)
+        anonymization = _anonymization(options, model_directory, _threads(beam_options) if local else 1)
+        with hold_lock(options.output, {"job": description.job, "model": model}):
+            _run_graph(options, beam_options, summary, AnonymizeShards(anonymization, output), layout, description)
+    manifest = read_manifest(options.output)
+    if manifest is None:
+        raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
+    return manifest
+
+
+def _run_graph(
+    options: JobOptions,
+    beam_options: PipelineOptions,
+    summary: InputSummary,
+    anonymize: AnonymizeShards,
+    layout: Any,
+    description: Any,
+) -> None:
+    # A model that does not load is noticed here; a local run then finds it loaded.
+    worker = anonymize.load()
+    engine = worker.detector.engine
+    _LOGGER.info("detector on %s, %s, %s", engine.name, engine.precision, engine.device)
+    images = sum(split.images for split in summary.splits.values())
+    only_images = not any(split.tfrecords for split in summary.splits.values())
+    local = _is_local(beam_options)
+    shown: AbstractContextManager[str | None] = (
+        progress_bar(images if only_images else None) if local else nullcontext()
+    )
+    with shown as anonymize.progress_directory:
+        if not local:
+            anonymize.config = _staged(anonymize.config, description.model["sha256"], beam_options)
+        # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
+        runner = FnApiRunner() if local else None
+        pipeline = beam.Pipeline(runner=runner, options=beam_options)
+        _ = pipeline | AnonymizeDataset(options.inputs, summary, layout, anonymize, description)
+        try:
+            result = pipeline.run()
+            ended = result.wait_until_finish()
+        except RuntimeError as error:
+            raise _original_error(error) from error
+    if ended is not None and ended != PipelineState.DONE:
+        raise RuntimeError(f"the job ended as {ended}")
+
+
+def _is_local(beam_options: PipelineOptions) -> bool:
+    runner = beam_options.view_as(StandardOptions).runner
+    return runner is None or runner.lower() in ("directrunner", "direct", "fnapirunner")
+
+
+def _threads(beam_options: PipelineOptions) -> int:
+    """Threads for each worker process, so that all of them together have one for every core."""
+    direct = beam_options.view_as(DirectOptions)
+    if direct.direct_running_mode != "multi_processing":
+        return usable_cores()
+    return max(1, usable_cores() // (direct.direct_num_workers or usable_cores()))
+
+
+def _find_model(name: str) -> tuple[str, dict[str, Any]]:
+    """The detector's folder, and what the manifest says of it."""
+    directory = name if not storage.is_local(name) else str(models.resolve_model(name))
+    digest = models.model_digest(storage.local_copy(directory))
+    return directory, {"name": name.rstrip("/").rsplit("/", 1)[-1], "sha256": digest}
+
+
+def _anonymization(options: JobOptions, model_directory: str, threads: int) -> Anonymization:
+    detector = DetectorConfig(
+        model_dir=model_directory,
+        engine=options.engine,
+        precision=options.precision,
+        score_threshold=options.score_threshold,
+        detect_size=options.detect_size,
+        classes=options.classes,
+        threads=threads,
+    )
+    geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
+    return Anonymization(detector, options.method, Style(geometry, options.strength), options.image_feature)
+
+
+def _staged(config: Anonymization, sha256: str, beam_options: PipelineOptions) -> Anonymization:
+    """The same with the model where workers on other machines can reach it.
+
+    Raises:
+        OptionError: nobody said where that is.
+        AccessError: it cannot be written there.
+    """
+    if not storage.is_local(config.detector.model_dir):
+        return config
+    temporary = beam_options.view_as(GoogleCloudOptions).temp_location
+    if not temporary:
+        raise OptionError("--temp_location: is required, a folder that all workers reach; the model goes there")
+    staged = storage.join(temporary, "faceveil-models", sha256)
+    storage.copy_folder(config.detector.model_dir, staged)
+    return replace(config, detector=replace(config.detector, model_dir=staged))
+
+
+def _original_error(error: RuntimeError) -> Exception:
+    """The error that a worker raised, which runners hand on as text."""
+    match = re.search(r"transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", str(error), re.DOTALL)
+    kind = getattr(transforms.errors, match[1], None) if match else None
+    return kind(match[2]) if match and kind else error

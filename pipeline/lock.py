@@ -1,0 +1,127 @@
+"""One job per output: a lock file that says which job it is and whether it is alive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from transforms import storage
+from transforms.errors import AccessError, OutputError
+
+NAME = ".faceveil-lock.json"
+_BEAT_SECONDS = 30
+# Long enough for a few beats to get lost, short enough to wait for after a machine has died.
+_STALE_SECONDS = 180
+
+
+def lock_path(directory: str) -> str:
+    """Where an output's lock file is."""
+    return storage.join(directory, NAME)
+
+
+def read_lock(directory: str) -> dict[str, Any] | None:
+    """The content of an output's lock file; None where there is none.
+
+    Raises:
+        AccessError: storage cannot be reached.
+    """
+    path = lock_path(directory)
+    if not storage.exists(path):
+        return None
+    try:
+        lock: dict[str, Any] = json.loads(storage.read_bytes(path))
+        return lock
+    except (OSError, ValueError):
+        # Removed or half written this very moment: whoever did so is alive.
+        return {"host": "", "pid": 0, "time": time.time(), "job": {}}
+
+
+def is_live(lock: dict[str, Any]) -> bool:
+    """Whether the job that holds a lock is still at work, as far as can be told from here."""
+    if lock["pid"] is None or time.time() - lock["time"] > _STALE_SECONDS:
+        return False
+    if lock["host"] != socket.gethostname():
+        return True
+    return _process_lives(lock["pid"])
+
+
+def _process_lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
+    """Holds the lock of an output while the block runs.
+
+    The file is left behind, without an owner, when the block fails: it tells a later run whose shards these are. It
+    is removed when the block ends well.
+
+    Args:
+        directory: the output.
+        job: the job's description, with its digest.
+
+    Raises:
+        OutputError: a live job holds the lock.
+        AccessError: the output cannot be written.
+    """
+    held = read_lock(directory)
+    if held and is_live(held):
+        since = max(0, round(time.time() - held["time"]))
+        raise OutputError(
+            f"{directory}: process {held['pid']} on {held['host']} is writing to it, seen {since} s ago; wait for it "
+            f"to end, or choose another --output. A job that died is taken over after {_STALE_SECONDS} s"
+        )
+    lock = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time(), "job": job}
+    path = lock_path(directory)
+    if held is None and storage.is_local(path):
+        _create_exclusively(path, lock)
+    else:
+        _write(path, lock)
+    ended = threading.Event()
+    heart = threading.Thread(target=_beat, args=(path, lock, ended), daemon=True)
+    heart.start()
+    try:
+        yield
+    except BaseException:
+        ended.set()
+        heart.join()
+        with contextlib.suppress(AccessError):  # the error that ended the job matters more
+            _write(path, {**lock, "pid": None})
+        raise
+    ended.set()
+    heart.join()
+    storage.delete([path])
+
+
+def _create_exclusively(path: str, lock: dict[str, Any]) -> None:
+    """Two jobs that start at the same moment both see no lock; the file system lets one of them create it."""
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "x") as file:
+            json.dump(lock, file)
+    except FileExistsError:
+        raise OutputError(f"{path}: another job has just begun to write there") from None
+    except OSError as error:
+        raise AccessError(f"{path}: cannot be written: {error}") from error
+
+
+def _write(path: str, lock: dict[str, Any]) -> None:
+    storage.write_bytes(path, json.dumps(lock).encode())
+
+
+def _beat(path: str, lock: dict[str, Any], ended: threading.Event) -> None:
+    while not ended.wait(_BEAT_SECONDS):
+        with contextlib.suppress(AccessError):  # one lost beat does not matter
+            _write(path, {**lock, "time": time.time()})

@@ -1,0 +1,337 @@
+"""The options of a job, each declared once: its flag, its key in a configuration file, its help and its bounds."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import yaml
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from transforms import storage
+from transforms.anonymizers import METHODS
+from transforms.anonymizers.masks import Shape
+from transforms.detectors.engine import EngineName, Precision
+from transforms.inputs import Input
+
+_SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+
+
+class OptionError(ValueError):
+    """An option or a key of the configuration file is unknown, missing or has a value that is not allowed."""
+
+
+@dataclass(frozen=True)
+class _Between:
+    """The numbers that an option may have."""
+
+    low: float
+    high: float = math.inf
+    above_low: bool = False
+
+    def holds(self, value: float) -> bool:
+        return (self.low < value if self.above_low else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        lower = f"more than {self.low:g}" if self.above_low else f"at least {self.low:g}"
+        return lower if math.isinf(self.high) else f"{lower} and at most {self.high:g}"
+
+
+def parse_size(text: str | int) -> int:
+    """A number of bytes, with or without a unit.
+
+    Raises:
+        ValueError: it is none.
+
+    Example usage::
+
+        >>> parse_size("256MiB"), parse_size("1.5 GB"), parse_size(4096)
+        (268435456, 1500000000, 4096)
+    """
+    match = re.fullmatch(r"([\d.]+)\s*([a-z]*)", str(text).strip().lower())
+    if not match or match[2] not in _SIZE_UNITS:
+        raise ValueError("a number of bytes, such as 1000000, 256MiB or 1GB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2]])
+
+
+def _option(
+    default: Any,
+    group: str,
+    help_text: str,
+    parse: Any = str,
+    allowed: Any = None,
+    metavar: str | None = None,
+) -> Any:
+    metadata = {"group": group, "help": help_text, "parse": parse, "allowed": allowed, "metavar": metavar}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """Everything a user can say about a job; what is not here is Beam's."""
+
+    input: tuple[str, ...] = _option(
+        (),
+        "data",
+        "globs of images (JPEG, PNG, WebP, …) and TFRecord files, quoted; ** includes sub-folders; NAME=GLOB puts the "
+        "files into a split of that name",
+        metavar="[SPLIT=]GLOB",
+    )
+    output: str = _option("", "data", "folder for the shards and manifest.json, local or gs://", metavar="DIR")
+    records_output: str | None = _option(
+        None,
+        "data",
+        "folder for the audit trail, not for publication (default: OUTPUT/records)",
+        metavar="DIR",
+    )
+    overwrite: bool = _option(False, "data", "remove what an earlier job has written to the output", parse=bool)
+    image_feature: str = _option("image/encoded", "data", "feature that holds the image in tf.train.Examples")
+    shard_bytes: int = _option(
+        256 * 2**20,
+        "data",
+        "size of the images that make a shard, such as 256MiB",
+        parse_size,
+        _Between(1),
+        "SIZE",
+    )
+    num_shards: int | None = _option(
+        None, "data", "number of shards of images, instead of --shard_bytes", int, _Between(1, 99_999), "N"
+    )
+    max_quarantined: float = _option(
+        0.01,
+        "data",
+        "share of the inputs that may be quarantined before the job ends with status 3",
+        float,
+        _Between(0, 1),
+        "SHARE",
+    )
+
+    method: str = _option("blur", "anonymization", "what is done to a face", allowed=tuple(METHODS))
+    strength: float = _option(
+        0.2,
+        "anonymization",
+        "size of an averaged cell relative to the masked region, for blur and pixelate: 0.2 leaves 5 × 5 averages",
+        float,
+        _Between(0, 1, above_low=True),
+        "SHARE",
+    )
+    coverage: float = _option(
+        1.0,
+        "anonymization",
+        "share of a face's height that is masked, from the top",
+        float,
+        _Between(0, 1, above_low=True),
+        "SHARE",
+    )
+    margin: float = _option(
+        0.1,
+        "anonymization",
+        "how much larger than the detected box a mask is, 0.1 being a tenth",
+        float,
+        _Between(0, 10),
+        "SHARE",
+    )
+    shape: Shape = _option(
+        "ellipse",
+        "anonymization",
+        "the mask's shape; an ellipse goes around the box",
+        allowed=get_args(Shape),
+    )
+
+    model: str = _option(
+        "centerface",
+        "detection",
+        "the detector: a name from `faceveil models`, or the folder of a SavedModel",
+    )
+    engine: EngineName = _option(
+        "auto",
+        "detection",
+        "what runs the detector; auto takes OpenVINO where it can",
+        allowed=get_args(EngineName),
+    )
+    precision: Precision = _option(
+        "auto",
+        "detection",
+        "numbers the detector computes with; auto takes bfloat16 where the CPU has it",
+        allowed=get_args(Precision),
+    )
+    score_threshold: float = _option(
+        0.2,
+        "detection",
+        "least score of a face; lower finds more",
+        float,
+        _Between(0, 1, above_low=True),
+        "SCORE",
+    )
+    detect_size: int = _option(
+        1024,
+        "detection",
+        "longer side in px at which the detector sees an image; larger finds smaller faces",
+        int,
+        _Between(32, 8192),
+        "PX",
+    )
+    classes: tuple[int, ...] | None = _option(
+        None, "detection", "detected classes that count as faces (default: all)", int, _Between(0), "N"
+    )
+
+    @property
+    def inputs(self) -> list[Input]:
+        """The globs with their splits."""
+        parsed = []
+        for text in self.input:
+            name, separator, pattern = text.partition("=")
+            named = bool(separator) and _SPLIT_NAME.fullmatch(name) is not None
+            parsed.append(Input(name, pattern, named=True) if named else Input("data", text))
+        return parsed
+
+
+FIELDS = {option.name: option for option in dataclasses.fields(JobOptions)}
+
+
+def _takes_several(option: dataclasses.Field[Any]) -> bool:
+    return "tuple" in str(option.type)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds every option to a parser, as text; ``build_options`` turns the text into values."""
+    groups: dict[str, Any] = {}
+    for name, option in FIELDS.items():
+        group = groups.setdefault(option.metadata["group"], parser.add_argument_group(option.metadata["group"]))
+        help_text = option.metadata["help"].replace("%", "%%")
+        if option.default not in (None, (), "", False):
+            help_text += f" (default: {option.default})"
+        if option.metadata["parse"] is bool:
+            group.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=help_text)
+            continue
+        allowed = option.metadata["allowed"]
+        metavar = f"{{{','.join(allowed)}}}" if isinstance(allowed, tuple) else option.metadata["metavar"]
+        several: dict[str, Any] = {"nargs": "+", "action": "extend"} if _takes_several(option) else {}
+        group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=help_text, metavar=metavar or "NAME", **several)
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Reads a configuration file: YAML, its keys the long flags without their dashes, of the job and of Beam.
+
+    Raises:
+        OptionError: it cannot be read or is no mapping.
+    """
+    try:
+        content = yaml.safe_load(storage.read_bytes(path))
+    except (OSError, yaml.YAMLError) as error:
+        raise OptionError(f"--config {path}: cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise OptionError(f"--config {path}: must be a list of `option: value` lines")
+    given = content.get("input")
+    if isinstance(given, dict):
+        content["input"] = [
+            f"{split}={glob}"
+            for split, globs in given.items()
+            for glob in ([globs] if isinstance(globs, str) else globs)
+        ]
+    return content
+
+
+def build_options(
+    flags: Mapping[str, Any], beam_flags: Sequence[str], config_path: str | None = None
+) -> tuple[JobOptions, list[str]]:
+    """Merges defaults, configuration file and flags, in rising order of rank, and checks every value.
+
+    Args:
+        flags: the job's options that were given, by name.
+        beam_flags: what is left of the command line; it must be Beam's.
+        config_path: the configuration file, if any.
+
+    Returns:
+        The job's options, and the flags for Beam.
+
+    Raises:
+        OptionError: naming the option, the value and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    config_beam_flags: list[str] = []
+    for name, value in (read_config(config_path) if config_path else {}).items():
+        if name in FIELDS:
+            values[name] = _checked(FIELDS[name], value, f"{config_path}: {name}")
+        else:
+            config_beam_flags += _as_flags(name, value)
+    _refuse_unknown(config_beam_flags, f"{config_path}: ")
+    _refuse_unknown(beam_flags, "")
+    values.update({name: _checked(FIELDS[name], value, f"--{name}") for name, value in flags.items()})
+    options = JobOptions(**values)
+    _check_together(options)
+    # The last of two equal flags counts with argparse, so those of the command line come last.
+    return options, [*config_beam_flags, *beam_flags]
+
+
+def _as_flags(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}"] if value else []
+    if isinstance(value, list):
+        return [flag for part in value for flag in _as_flags(name, part)]
+    return [f"--{name}={value}"]
+
+
+def _refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
+    stray = next((flag for flag in beam_flags[:1] if not flag.startswith("-")), None)
+    if stray is not None:
+        raise OptionError(f"{source}{stray}: is no option; inputs follow --input, the output --output")
+    options = PipelineOptions(list(beam_flags))
+    known = options.get_all_options()
+    for name in options.get_all_options(retain_unknown_options=True):
+        if name not in known:
+            close = difflib.get_close_matches(name, [*FIELDS, "config", *known], n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; see `faceveil run --help`"
+            raise OptionError(f"{source}{'' if source else '--'}{name}: is no option of faceveil or Beam{hint}")
+
+
+def _checked(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    """A value of the option's type within its bounds."""
+    if _takes_several(option):
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_checked_one(option, part, source) for part in parts)
+    return _checked_one(option, value, source)
+
+
+def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    parse, allowed = option.metadata["parse"], option.metadata["allowed"]
+    if value is None and option.default is None:
+        return None
+    wanted = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(parse)
+    try:
+        if parse is bool or parse is str:
+            if not isinstance(value, parse):
+                raise ValueError(wanted)
+            parsed = value
+        elif isinstance(value, bool) or (parse is int and isinstance(value, float)):
+            raise ValueError(wanted)
+        else:
+            parsed = parse(value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{source} {value}: must be {wanted or error}") from None
+    if isinstance(allowed, tuple) and parsed not in allowed:
+        raise OptionError(f"{source} {value}: must be one of {', '.join(allowed)}")
+    if isinstance(allowed, _Between) and not allowed.holds(float(parsed)):
+        raise OptionError(f"{source} {value}: must be {allowed}")
+    return parsed
+
+
+def _check_together(options: JobOptions) -> None:
+    for name in ("input", "output"):
+        if not getattr(options, name):
+            raise OptionError(f"--{name}: is required")
+    for given in options.inputs:
+        if not given.pattern:
+            raise OptionError(f"--input {given.split}=: names a split without a glob")
+    named = {given.named for given in options.inputs}
+    if len(named) > 1:
+        raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")

@@ -1,0 +1,83 @@
+"""The progress bar of a local run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from transforms.progress import Progress, read_progress
+
+_LOGGER = logging.getLogger(__name__)
+_SECONDS = 0.5
+# Where there is no terminal, a line in the log now and then has to do.
+_LOG_SECONDS = 30
+
+
+@contextlib.contextmanager
+def progress_bar(total: int | None) -> Iterator[str]:
+    """Shows images a second, faces and quarantined records while the block runs.
+
+    Args:
+        total: number of images, None where TFRecord files hold a number not known before.
+
+    Yields:
+        The directory in which workers are to say how far they are.
+    """
+    with tempfile.TemporaryDirectory(prefix="faceveil-progress-") as directory:
+        ended = threading.Event()
+        shown = threading.Thread(target=_show, args=(directory, total, ended), daemon=True)
+        shown.start()
+        try:
+            yield directory
+        finally:
+            ended.set()
+            shown.join()
+
+
+def _show(directory: str, total: int | None, ended: threading.Event) -> None:
+    bar = tqdm(
+        total=total,
+        unit=" images",
+        bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+        if total
+        else "{n_fmt} [{elapsed}{postfix}]",
+        disable=not sys.stderr.isatty(),
+    )
+    # The rate counts from the first image on: until then models load and globs are matched.
+    first: tuple[float, int] | None = None
+    rate = 0.0
+    logged = time.monotonic()
+    over = False
+    while not over:
+        over = ended.wait(_SECONDS)
+        progress = read_progress(directory)
+        now, done = time.monotonic(), progress.records - progress.resumed
+        if done and first is None:
+            first = now, done
+        elif first and done > first[1]:
+            rate = (done - first[1]) / (now - first[0])
+        bar.set_postfix_str(_postfix(progress, rate), refresh=False)
+        bar.n = progress.records
+        bar.refresh()
+        if bar.disable and (over or now - logged >= _LOG_SECONDS):
+            logged = now
+            _LOGGER.info("%d%s images, %s", progress.records, f" of {total}" if total else "", _postfix(progress, rate))
+    bar.close()
+
+
+def _postfix(progress: Progress, rate: float) -> str:
+    """What stands behind the bar.
+
+    Example usage::
+
+        >>> _postfix(Progress(records=10, faces=31, quarantined=1), 24.31)
+        '24.3 images/s, 31 faces, 1 quarantined'
+    """
+    return f"{rate:.1f} images/s, {progress.faces} faces, {progress.quarantined} quarantined"

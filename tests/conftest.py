@@ -1,0 +1,71 @@
+"""What many tests need: real photographs, the default detector, and development data where it exists."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+
+from transforms.detectors import models
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+SKIMAGE_DATA = Path(skimage.__file__).parent / "data"
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@pytest.fixture(scope="session")
+def centerface() -> str:
+    """The default detector's SavedModel, which `make setup` has fetched; tests do not use the network."""
+    path = models.model_path("centerface")
+    if not path.is_dir():
+        pytest.skip("the detector is not in the cache: run `faceveil models fetch`")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real photographs, with faces and without, nested, as JPEG and PNG."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "people" / "space").mkdir(parents=True)
+    (folder / "things").mkdir()
+    astronaut = Image.open(SKIMAGE_DATA / "astronaut.png")
+    shutil.copy(SKIMAGE_DATA / "astronaut.png", folder / "people" / "space" / "astronaut.png")
+    astronaut.save(folder / "people" / "astronaut.JPG", quality=90, subsampling="4:2:0")
+    astronaut.crop((60, 0, 400, 300)).save(folder / "people" / "portrait.jpeg", quality=85, subsampling="4:4:4")
+    for name in ("coffee.png", "chelsea.png"):
+        Image.open(SKIMAGE_DATA / name).convert("RGB").save(folder / "things" / f"{name[:-4]}.jpg", quality=88)
+    shutil.copy(SKIMAGE_DATA / "rocket.jpg", folder / "things" / "rocket.jpg")
+    return folder
+
+
+def shared_data(name: str) -> Path:
+    """A set of the development data; the test is skipped where it does not exist."""
+    path = SHARED_DATA / name
+    if not path.exists():
+        pytest.skip(f"needs the development data set {name}, which does not exist here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def wider_dev() -> Path:
+    """200 photos of WIDER FACE's training split."""
+    return shared_data("wider-dev")
+
+
+def annotations(folder: Path) -> list[dict[str, Any]]:
+    """The annotated images of a development data set."""
+    return [json.loads(line) for line in (folder / "annotations.jsonl").read_text().splitlines()]
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture of random colours, float-free and the same everywhere."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -1,0 +1,137 @@
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.options import FIELDS, JobOptions, OptionError, add_arguments, build_options
+from transforms.inputs import Input
+
+REQUIRED = {"input": ["a.jpg"], "output": "out"}
+
+
+def built(**flags: Any) -> JobOptions:
+    return build_options({**REQUIRED, **flags}, [])[0]
+
+
+def configured(tmp_path: Path, text: str, beam_flags: list[str] | None = None, **flags: Any) -> Any:
+    (tmp_path / "c.yaml").write_text(text)
+    return build_options({**REQUIRED, **flags}, beam_flags or [], str(tmp_path / "c.yaml"))
+
+
+def test_defaults() -> None:
+    options = built()
+    assert (options.method, options.score_threshold, options.coverage, options.detect_size) == (
+        "blur",
+        0.2,
+        1.0,
+        1024,
+    )
+    assert options.inputs == [Input("data", "a.jpg")]
+
+
+def test_every_option_has_a_flag_and_help() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = parser.format_help()
+    for name in FIELDS:
+        assert f"--{name}" in text
+
+
+def test_splits() -> None:
+    options = built(input=["train=a/*.jpg", "val=b=c/*.jpg"])
+    assert options.inputs == [Input("train", "a/*.jpg", True), Input("val", "b=c/*.jpg", True)]
+    assert built(input=["dir/x=1/*.jpg"]).inputs == [Input("data", "dir/x=1/*.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"coverage": "1.5"}, "--coverage 1.5: must be more than 0 and at most 1"),
+        ({"coverage": "nan"}, "--coverage nan: must be more than 0 and at most 1"),
+        ({"score_threshold": "high"}, "--score_threshold high: must be a number"),
+        ({"detect_size": "1024.5"}, "--detect_size 1024.5: must be a whole number"),
+        ({"method": "smear"}, "--method smear: must be one of blur, pixelate, bar, solid"),
+        (
+            {"shard_bytes": "a lot"},
+            "--shard_bytes a lot: must be a number of bytes, such as 1000000, 256MiB or 1GB",
+        ),
+        ({"shard_bytes": "0"}, "--shard_bytes 0: must be at least 1"),
+        ({"input": []}, "--input: is required"),
+        ({"output": ""}, "--output: is required"),
+        ({"input": ["train="]}, "--input train=: names a split without a glob"),
+        ({"input": ["train=a", "b"]}, "--input: either every input names its split"),
+    ],
+)
+def test_errors_name_the_option_the_value_and_what_is_allowed(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        built(**flags)
+
+
+def test_a_flag_beats_the_file_and_the_file_beats_the_default(tmp_path: Path) -> None:
+    options, _ = configured(tmp_path, "method: bar\ncoverage: 0.7\nshard_bytes: 1MiB", method="solid")
+    assert (options.method, options.coverage, options.shard_bytes) == ("solid", 0.7, 2**20)
+
+
+def test_inputs_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("input: {train: a/*.jpg, val: [b/*.jpg, c/*.jpg]}\noutput: out")
+    options, _ = build_options({}, [], str(tmp_path / "c.yaml"))
+    assert options.inputs == [
+        *(Input("train", "a/*.jpg", True), Input("val", "b/*.jpg", True)),
+        Input("val", "c/*.jpg", True),
+    ]
+
+
+def test_beam_options_pass_through_from_both(tmp_path: Path) -> None:
+    _, beam_flags = configured(tmp_path, "runner: FlinkRunner\nsave_main_session: true", ["--direct_num_workers=2"])
+    assert beam_flags == ["--runner=FlinkRunner", "--save_main_session", "--direct_num_workers=2"]
+
+
+@pytest.mark.parametrize(
+    ("beam_flags", "message"),
+    [
+        (["--methud=blur"], "--methud: is no option of faceveil or Beam; did you mean method?"),
+        (["--direct_num_worker", "2"], "did you mean direct_num_workers?"),
+        (["--xyzzy"], "--xyzzy: is no option of faceveil or Beam; see"),
+        (["photos"], "photos: is no option"),
+    ],
+)
+def test_an_unknown_flag_is_an_error(beam_flags: list[str], message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        build_options(REQUIRED, beam_flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("covrage: 0.7", "c.yaml: covrage: is no option of faceveil or Beam; did you mean coverage?"),
+        ("coverage: 7", "c.yaml: coverage 7: must be more than 0 and at most 1"),
+        ("detect_size: true", "c.yaml: detect_size True: must be a whole number"),
+        ("overwrite: 'yes'", "c.yaml: overwrite yes: must be true or false"),
+        ("- a list", "c.yaml: must be a list of `option: value` lines"),
+        ("a: [", "c.yaml: cannot be read"),
+    ],
+)
+def test_errors_in_the_file_name_it(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        configured(tmp_path, text)
+
+
+def test_a_missing_file_is_an_error() -> None:
+    with pytest.raises(OptionError, match=r"--config nowhere\.yaml: cannot be read"):
+        build_options(REQUIRED, [], "nowhere.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    build_options(REQUIRED, [], str(path))
+
+
+def test_the_article_s_settings() -> None:
+    path = Path(__file__).parents[2] / "configs" / "picsellia.yaml"
+    options, _ = build_options(REQUIRED, [], str(path))
+    assert (options.method, options.score_threshold, options.coverage, options.shape, options.margin) == (
+        *("blur", 0.5, 0.7),
+        *("box", 0),
+    )

@@ -1,0 +1,85 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.lock import NAME as LOCK
+from pipeline.lock import hold_lock
+from pipeline.output import State, check_output, clear_output
+from transforms.errors import OutputError
+from transforms.manifest import NAME as MANIFEST
+from transforms.manifest import JobDescription
+from transforms.write import Output
+
+HERE = JobDescription({"method": "blur", "digest": "here"}, {"name": "centerface"})
+THERE = {"job": {"method": "bar", "digest": "there"}, "model": {"name": "centerface"}}
+SAME = {"job": HERE.job, "model": HERE.model}
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    return Output(str(tmp_path), str(tmp_path / "records"), "here")
+
+
+def write_manifest(output: Output, job: dict[str, object]) -> None:
+    (Path(output.directory) / MANIFEST).write_text(json.dumps({"schema": 1, **job}))
+
+
+def write_lock(output: Output, job: dict[str, object]) -> None:
+    (Path(output.directory) / LOCK).write_text(json.dumps({"host": "h", "pid": None, "time": 0, "job": job}))
+
+
+def test_an_empty_output_begins(output: Output) -> None:
+    assert check_output(output, HERE) is State.BEGIN
+
+
+def test_files_of_others_do_not_matter(output: Output) -> None:
+    (Path(output.directory) / "notes.txt").touch()
+    assert check_output(output, HERE) is State.BEGIN
+
+
+def test_the_same_job_resumes_or_is_complete(output: Output) -> None:
+    write_lock(output, SAME)
+    assert check_output(output, HERE) is State.RESUME
+    write_manifest(output, SAME)
+    assert check_output(output, HERE) is State.COMPLETE
+
+
+@pytest.mark.parametrize("write", [write_lock, write_manifest])
+def test_another_job_is_refused_and_told_what_differs(output: Output, write: object) -> None:
+    write(output, THERE)  # type: ignore[operator]
+    with pytest.raises(OutputError, match="method: bar there, blur here"):
+        check_output(output, HERE)
+
+
+@pytest.mark.parametrize("name", ["data-00000-of-00001.tfrecord", "records/data-00000-of-00001.parquet"])
+def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str) -> None:
+    path = Path(output.directory) / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(OutputError, match=path.name):
+        check_output(output, HERE)
+
+
+def test_clearing_removes_the_job_s_files_and_no_others(output: Output) -> None:
+    folder = Path(output.directory)
+    (folder / "records").mkdir()
+    (folder / "more").mkdir()
+    kept = ["notes.txt", "train.tfrecord", "more/data-00000-of-00001.tfrecord"]
+    gone = [
+        "data-00000-of-00001.tfrecord",
+        "val-00011-of-00012.tfrecord",
+        "records/data-00000-of-00001.parquet",
+    ]
+    gone.append(".data-00001-of-00002.tfrecord.partial")
+    for name in [*kept, *gone]:
+        (folder / name).touch()
+    write_manifest(output, THERE)
+    write_lock(output, THERE)
+    clear_output(output)
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)
+
+
+def test_clearing_leaves_a_live_job_alone(output: Output) -> None:
+    with hold_lock(output.directory, SAME), pytest.raises(OutputError, match="is writing to it"):
+        clear_output(output)

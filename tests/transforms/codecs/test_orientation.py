@@ -1,0 +1,47 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from tests.transforms.codecs.samples import encode, picture
+from transforms.codecs import stored, stored_boxes, upright
+from transforms.codecs.orientation import orientation_exif
+
+orientations = pytest.mark.parametrize("orientation", range(1, 9))
+
+
+@orientations
+def test_upright_is_what_pillow_s_exif_transpose_makes(orientation):
+    data = encode(picture(), "PNG", exif=b"Exif\0\0" + orientation_exif(orientation))
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+        np.testing.assert_array_equal(upright(np.asarray(image), orientation), expected)
+
+
+@orientations
+def test_stored_is_the_inverse(orientation):
+    values = np.arange(5 * 7 * 3).reshape(5, 7, 3)
+    np.testing.assert_array_equal(stored(upright(values, orientation), orientation), values)
+    np.testing.assert_array_equal(upright(stored(values, orientation), orientation), values)
+
+
+@orientations
+def test_painting_on_the_upright_view_paints_the_stored_pixels(orientation):
+    values = np.zeros((5, 7, 3), np.uint8)
+    view = upright(values, orientation)
+    view[0, 0] = 9
+    assert np.shares_memory(view, values)
+    assert values.sum() == 27
+
+
+@orientations
+def test_boxes_of_the_upright_image_mark_the_same_pixels_in_the_stored_one(orientation):
+    values = np.zeros((40, 60), np.uint8)
+    view = upright(values, orientation)
+    height, width = view.shape
+    view[4:12, 10:32] = 1
+    box = np.array([[10 / width, 4 / height, 32 / width, 12 / height]], np.float32)
+    x0, y0, x1, y1 = np.rint(stored_boxes(box, orientation)[0] * (60, 40, 60, 40)).astype(int)
+    assert values[y0:y1, x0:x1].all()
+    assert (y1 - y0) * (x1 - x0) == values.sum()

@@ -1,0 +1,72 @@
+"""Models to test with: the default detector where it has been fetched, and tiny ones of known outputs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from transforms.detectors.models import model_path, weights_path
+
+MakeModel = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def centerface() -> str:
+    """The folder of CenterFace's SavedModel."""
+    path = model_path("centerface")
+    if not path.is_dir():
+        pytest.skip("CenterFace is not in the cache: run `faceveil models fetch`")
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def centerface_onnx(centerface: str) -> Path:
+    """The weights that it was built from."""
+    del centerface
+    return weights_path("centerface")
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """NASA's portrait of Eileen Collins, 512 px: one face, around x 224 and y 115."""
+    return skimage.data.astronaut()
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> MakeModel:
+    """Writes a SavedModel that returns the given outputs ``[N, ...]`` for every image."""
+    import tensorflow as tf
+
+    def make(outputs: dict[str, np.ndarray], *, batch: int | None = None, unconvertible: bool = False) -> str:
+        def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
+            images = tf.shape(input_tensor)[0]
+            zero = tf.reduce_sum(tf.cast(input_tensor, tf.float32)) * 0
+            if unconvertible:
+                zero += tf.cast(tf.strings.length(tf.strings.as_string(zero)), tf.float32) * 0
+            return {
+                name: tf.broadcast_to(value, [images, *value.shape]) + tf.cast(zero, value.dtype)
+                for name, value in outputs.items()
+            }
+
+        module = tf.Module()
+        spec = tf.TensorSpec([batch, None, None, 3], tf.uint8, name="input_tensor")
+        module.serve = tf.function(serve, input_signature=[spec], autograph=False)
+        folder = str(tmp_path / "model")
+        tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def outputs() -> dict[str, np.ndarray]:
+    """Three detections of two classes, the last two the same object, and one beyond num_detections."""
+    boxes = [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.9, 0.75], [0.5, 0.5, 0.9, 0.7], [0.0, 0.0, 1.0, 1.0]]
+    return {
+        "detection_boxes": np.array(boxes, np.float32),
+        "detection_scores": np.array([0.5, 0.7, 0.9, 0.99], np.float32),
+        "detection_classes": np.array([2, 1, 1, 1], np.float32),
+        "num_detections": np.array(3, np.float32),
+    }

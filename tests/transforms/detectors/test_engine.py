@@ -1,0 +1,116 @@
+import logging
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.transforms.detectors.conftest import MakeModel
+from transforms.detectors.engine import Candidates, load_engine
+from transforms.detectors.models import ModelError
+
+IMAGES = np.arange(2 * 64 * 96 * 3, dtype=np.uint32).astype(np.uint8).reshape(2, 64, 96, 3)
+
+
+def assert_identical(a: Candidates, b: Candidates) -> None:
+    np.testing.assert_array_equal(a.boxes, b.boxes)
+    np.testing.assert_array_equal(a.scores, b.scores)
+    np.testing.assert_array_equal(a.keypoints, b.keypoints)
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_openvino_is_identical_over_streams_threads_and_order(
+    centerface: str, astronaut: np.ndarray, precision: str
+) -> None:
+    images = [cv2.resize(astronaut, size) for size in ((512, 512), (320, 448), (512, 384), (64, 32))] * 2
+    alone = load_engine(centerface, "openvino", precision, threads=1)
+    expected = [alone.run(image[None])[0] for image in images]
+    shared = load_engine(centerface, "openvino", precision, threads=3)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda image: shared.run(image[None])[0], reversed(images)))
+    for a, b in zip(expected, reversed(found), strict=True):
+        assert_identical(a, b)
+    (first, second) = shared.run(np.stack([images[0], images[0][::-1]]))
+    assert_identical(first, expected[0])
+    assert not np.array_equal(second.scores, first.scores)
+
+
+def test_engines_agree(centerface: str, astronaut: np.ndarray) -> None:
+    batch = np.stack([astronaut[:256, :320], astronaut[100:356, 100:420]])
+    tensorflow = load_engine(centerface, "tensorflow", threads=2)
+    openvino = load_engine(centerface, "openvino", "float32", threads=2)
+    assert (tensorflow.name, tensorflow.precision) == ("tensorflow", "float32")
+    assert (openvino.name, openvino.precision) == ("openvino", "float32")
+    assert tensorflow.device
+    assert openvino.device
+    for a, b in zip(tensorflow.run(batch), openvino.run(batch), strict=True):
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
+        np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-3)
+    with ThreadPoolExecutor(2) as pool:
+        for one, again in zip(*pool.map(tensorflow.run, [batch, batch]), strict=True):
+            assert_identical(one, again)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+@pytest.mark.parametrize("batch", [None, 1])
+def test_contract_of_the_object_detection_api(
+    make_model: MakeModel, outputs: dict[str, np.ndarray], engine: str, batch: int | None
+) -> None:
+    found = load_engine(make_model(outputs, batch=batch), engine, "float32").run(IMAGES)
+    assert len(found) == 2
+    for candidates in found:
+        np.testing.assert_array_equal(candidates.boxes, outputs["detection_boxes"][:3])
+        np.testing.assert_array_equal(candidates.scores, outputs["detection_scores"][:3])
+        np.testing.assert_array_equal(candidates.classes, [2, 1, 1])
+        assert candidates.keypoints is None
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_broken_contracts_are_named(make_model: MakeModel, outputs: dict[str, np.ndarray], engine: str) -> None:
+    del outputs["detection_scores"]
+    with pytest.raises(ModelError, match="lacks detection_scores; it has detection_boxes"):
+        load_engine(make_model(outputs), engine)
+    outputs["detection_scores"] = np.zeros(7, np.float32)
+    with pytest.raises(ModelError, match=r"detection_scores \[1, 7\]"):
+        load_engine(make_model(outputs), engine)
+    outputs["detection_scores"] = np.zeros(4, np.float32)
+    outputs["num_detections"] = np.array(2.5, np.float32)
+    with pytest.raises(ModelError, match="num_detections must be counts up to 4"):
+        load_engine(make_model(outputs), engine)
+
+
+def test_auto_takes_tensorflow_where_openvino_cannot(
+    make_model: MakeModel, outputs: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = make_model(outputs, unconvertible=True)
+    with caplog.at_level(logging.WARNING):
+        engine = load_engine(model)
+    assert engine.name == "tensorflow"
+    assert "OpenVINO cannot run" in caplog.text
+    assert len(engine.run(IMAGES)[0].scores) == 3
+    with pytest.raises(ModelError, match="--engine tensorflow"):
+        load_engine(model, "openvino")
+
+
+def test_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no saved_model\.pb"):
+        load_engine(str(tmp_path))
+    (tmp_path / "saved_model.pb").write_bytes(b"no graph at all")
+    with pytest.raises(ModelError, match="cannot"):
+        load_engine(str(tmp_path))
+
+
+def test_tensorflow_has_no_bfloat16(centerface: str) -> None:
+    with pytest.raises(ModelError, match="bfloat16 needs OpenVINO"):
+        load_engine(centerface, "tensorflow", "bfloat16")
+
+
+def test_openvino_leaves_tensorflow_alone(centerface: str) -> None:
+    program = (
+        "import sys; from transforms.detectors.engine import load_engine; "
+        f"load_engine({centerface!r}); sys.exit('tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

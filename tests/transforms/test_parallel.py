@@ -1,0 +1,69 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transforms.parallel import OrderedPool
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 4), st.sampled_from([1, 100, 10_000]))
+def test_chains_keep_the_order_whatever_takes_long(delays: list[int], threads: int, budget: int) -> None:
+    def wait(item: np.ndarray) -> np.ndarray:
+        time.sleep(item[1] / 1000)
+        return item
+
+    items = [np.array([n, delay]) for n, delay in enumerate(delays)]
+    with OrderedPool(threads, budget) as pool:
+        results = [int(item[0]) for item in pool.map(wait, pool.map(wait, iter(items)))]
+    assert results == list(range(len(delays)))
+
+
+def test_an_error_comes_out_where_its_item_would() -> None:
+    def reciprocal(item: np.ndarray) -> np.ndarray:
+        return np.array(1 // int(item))
+
+    with OrderedPool(2, 1 << 20) as pool:
+        results = pool.map(reciprocal, map(np.array, [1, 1, 0, 1]))
+        assert [int(next(results)), int(next(results))] == [1, 1]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+
+
+def test_works_ahead_but_not_beyond_the_budget() -> None:
+    taken = 0
+
+    def items() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for _ in range(100):
+            taken += 1
+            yield np.zeros(1000, np.uint8)
+
+    def same(item: np.ndarray) -> np.ndarray:
+        return item
+
+    for budget, most in ((1, 1), (3000, 3), (10**9, 6)):
+        taken = 0
+        with OrderedPool(2, budget) as pool:
+            results = pool.map(same, items())
+            next(results)
+            assert taken == most
+            next(results)
+            results.close()
+            # What was given up no longer counts.
+            assert len(list(pool.map(same, items()))) == 100
+
+
+def test_uses_all_threads_for_one_stream() -> None:
+    meeting = threading.Barrier(3, timeout=10)
+
+    def meet(item: np.ndarray) -> np.ndarray:
+        meeting.wait()
+        return item
+
+    with OrderedPool(3, 1 << 20) as pool:
+        assert len(list(pool.map(meet, [np.zeros(1)] * 9))) == 9

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from transforms.faces import Faces
+from transforms.records import RecordsFile, Row, ShardResult, Status, read_result
+
+FACES = Faces(
+    np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32),
+    np.array([0.9, 0.5], np.float32),
+    np.arange(20, dtype=np.float32).reshape(2, 5, 2),
+)
+ROWS = [
+    Row("a.jpg", Status.ANONYMIZED, None, 640, 480, FACES),
+    Row("b.jpg", Status.QUARANTINED, "truncated", None, None, Faces.none()),
+    Row("c.jpg", Status.NO_FACES, None, 10, 20, Faces.none()),
+]
+
+
+def publish(path: Path) -> ShardResult:
+    result = ShardResult("data-00000-of-00001", "data")
+    rows = RecordsFile("data", "data-00000-of-00001.tfrecord", "blur")
+    for index, row in zip((0, None, 1), ROWS, strict=True):
+        rows.add(row, index)
+        result.count(row)
+    rows.publish(str(path), result, "digest")
+    return result
+
+
+def test_pyarrow_reads_the_rows(tmp_path: Path) -> None:
+    publish(tmp_path / "x.parquet")
+    first, second, third = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    assert first["key"] == "a.jpg"
+    assert (first["status"], first["reason"], first["index"]) == ("anonymized", None, 0)
+    assert first["faces"][1] | {"keypoints": None} == {
+        **{"x0": 5.0, "y0": 6.0, "x1": 7.0, "y1": 8.0},
+        **{"score": 0.5, "keypoints": None},
+    }
+    assert first["faces"][1]["keypoints"] == list(range(10, 20))
+    assert (second["status"], second["reason"], second["shard"], second["index"]) == (
+        *("quarantined", "truncated"),
+        *(None, None),
+    )
+    assert (second["width"], second["faces"], second["method"]) == (None, [], "blur")
+    assert (third["shard"], third["index"]) == ("data-00000-of-00001.tfrecord", 1)
+
+
+def test_types_are_as_documented(tmp_path: Path) -> None:
+    publish(tmp_path / "x.parquet")
+    schema = pq.read_schema(tmp_path / "x.parquet")
+    assert [str(schema.field(name).type) for name in ("key", "index", "width")] == [
+        "string",
+        "int32",
+        "int32",
+    ]
+    assert "keypoints: list<element: float>" in str(schema.field("faces").type)
+
+
+def test_the_result_comes_back(tmp_path: Path) -> None:
+    result = publish(tmp_path / "x.parquet")
+    assert (result.records, result.anonymized, result.no_faces, result.quarantined, result.faces) == (
+        3,
+        1,
+        1,
+        1,
+        2,
+    )
+    assert result.faces_per_image == {2: 1, 0: 1}
+    assert read_result(str(tmp_path / "x.parquet")) == ("digest", result)
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    publish(tmp_path / "x.parquet")
+    publish(tmp_path / "y.parquet")
+    assert (tmp_path / "x.parquet").read_bytes() == (tmp_path / "y.parquet").read_bytes()
+
+
+def test_many_rows_are_written_in_parts(tmp_path: Path) -> None:
+    rows = RecordsFile("data", "s", "blur")
+    for number in range(10_000):
+        rows.add(Row(f"{number}", Status.NO_FACES, None, 1, 1, Faces.none()), number)
+    rows.publish(str(tmp_path / "x.parquet"), ShardResult("s", "data"), "digest")
+    assert pq.read_table(tmp_path / "x.parquet")["index"].to_pylist() == list(range(10_000))
+
+
+def test_absent_and_damaged_files(tmp_path: Path) -> None:
+    assert read_result(str(tmp_path / "x.parquet")) is None
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 damaged")
+    with pytest.raises(ValueError, match="no records file"):
+        read_result(str(tmp_path / "x.parquet"))

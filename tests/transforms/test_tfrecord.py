@@ -1,0 +1,62 @@
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.tfrecord import CorruptRecordError, frame, read_records
+
+RECORDS = [b"", b"a", b"face" * 5000]
+
+
+def test_tensorflow_reads_what_is_framed(tmp_path: Path) -> None:
+    path = tmp_path / "x.tfrecord"
+    path.write_bytes(b"".join(map(frame, RECORDS)))
+    assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == RECORDS
+
+
+@pytest.mark.parametrize("compression", ["", "GZIP"])
+def test_reads_what_tensorflow_writes(tmp_path: Path, compression: str) -> None:
+    path = str(tmp_path / "no-ending")
+    with tf.io.TFRecordWriter(path, compression) as writer:
+        for record in RECORDS:
+            writer.write(record)
+    with open(path, "rb") as file:
+        assert list(read_records(file)) == RECORDS
+
+
+@given(st.lists(st.binary(max_size=200), max_size=5))
+def test_round_trip(records: list[bytes]) -> None:
+    framed = b"".join(map(frame, records))
+    assert list(read_records(io.BytesIO(framed))) == records
+    assert list(read_records(io.BytesIO(gzip.compress(framed)))) == records
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_cut_off_at_every_length_gives_the_whole_records_before(compress: object) -> None:
+    framed = b"".join(map(frame, [b"first", b"second"]))
+    packed = compress(framed)  # type: ignore[operator]
+    for length in range(1, len(packed)):
+        found = []
+        try:
+            for record in read_records(io.BytesIO(packed[:length])):
+                found.append(record)  # noqa: PERF402  those before the error count
+        except CorruptRecordError:
+            pass
+        else:
+            # Only a plain file that ends between two records cannot be told from a whole one.
+            assert compress is bytes
+            assert length == len(frame(b"first"))
+        assert found == [b"first", b"second"][: len(found)]
+
+
+@given(st.data())
+def test_a_flipped_bit_is_noticed(data: st.DataObject) -> None:
+    framed = bytearray(frame(b"face" * 10) + frame(b"other"))
+    bit = data.draw(st.integers(0, len(framed) * 8 - 1))
+    framed[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(CorruptRecordError, match=r"byte \d+"):
+        list(read_records(io.BytesIO(framed)))

@@ -1,0 +1,160 @@
+"""Anonymizing one shard: the chain of steps, and the PTransform that runs it with a shared model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
+
+import apache_beam as beam
+import cv2
+from apache_beam.metrics import Metrics
+from apache_beam.utils.shared import Shared
+
+from transforms import storage
+from transforms.anonymizers.style import Style
+from transforms.detectors.detector import Detector, DetectorConfig
+from transforms.parallel import OrderedPool
+from transforms.plan import ShardPlan
+from transforms.progress import ProgressFile
+from transforms.quarantine import Reason
+from transforms.read import read_sources
+from transforms.records import Row, ShardResult, Status
+from transforms.steps import anonymize, batch_like_shaped, decode, detect_batch, finish, guarded, in_order
+from transforms.write import Output, finished_shard, write_shard
+
+# What all shards of a process together hold between reading and writing.
+_IN_FLIGHT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Anonymization:
+    """How records are anonymized: everything that decides about an output's pixels.
+
+    Attributes:
+        detector: which model looks for faces, and how.
+        method: name of the anonymizer.
+        style: the masks' geometry and the method's strength.
+        image_feature: the feature that holds the image in Examples that are read.
+    """
+
+    detector: DetectorConfig
+    method: str
+    style: Style
+    image_feature: str
+
+
+class Worker:
+    """What the shards of a process share: the loaded model and the threads."""
+
+    def __init__(self, config: Anonymization) -> None:
+        # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
+        cv2.setNumThreads(1)
+        self.config = config
+        model = storage.local_copy(config.detector.model_dir)
+        self.detector = Detector(replace(config.detector, model_dir=model))
+        self.pool = OrderedPool(config.detector.threads, _IN_FLIGHT_BYTES)
+
+
+def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: Callable[[Row], None]) -> ShardResult:
+    """Makes one output shard whole: reads, decodes, detects, anonymizes and writes its records in order.
+
+    Args:
+        plan: the shard.
+        output: where to write.
+        worker: the model and the threads.
+        on_record: called with the row of each record as it is written.
+
+    Raises:
+        AccessError: the output cannot be written.
+    """
+    config, detector, pool = worker.config, worker.detector, worker.pool
+    key = attrgetter("key")
+    record_key = attrgetter("record.key")
+    decode_step = guarded(
+        functools.partial(decode, image_feature=config.image_feature, detector=detector),
+        key,
+        Reason.CORRUPT_IMAGE,
+    )
+    anonymize_step = guarded(
+        functools.partial(anonymize, method=config.method, style=config.style, image_feature=config.image_feature),
+        record_key,
+        Reason.ANONYMIZATION_FAILED,
+    )
+
+    sources = read_sources(plan)
+    decoded = pool.map(decode_step, sources)
+    batches = batch_like_shaped(decoded, detector.batch_size)
+    detected = in_order(pool.map(functools.partial(detect_batch, detector=detector), batches))
+    finished = map(finish, pool.map(anonymize_step, detected))
+
+    engine = detector.engine
+    result = ShardResult(plan.name, plan.split, engine=engine.name, precision=engine.precision, device=engine.device)
+    return write_shard(plan, finished, output, result, config.method, on_record)
+
+
+@dataclass
+class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
+    """Anonymizes every planned shard, unless it is finished already, and yields one small result for each.
+
+    Takes ``ShardPlan``s and yields ``ShardResult``s.
+
+    Attributes:
+        config: how records are anonymized.
+        output: where to write.
+        progress_directory: where local workers tell how far they are; None elsewhere.
+    """
+
+    config: Anonymization
+    output: Output
+    progress_directory: str | None = None
+    _shared: Shared = field(default_factory=Shared, repr=False)
+
+    def expand(self, plans: beam.PCollection[ShardPlan]) -> beam.PCollection[ShardResult]:
+        """Builds the graph."""
+        dofn = _AnonymizeShardDoFn(self.config, self.output, self.progress_directory, self._shared)
+        # Shards are spread over all workers here, whatever the grouping before has put together.
+        return plans | "Spread" >> beam.Reshuffle() | "AnonymizeShard" >> beam.ParDo(dofn)
+
+    def load(self) -> Worker:
+        """Loads the model into this process, where a local run will then find it.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+        """
+        return _load(self._shared, self.config)
+
+
+def _load(shared: Shared, config: Anonymization) -> Worker:
+    worker: Worker = shared.acquire(functools.partial(Worker, config))
+    return worker
+
+
+class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, config: Anonymization, output: Output, progress_directory: str | None, shared: Shared) -> None:
+        self._config = config
+        self._output = output
+        self._progress_directory = progress_directory
+        self._shared = shared
+        self._counters = {status: Metrics.counter("faceveil", status) for status in Status}
+        self._faces = Metrics.counter("faceveil", "faces")
+
+    def setup(self) -> None:
+        """Gets the process's model and threads."""
+        self._worker = _load(self._shared, self._config)
+        self._progress = ProgressFile(self._progress_directory)
+
+    def process(self, plan: ShardPlan) -> Iterator[ShardResult]:
+        """Makes one shard, or finds it made."""
+        result = finished_shard(plan, self._output)
+        if result:
+            self._progress.resumed(result)
+        else:
+            result = anonymize_shard(plan, self._output, self._worker, self._count)
+        yield result
+
+    def _count(self, row: Row) -> None:
+        self._counters[row.status].inc()
+        self._faces.inc(len(row.faces))
+        self._progress.count(row)

@@ -1,0 +1,33 @@
+"""Blur: a smooth picture of a few averages."""
+
+from __future__ import annotations
+
+import cv2
+
+from transforms.anonymizers.cells import Edges, fill_from_cells
+from transforms.anonymizers.style import Style, Values
+from transforms.faces import Faces
+
+
+def blur(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> Values:  # noqa: ARG001
+    """Average each face to k x k cells, then draw these smoothly.
+
+    Unlike a Gaussian, which keeps traces that can be sharpened again, what is drawn is a function of the k²
+    averages. Linear interpolation between the cells' centres never overshoots.
+
+    Args:
+        values: uint8 or uint16 ``[H, W, C]``, upright; not modified.
+        faces: the faces in it.
+        style: the masks' shape; k = 1 / strength, less where cells would be smaller than 4 px.
+        black: unused, as every method is called in the same way.
+
+    Returns:
+        A new array like `values`.
+    """
+    return fill_from_cells(values, faces, style, _interpolate)
+
+
+def _interpolate(averages: Values, down: Edges, across: Edges) -> Values:
+    size = int(across[-1]), int(down[-1])
+    smooth: Values = cv2.resize(averages, size, interpolation=cv2.INTER_LINEAR)
+    return smooth.reshape(size[1], size[0], -1)

@@ -1,0 +1,26 @@
+"""Pixelate: flat cells, each the average of what was there."""
+
+from __future__ import annotations
+
+from transforms.anonymizers.cells import Edges, cell_sides, fill_from_cells
+from transforms.anonymizers.style import Style, Values
+from transforms.faces import Faces
+
+
+def pixelate(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> Values:  # noqa: ARG001
+    """Average each face to k x k flat cells.
+
+    Args:
+        values: uint8 or uint16 ``[H, W, C]``, upright; not modified.
+        faces: the faces in it.
+        style: the masks' shape; k = 1 / strength, less where cells would be smaller than 4 px.
+        black: unused, as every method is called in the same way.
+
+    Returns:
+        A new array like `values`.
+    """
+    return fill_from_cells(values, faces, style, _repeat)
+
+
+def _repeat(averages: Values, down: Edges, across: Edges) -> Values:
+    return averages.repeat(cell_sides(across), axis=1).repeat(cell_sides(down), axis=0)

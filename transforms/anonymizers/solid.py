@@ -1,0 +1,27 @@
+"""Solid: nothing but black."""
+
+from __future__ import annotations
+
+from transforms.anonymizers.masks import face_mask
+from transforms.anonymizers.paint import paint
+from transforms.anonymizers.style import Style, Values
+from transforms.faces import Faces
+
+
+def solid(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> Values:
+    """Paint each mask black.
+
+    Args:
+        values: uint8 or uint16 ``[H, W, C]``, upright; not modified.
+        faces: the faces in it.
+        style: the masks' shape.
+        black: the value of each channel, C of them.
+
+    Returns:
+        A new array like `values`.
+    """
+    filled = values.copy()
+    for box in faces.boxes:
+        rectangle, mask = face_mask(box, style.geometry, *values.shape[:2])
+        paint(filled, rectangle, mask, black)
+    return filled

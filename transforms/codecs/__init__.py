@@ -1,0 +1,34 @@
+"""Images as bytes and as pixels: look at a header, decode, encode like the original, drop metadata.
+
+Example usage::
+
+    info = probe(data)
+    preview = decode_for_detection(data, info, long_side=1024)
+    ...                                            # no faces:
+    clean = strip_metadata(data, info)
+    ...                                            # faces:
+    pixels = preview.pixels or decode_pixels(data, info)
+    ...                                            # paint on upright(pixels.values, info.orientation)
+    clean = encode_pixels(pixels, data, info)
+"""
+
+from transforms.codecs.decode import decode_for_detection, decode_pixels
+from transforms.codecs.encode import encode_pixels
+from transforms.codecs.image import ImageInfo, Pixels, Preview
+from transforms.codecs.metadata import strip_metadata
+from transforms.codecs.orientation import stored, stored_boxes, upright
+from transforms.codecs.probe import probe
+
+__all__ = [
+    "ImageInfo",
+    "Pixels",
+    "Preview",
+    "decode_for_detection",
+    "decode_pixels",
+    "encode_pixels",
+    "probe",
+    "stored",
+    "stored_boxes",
+    "strip_metadata",
+    "upright",
+]

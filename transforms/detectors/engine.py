@@ -1,0 +1,301 @@
+"""Engines: what runs a detector's SavedModel, OpenVINO or TensorFlow.
+
+A detector is a SavedModel with the contract of TensorFlow's Object Detection API: ``serving_default`` takes
+uint8 ``[B, H, W, 3]`` RGB and returns ``detection_boxes``, ``detection_scores``, ``num_detections`` and
+optionally ``detection_classes`` and ``detection_keypoints``.
+https://github.com/tensorflow/models/blob/master/research/object_detection/exporter_lib_v2.py
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.detectors.models import ModelError
+from transforms.faces import FloatArray
+
+EngineName = Literal["auto", "openvino", "tensorflow"]
+Precision = Literal["auto", "float32", "bfloat16"]
+UInt8Array = NDArray[np.uint8]
+
+_log = logging.getLogger(__name__)
+
+_REQUIRED = ("detection_boxes", "detection_scores", "num_detections")
+_OPTIONAL = ("detection_classes", "detection_keypoints")
+_PROBE_SIDE = 64
+"""Side of the black image that every model sees once when it is loaded, in pixels."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a model returns for one image: boxes that may overlap, in any order, most of them with low scores.
+
+    Attributes:
+        boxes: float32 ``[N, 4]``: ymin, xmin, ymax, xmax, 0 to 1.
+        scores: float32 ``[N]``.
+        classes: int64 ``[N]``, or None where the model has none.
+        keypoints: float32 ``[N, K, 2]``: y, x, 0 to 1, or None where the model has none.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    classes: NDArray[np.int64] | None = None
+    keypoints: FloatArray | None = None
+
+
+class Engine(Protocol):
+    """A loaded model. ``run`` may be called from several threads at once.
+
+    Attributes:
+        name: ``openvino`` or ``tensorflow``.
+        precision: ``float32`` or ``bfloat16``, of the arithmetic.
+        device: the kind of processor, by its full name: results are equal to the bit only on equal kinds.
+        takes_batches: whether more images per call are faster; if not, a batch runs image by image.
+    """
+
+    name: str
+    precision: str
+    device: str
+    takes_batches: bool
+
+    def run(self, batch: UInt8Array) -> list[Candidates]:
+        """The candidates of each image of a batch ``[B, H, W, 3]``, RGB.
+
+        Raises:
+            ModelError: the outputs break the detector contract.
+        """
+
+
+def load_engine(model_dir: str, engine: EngineName = "auto", precision: Precision = "auto", threads: int = 1) -> Engine:
+    """Loads a SavedModel and tries it on a small black image.
+
+    Args:
+        model_dir: the SavedModel's folder.
+        engine: ``auto`` takes OpenVINO, or TensorFlow (with a warning) where OpenVINO cannot run the model.
+        precision: ``auto`` is bfloat16 with OpenVINO on a CPU that has it, else float32; TensorFlow takes
+            float32 only.
+        threads: how many threads will call ``run`` at once; each call computes on one core (or on the GPU).
+
+    Raises:
+        ModelError: the model does not load, breaks the detector contract, or cannot run as asked.
+    """
+    if not (Path(model_dir) / "saved_model.pb").is_file():
+        raise ModelError(f"{model_dir} is no SavedModel: it holds no saved_model.pb")
+    if engine == "tensorflow":
+        return _TensorFlowEngine(model_dir, precision, threads)
+    try:
+        return _OpenVinoEngine(model_dir, precision, threads)
+    except _ConversionError as error:
+        if engine == "openvino":
+            raise ModelError(f"{error}; --engine tensorflow may run it") from error
+        _log.warning("%s; TensorFlow runs it instead, more slowly on a CPU", error)
+        return _TensorFlowEngine(model_dir, "float32" if precision == "auto" else precision, threads)
+
+
+class _ConversionError(Exception):
+    """OpenVINO cannot run this model."""
+
+
+class _OpenVinoEngine:
+    """Runs a model on the CPU, one core per call.
+
+    Shapes stay dynamic: a model compiled for one shape is hardly faster, and takes 0.7 s and 100 MB for each
+    of the dozens of shapes that photos of many aspect ratios have. Batches gain nothing on a CPU.
+    """
+
+    name = "openvino"
+    takes_batches = False
+
+    def __init__(self, model_dir: str, precision: Precision, threads: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        self.device = core.get_property("CPU", "FULL_DEVICE_NAME")
+        native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bfloat16" and not native:
+            raise ModelError(f"--precision bfloat16: this CPU ({self.device}) has no bfloat16; use float32")
+        self.precision = "bfloat16" if native and precision != "float32" else "float32"
+        try:
+            model = core.read_model(model_dir)
+            shape = _checked_input_shape([d.get_length() if d.is_static else None for d in _only_input(model)])
+            _check_outputs({name for output in model.outputs for name in output.names}, model_dir)
+            model.reshape([1, *(-1 if side is None else side for side in shape[1:])])
+            compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[self.precision],
+                    # One single-threaded stream per caller. Never pinned to cores, since every process would
+                    # pick the same ones.
+                    "NUM_STREAMS": threads,
+                    "INFERENCE_NUM_THREADS": threads,
+                    "ENABLE_CPU_PINNING": False,
+                },
+            )
+            self._requests: SimpleQueue[Any] = SimpleQueue()
+            for _ in range(threads):
+                self._requests.put(compiled.create_infer_request())
+            self._outputs = {name: compiled.output(name) for name in _present(compiled)}
+        except RuntimeError as error:
+            raise _ConversionError(f"OpenVINO cannot run {model_dir}: {_first_line(error)}") from error
+        try:
+            self.run(_PROBE)
+        except (RuntimeError, ModelError) as error:
+            # OpenVINO can convert a model wrongly, too; if the model is at fault, TensorFlow will say so.
+            raise _ConversionError(f"OpenVINO cannot run {model_dir}: {_first_line(error)}") from error
+
+    def run(self, batch: UInt8Array) -> list[Candidates]:
+        """See ``Engine.run``."""
+        request = self._requests.get()
+        try:
+            return [self._run_one(request, image) for image in batch]
+        finally:
+            self._requests.put(request)
+
+    def _run_one(self, request: Any, image: UInt8Array) -> Candidates:
+        results = request.infer([image[None]])  # copies the outputs, so the request can serve others
+        return _candidates({name: results[port] for name, port in self._outputs.items()}, 1)[0]
+
+
+class _TensorFlowEngine:
+    """Runs a model as it is, on a GPU if TensorFlow sees one, otherwise on one core per call."""
+
+    name = "tensorflow"
+    precision = "float32"
+
+    def __init__(self, model_dir: str, precision: Precision, threads: int) -> None:
+        if precision == "bfloat16":
+            raise ModelError("--precision bfloat16 needs OpenVINO on a CPU that has it; TensorFlow takes float32")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        # These can be set only before TensorFlow's first operation in this process.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+            for gpu in gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        self.device = (
+            tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else _cpu_name()
+        )
+        try:
+            self._model = tf.saved_model.load(model_dir)  # held: it owns the variables
+        except Exception as error:
+            raise ModelError(f"TensorFlow cannot load {model_dir}: {_first_line(error)}") from error
+        if "serving_default" not in self._model.signatures:
+            raise ModelError(f"{model_dir} lacks the signature serving_default")
+        self._serve = self._model.signatures["serving_default"]
+        inputs = self._serve.structured_input_signature[1]
+        if len(inputs) != 1:
+            raise ModelError(f"{model_dir} must have one input, a batch of images; it has {sorted(inputs)}")
+        ((self._input, spec),) = inputs.items()
+        if spec.dtype != tf.uint8 or spec.shape.rank != 4:
+            raise ModelError(f"{model_dir} must take uint8 [B, H, W, 3]; it takes {spec.dtype.name} {spec.shape}")
+        shape = _checked_input_shape(spec.shape.as_list())
+        _check_outputs(set(self._serve.structured_outputs), model_dir)
+        self._fixed_batch = shape[0] == 1
+        self.takes_batches = bool(gpus) and not self._fixed_batch
+        self.run(_PROBE)
+
+    def run(self, batch: UInt8Array) -> list[Candidates]:
+        """See ``Engine.run``."""
+        if self._fixed_batch and len(batch) > 1:
+            return [candidates for image in batch for candidates in self.run(image[None])]
+        import tensorflow as tf
+
+        results = self._serve(**{self._input: tf.constant(batch)})
+        wanted = [name for name in _REQUIRED + _OPTIONAL if name in results]
+        return _candidates({name: results[name].numpy() for name in wanted}, len(batch))
+
+
+_PROBE: UInt8Array = np.zeros((1, _PROBE_SIDE, _PROBE_SIDE, 3), np.uint8)
+
+
+def _only_input(model: Any) -> Any:
+    """The shape of the one input of an OpenVINO model."""
+    if len(model.inputs) != 1:
+        names = sorted(name for port in model.inputs for name in port.names)
+        raise ModelError(f"the model must have one input, a batch of images; it has {names}")
+    (port,) = model.inputs
+    shape, kind = port.get_partial_shape(), port.get_element_type().get_type_name()
+    if kind != "u8" or shape.rank.is_dynamic or shape.rank.get_length() != 4:
+        raise ModelError(f"the model must take uint8 [B, H, W, 3]; it takes {kind} {shape}")
+    return shape
+
+
+def _checked_input_shape(shape: list[int | None]) -> list[int | None]:
+    """The shape itself, if images of any size fit it."""
+    if shape[1] is not None or shape[2] is not None or shape[3] not in (None, 3) or shape[0] not in (None, 1):
+        raise ModelError(f"the model must take [B, H, W, 3] with any H and W, and any B or 1; it takes {shape}")
+    return shape
+
+
+def _check_outputs(names: set[str], model_dir: str) -> None:
+    missing = [name for name in _REQUIRED if name not in names]
+    if missing:
+        raise ModelError(
+            f"{model_dir} is no detector: its signature lacks {', '.join(missing)}; it has {', '.join(sorted(names))}"
+        )
+
+
+def _present(compiled: Any) -> list[str]:
+    """The names of the contract's outputs that a compiled OpenVINO model has."""
+    names = {name for output in compiled.outputs for name in output.names}
+    return [name for name in _REQUIRED + _OPTIONAL if name in names]
+
+
+def _candidates(outputs: Mapping[str, NDArray[Any]], batch: int) -> list[Candidates]:
+    """Splits the outputs by image and drops what lies beyond each image's ``num_detections``."""
+    boxes, scores = outputs["detection_boxes"], outputs["detection_scores"]
+    classes, keypoints = outputs.get("detection_classes"), outputs.get("detection_keypoints")
+    counts = np.atleast_1d(outputs["num_detections"])
+    fits = (
+        counts.shape == (batch,)
+        and scores.ndim == 2
+        and boxes.shape == (*scores.shape, 4)
+        and len(scores) == batch
+        and (classes is None or classes.shape == scores.shape)
+        and (keypoints is None or (keypoints.ndim == 4 and keypoints.shape[:2] == scores.shape))
+    )
+    if not fits:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
+        raise ModelError(f"the model's outputs break the detector contract for a batch of {batch}: {shapes}")
+    if not ((counts >= 0) & (counts <= scores.shape[1]) & (counts == np.rint(counts))).all():
+        raise ModelError(f"num_detections must be counts up to {scores.shape[1]}; the model returned {counts}")
+    ends = counts.astype(int)
+    return [
+        Candidates(
+            boxes=boxes[i, :end].astype(np.float32, copy=False),
+            scores=scores[i, :end].astype(np.float32, copy=False),
+            classes=None if classes is None else classes[i, :end].astype(np.int64),
+            keypoints=None if keypoints is None else keypoints[i, :end].astype(np.float32, copy=False),
+        )
+        for i, end in enumerate(ends)
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    """What an engine says went wrong, without its traces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith(("Exception from", "Check "))), type(error).__name__)
+
+
+def _cpu_name() -> str:
+    """The CPU's full name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

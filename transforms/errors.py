@@ -1,0 +1,13 @@
+"""Errors that end the job, as opposed to those that cost one record (see quarantine.py)."""
+
+
+class AccessError(Exception):
+    """An input, the output or another place in storage cannot be reached, read or written."""
+
+
+class OutputError(Exception):
+    """The output holds another job's data, or another job is writing it now."""
+
+
+class AccountingError(Exception):
+    """The totals do not balance: an input was lost or counted twice."""

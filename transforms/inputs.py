@@ -1,0 +1,283 @@
+"""Which files a job reads: globs in, files with their split, key and kind out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from apache_beam.io.filesystem import FileMetadata
+
+from transforms import storage
+from transforms.errors import AccessError
+
+IMAGE_ENDINGS = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+    ]
+)
+# As people name them: x.tfrecord, x.tfrecords.gz, x.tfrec, TFDS' x-train.tfrecord-00000-of-00001, and the bare
+# train-00000-of-01024 of TensorFlow's ImageNet scripts.
+_TFRECORD_NAME = re.compile(r"(\.tfrec(ords?)?(-\d+-of-\d+)?|-\d{5}-of-\d{5})(\.gz|\.gzip)?$", re.IGNORECASE)
+_SPECIAL = re.compile(r"[*?\[\\]")
+
+Kind = Literal["image", "tfrecord"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One glob of a split.
+
+    Attributes:
+        split: the split's name; ``data`` when none was given.
+        pattern: ``*`` and ``?`` match within a name, ``**`` any folders, none included, ``[…]`` one of several
+            characters; ``\\[`` or ``[[]`` is a bracket itself. Case is ignored after the first of these. A path
+            that exists as it stands is taken as it stands; of a folder, everything below it.
+        named: whether the user named the split, which then is part of every key.
+    """
+
+    split: str
+    pattern: str
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One matched file.
+
+    Attributes:
+        split: the split it belongs to.
+        key: its path below its glob's fixed prefix, behind ``<split>/`` where splits are named.
+        path: where it is.
+        size: in bytes.
+        updated: time of its last change, seconds since the epoch.
+        kind: what it holds, by its ending.
+    """
+
+    split: str
+    key: str
+    path: str
+    size: int
+    updated: float
+    kind: Kind
+
+
+@dataclass
+class SplitSummary:
+    """How much one split holds; all that planning needs to know before it sees a path."""
+
+    images: int = 0
+    image_bytes: int = 0
+    tfrecords: int = 0
+    tfrecord_bytes: int = 0
+
+
+@dataclass
+class InputSummary:
+    """What all globs matched, in a size that does not grow with it.
+
+    Attributes:
+        splits: by name.
+        ignored: files whose ending is no known image or TFRecord.
+        digest: identifies the set of files by key, size and time of change, whatever the order.
+    """
+
+    splits: dict[str, SplitSummary] = field(default_factory=dict)
+    ignored: int = 0
+    digest: str = ""
+
+
+def kind_of(path: str) -> Kind | None:
+    """What a file holds, judged by its name; None for what is ignored.
+
+    Example usage::
+
+        >>> kind_of("a/B.JPG"), kind_of("x.tfrecord-00000-of-00004"), kind_of("notes.txt")
+        ('image', 'tfrecord', None)
+    """
+    if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
+        return "image"
+    return "tfrecord" if _TFRECORD_NAME.search(path) else None
+
+
+def fixed_prefix(pattern: str) -> str:
+    """The folders of a glob before its first special character, with the slash behind them.
+
+    Example usage::
+
+        >>> fixed_prefix("photos/2024/**/*.jpg"), fixed_prefix("*.jpg")
+        ('photos/2024/', '')
+    """
+    special = _SPECIAL.search(pattern)
+    literal = pattern[: special.start()] if special else pattern
+    return literal[: literal.rfind("/") + 1]
+
+
+def translate_glob(pattern: str) -> re.Pattern[str]:
+    """The regular expression for a glob: exact in the fixed prefix, without regard to case behind it.
+
+    Example usage::
+
+        >>> bool(translate_glob("a/**/*.jpg").fullmatch("a/b.JPG"))
+        True
+        >>> bool(translate_glob(r"a\\[1].*").fullmatch("a[1].png"))
+        True
+    """
+    prefix = fixed_prefix(pattern)
+    parts: list[str] = []
+    position = len(prefix)
+    while position < len(pattern):
+        token = _GLOB_TOKEN.match(pattern, position)
+        assert token  # its last alternative matches any character
+        parts.append(_translate_token(token))
+        position = token.end()
+    return re.compile(f"{re.escape(prefix)}(?i:{''.join(parts)})", re.DOTALL)
+
+
+_GLOB_TOKEN = re.compile(
+    r"(?P<folders>\*\*/)|(?P<all>\*\*)|(?P<name>\*)|(?P<one>\?)"
+    r"|\[(?P<negated>[!^]?)(?P<members>\]?[^\]]*)\]|\\(?P<escaped>.)|(?P<literal>.)",
+    re.DOTALL,
+)
+_TRANSLATED = {"folders": "(?:.*/)?", "all": ".*", "name": "[^/]*", "one": "[^/]"}
+
+
+def _translate_token(token: re.Match[str]) -> str:
+    kind = token.lastgroup or "literal"
+    if kind in _TRANSLATED:
+        return _TRANSLATED[kind]
+    if kind != "members":
+        return re.escape(token[kind])
+    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", token["members"])
+    expression = f"[{'^/' if token['negated'] else ''}{members}]"
+    try:
+        re.compile(expression)
+    except re.error:  # such as the range [b-a]
+        return re.escape(token[0])
+    return expression
+
+
+def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | None]:
+    """The files that a glob matches, None for each one that is ignored.
+
+    A file that an earlier glob matches too belongs to that one, so that no file is read twice.
+
+    Args:
+        inputs: all globs of the job.
+        number: which of them to list.
+
+    Raises:
+        AccessError: the place cannot be listed.
+    """
+    [*earlier, own] = [_literal_or_glob(given.pattern) for given in inputs[: number + 1]]
+    pattern, prefix, expression = own
+    split = inputs[number]
+    found: Iterable[FileMetadata] = storage.list_files(prefix) if expression else [storage.metadata(pattern)]
+    for file in found:
+        if expression and not expression.fullmatch(file.path):
+            continue
+        if any(e.fullmatch(file.path) if e else p == file.path for p, _, e in earlier):
+            continue
+        kind = kind_of(file.path)
+        if kind is None:
+            yield None
+            continue
+        key = file.path[len(prefix) :]
+        # A name that is not UTF-8 cannot be a key in JSON or Parquet: its odd bytes are spelt out.
+        key = key.encode("utf-8", "backslashreplace").decode()
+        if split.named:
+            key = f"{split.split}/{key}"
+        yield InputFile(split.split, key, file.path, file.size_in_bytes, file.last_updated_in_seconds, kind)
+
+
+def _literal_or_glob(pattern: str) -> tuple[str, str, re.Pattern[str] | None]:
+    """The pattern, its fixed prefix, and its expression; no expression where it is one file's own path."""
+    if storage.is_local(pattern) and os.path.isdir(pattern):
+        folder = pattern.rstrip("/") + "/"
+        return folder, folder, re.compile(re.escape(folder) + ".*", re.DOTALL)
+    if not _SPECIAL.search(pattern):
+        if pattern.endswith("/"):
+            return pattern, pattern, re.compile(re.escape(pattern) + ".*", re.DOTALL)
+        return pattern, pattern[: pattern.rfind("/") + 1], None
+    if storage.is_local(pattern) and os.path.isfile(pattern):
+        return pattern, pattern[: pattern.rfind("/") + 1], None
+    return pattern, fixed_prefix(pattern), translate_glob(pattern)
+
+
+def summarize_inputs(inputs: Sequence[Input], output: str) -> InputSummary:
+    """Lists every glob once and adds up what is there.
+
+    Args:
+        inputs: all globs of the job.
+        output: where the job writes; no input may lie there.
+
+    Raises:
+        AccessError: a place cannot be listed, a glob matches no image and no TFRecord file, or one in the output.
+    """
+    own = _absolute(output).rstrip("/") + "/"
+    summary = InputSummary()
+    digest = 0
+    for number, given in enumerate(inputs):
+        split = summary.splits.setdefault(given.split, SplitSummary())
+        matched = 0
+        ignored = 0
+        for file in list_inputs(inputs, number):
+            if file is None:
+                ignored += 1
+                continue
+            if _absolute(file.path).startswith(own):
+                raise AccessError(
+                    f"--input {given.pattern}: matches {file.path} in --output {output}, so the job would anonymize "
+                    "its own output; write elsewhere or narrow the glob"
+                )
+            matched += 1
+            if file.kind == "image":
+                split.images += 1
+                split.image_bytes += file.size
+            else:
+                split.tfrecords += 1
+                split.tfrecord_bytes += file.size
+            identity = f"{file.split}\0{file.key}\0{file.size}\0{file.updated!r}".encode()
+            # A sum does not depend on the order in which a store lists its objects.
+            digest += int.from_bytes(hashlib.sha256(identity).digest())
+        if not matched:
+            raise AccessError(_nothing_matched(given, number, ignored))
+        summary.ignored += ignored
+    summary.digest = f"{digest % 2**256:064x}"
+    return summary
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if storage.is_local(path) else path
+
+
+def _nothing_matched(given: Input, number: int, ignored: int) -> str:
+    if ignored:
+        return (
+            f"--input {given.pattern}: matches {ignored} files, none with the ending of an image or a TFRecord "
+            f"file; images end in {' '.join(sorted(IMAGE_ENDINGS))}"
+        )
+    hint = " that no earlier --input has matched" if number else ""
+    return f"--input {given.pattern}: matches no file{hint}; quote the glob, and use ** to include sub-folders"

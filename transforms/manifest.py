@@ -1,0 +1,160 @@
+"""The manifest: what the job did, written last; its presence means that the output is complete."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+
+from transforms import storage
+from transforms.errors import AccountingError
+from transforms.inputs import InputSummary
+from transforms.plan import Layout, shard_name
+from transforms.records import ShardResult
+
+NAME = "manifest.json"
+_COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces")
+
+
+@dataclass(frozen=True)
+class JobDescription:
+    """What the manifest says of the job and its model, ready for JSON.
+
+    Attributes:
+        job: method, thresholds, masks, versions and the digest of them all.
+        model: name and sha256.
+    """
+
+    job: dict[str, Any]
+    model: dict[str, Any]
+
+
+def build_manifest(
+    results: Iterable[ShardResult], description: JobDescription, layout: Layout, summary: InputSummary
+) -> dict[str, Any]:
+    """Adds up the results of all shards.
+
+    Returns:
+        The manifest of schema 1; it depends on the results alone, not on their order.
+
+    Raises:
+        AccountingError: a shard is missing or there twice, an image was not read, or the totals do not balance.
+    """
+    shards = sorted(results, key=lambda result: result.name)
+    _check_balance(shards, layout, summary)
+    faces_per_image: Counter[int] = Counter()
+    reasons: Counter[str] = Counter()
+    for shard in shards:
+        faces_per_image.update(shard.faces_per_image)
+        reasons.update(shard.reasons)
+    job = {
+        **description.job,
+        # Workers may differ; each kind is named once.
+        **{
+            name: ", ".join(sorted({getattr(shard, name) for shard in shards}))
+            for name in ("engine", "precision", "device")
+        },
+    }
+    return {
+        "schema": 1,
+        "job": job,
+        "model": description.model,
+        "totals": {**_totals(shards), "ignored": summary.ignored},
+        "quarantined_for": dict(sorted(reasons.items())),
+        "faces_per_image": {str(faces): faces_per_image[faces] for faces in sorted(faces_per_image)},
+        "splits": {split: _totals(shard for shard in shards if shard.split == split) for split in layout},
+        "shards": [
+            {
+                "file": f"{shard.name}.tfrecord",
+                "split": shard.split,
+                "records": shard.records - shard.quarantined,
+                "faces": shard.faces,
+                "bytes": shard.bytes,
+                "sha256": shard.sha256,
+            }
+            for shard in shards
+        ],
+    }
+
+
+def _totals(shards: Iterable[ShardResult]) -> dict[str, int]:
+    counted = list(shards)
+    return {name: sum(getattr(shard, name) for shard in counted) for name in _COUNTS}
+
+
+def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSummary) -> None:
+    expected = {
+        shard_name(split, index, sizes.shards) for split, sizes in layout.items() for index in range(sizes.shards)
+    }
+    names = Counter(shard.name for shard in shards)
+    wrong = sorted((expected ^ names.keys()) | {name for name, times in names.items() if times > 1})
+    if wrong:
+        raise AccountingError(
+            f"{len(wrong)} shards are missing, unplanned or there twice, {wrong[0]} first; did inputs change meanwhile?"
+        )
+    for split, sizes in layout.items():
+        image_shards = {shard_name(split, index, sizes.shards) for index in range(sizes.image_shards)}
+        read = sum(shard.records for shard in shards if shard.name in image_shards)
+        matched = summary.splits[split].images
+        if read != matched:
+            raise AccountingError(
+                f"split {split}: {matched} images were matched and {read} read; did inputs change meanwhile?"
+            )
+    for shard in shards:
+        if shard.records != shard.anonymized + shard.no_faces + shard.quarantined:
+            raise AccountingError(f"{shard.name}: the totals do not balance: {shard}")
+
+
+@dataclass
+class WriteManifest(beam.PTransform):  # type: ignore[misc]
+    """Collects the results of all shards and writes ``manifest.json``; yields its path."""
+
+    directory: str
+    description: JobDescription
+    layout: Layout
+    summary: InputSummary
+
+    def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[str]:
+        """Builds the graph."""
+        return (
+            results
+            | "CollectResults" >> beam.combiners.ToList()
+            | "WriteManifest" >> beam.Map(_write_manifest, self.directory, self.description, self.layout, self.summary)
+        )
+
+
+def _write_manifest(
+    results: list[ShardResult],
+    directory: str,
+    description: JobDescription,
+    layout: Layout,
+    summary: InputSummary,
+) -> str:
+    path = storage.join(directory, NAME)
+    manifest = build_manifest(results, description, layout, summary)
+    storage.write_bytes(path, json.dumps(manifest, indent=2).encode() + b"\n")
+    return path
+
+
+def read_manifest(directory: str) -> dict[str, Any] | None:
+    """The manifest of an output, None where it is not complete.
+
+    Raises:
+        AccessError: storage cannot be reached.
+        ValueError: the file there is no manifest of schema 1.
+    """
+    path = storage.join(directory, NAME)
+    if not storage.exists(path):
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(storage.read_bytes(path))
+        schema = manifest["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is no manifest of faceveil") from error
+    if schema != 1:
+        raise ValueError(f"{path}: has schema {schema}, this version knows 1")
+    return manifest

@@ -1,0 +1,108 @@
+"""A pool of threads that works ahead in order, within a bound on what it holds."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Protocol, TypeVar
+
+
+class Sized(Protocol):
+    """What the pool works on tells how much memory it holds."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+
+
+In = TypeVar("In", bound=Sized)
+Out = TypeVar("Out", bound=Sized)
+
+
+def usable_cores() -> int:
+    """The number of cores this process may use, which can be fewer than the machine has.
+
+    Example usage::
+
+        >>> 1 <= usable_cores() <= (os.cpu_count() or 1)
+        True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class OrderedPool:
+    """Maps functions over streams with a fixed number of threads; results come in the order of their inputs.
+
+    Several ``map`` calls may be chained, and several chains may share the pool: a task never waits for another one,
+    so they cannot block each other. Whoever takes the results drives the chain. Each map works ahead by a few
+    items, and all together by no more than ``budget_bytes`` (one item in each map is always let through).
+
+    Example usage::
+
+        >>> import numpy as np
+        >>> with OrderedPool(threads=2, budget_bytes=1 << 20) as pool:
+        ...     squares = pool.map(np.square, (np.array(n) for n in range(4)))
+        ...     [int(square) for square in squares]
+        [0, 1, 4, 9]
+    """
+
+    def __init__(self, threads: int, budget_bytes: int) -> None:
+        self.threads = threads
+        self._budget_bytes = budget_bytes
+        # Enough for every thread to have its next task in each of a chain's maps.
+        self._ahead = 2 * threads + 2
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="anonymize")
+        self._held_bytes = 0
+        self._lock = Lock()
+
+    def __enter__(self) -> OrderedPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def map(self, function: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
+        """Applies the function to every item on the pool's threads, and yields the results in order.
+
+        What the function raises is raised here, and what was begun is cancelled.
+        """
+        pending: deque[tuple[Future[Out], int]] = deque()
+        upstream = iter(items)
+        ended = False
+        try:
+            while not ended or pending:
+                while not ended and (not pending or self._may_work_ahead(len(pending))):
+                    try:
+                        item = next(upstream)
+                    except StopIteration:
+                        ended = True
+                        break
+                    held = item.nbytes
+                    self._hold(held)
+                    pending.append((self._executor.submit(function, item), held))
+                    del item
+                if pending:
+                    future, held = pending.popleft()
+                    try:
+                        result = future.result()
+                    finally:
+                        self._hold(-held)
+                    del future
+                    yield result
+                    del result
+        finally:
+            for future, held in pending:
+                future.cancel()
+                self._hold(-held)
+
+    def _may_work_ahead(self, pending: int) -> bool:
+        return pending < self._ahead and self._held_bytes < self._budget_bytes
+
+    def _hold(self, change: int) -> None:
+        with self._lock:
+            self._held_bytes += change

@@ -1,0 +1,77 @@
+"""How far a local run is: every worker keeps a small file of totals, which the launcher adds up.
+
+Beam's DirectRunner answers no questions while it runs, and its workers may be other processes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from transforms.records import Row, ShardResult
+
+_LAYOUT = struct.Struct("<4q")
+
+
+@dataclass
+class Progress:
+    """Totals so far.
+
+    Attributes:
+        records: all that are done.
+        faces: found and masked.
+        quarantined: records held back.
+        resumed: records that an earlier run had done.
+    """
+
+    records: int = 0
+    faces: int = 0
+    quarantined: int = 0
+    resumed: int = 0
+
+
+class ProgressFile:
+    """The totals of one worker, written as they change; without a directory nothing is."""
+
+    def __init__(self, directory: str | None) -> None:
+        self._totals = Progress()
+        self._file = None
+        if directory:
+            name = f"{os.getpid()}-{threading.get_ident()}-{id(self)}"
+            self._file = open(os.path.join(directory, name), "wb", buffering=0)  # noqa: SIM115  open as long as the worker is
+
+    def count(self, row: Row) -> None:
+        """Adds one record."""
+        self._totals.records += 1
+        self._totals.faces += len(row.faces)
+        self._totals.quarantined += row.reason is not None
+        self._write()
+
+    def resumed(self, result: ShardResult) -> None:
+        """Adds a shard that was finished before."""
+        self._totals.records += result.records
+        self._totals.resumed += result.records
+        self._totals.faces += result.faces
+        self._totals.quarantined += result.quarantined
+        self._write()
+
+    def _write(self) -> None:
+        if self._file:
+            self._file.seek(0)
+            self._file.write(_LAYOUT.pack(*astuple(self._totals)))
+
+
+def read_progress(directory: str) -> Progress:
+    """The totals of all workers together.
+
+    Example usage::
+
+        >>> read_progress("/nonexistent")
+        Progress(records=0, faces=0, quarantined=0, resumed=0)
+    """
+    parts = [path.read_bytes() for path in Path(directory).glob("*")]
+    totals = zip(*(_LAYOUT.unpack(part) for part in parts if len(part) == _LAYOUT.size), strict=True)
+    return Progress(*map(sum, totals))

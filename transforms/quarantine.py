@@ -1,0 +1,54 @@
+"""Why a record is held back: nothing of it is written, its name and reason are."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The short list of reasons, as they stand in ``records/`` and in the job's report."""
+
+    UNREADABLE_FILE = "unreadable_file"
+    """The file could not be opened or read."""
+    EMPTY = "empty"
+    """There are no bytes."""
+    NOT_AN_IMAGE = "not_an_image"
+    """The bytes are no image of a known format."""
+    TRUNCATED = "truncated"
+    """The image ends before its pixels do."""
+    CORRUPT_IMAGE = "corrupt_image"
+    """The header is an image's, the pixels cannot be decoded."""
+    UNSUPPORTED_IMAGE = "unsupported_image"
+    """A kind of image that could not be written back as it was, such as 16-bit colour."""
+    MULTIPLE_FRAMES = "multiple_frames"
+    """More than one frame, page or picture: an animation, a burst, a stereo pair."""
+    CORRUPT_RECORD = "corrupt_record"
+    """The TFRecord file is damaged or cut off here; what follows in that file cannot be read."""
+    INVALID_EXAMPLE = "invalid_example"
+    """The record is no serialised tf.train.Example."""
+    MISSING_IMAGE = "missing_image"
+    """The Example lacks the image feature, or it does not hold exactly one value of bytes."""
+    EMBEDDED_IMAGE = "embedded_image"
+    """Another bytes feature of the Example is an image itself, which nobody looked at."""
+    DETECTION_FAILED = "detection_failed"
+    """The detector failed on this image."""
+    ANONYMIZATION_FAILED = "anonymization_failed"
+    """Masking the faces or encoding the image again failed."""
+
+
+class Quarantine(Exception):
+    """One record cannot be anonymized; the job goes on without it.
+
+    Example usage::
+
+        >>> str(Quarantine(Reason.TRUNCATED, "120 of 4096 bytes"))
+        'truncated: 120 of 4096 bytes'
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+
+    def __reduce__(self) -> tuple[type[Quarantine], tuple[Reason, str]]:
+        return Quarantine, (self.reason, self.detail)

@@ -1,0 +1,139 @@
+"""Reading: the files of a shard in, one source per record out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from transforms import storage
+from transforms.example import Example, InvalidExampleError
+from transforms.plan import ShardPlan
+from transforms.quarantine import Quarantine, Reason
+from transforms.tfrecord import CorruptRecordError, read_records
+
+# The first bytes of image files: JPEG, PNG, GIF, BMP, TIFF (both byte orders), JPEG 2000. WebP, AVIF and HEIC name
+# themselves a little later, see looks_like_image.
+_IMAGE_MAGIC = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"\0\0\0\x0cjP  ",
+)
+_SMALLEST_IMAGE = 26  # a BMP's header; anything shorter holds no picture
+
+
+@dataclass(frozen=True)
+class Source:
+    """One record before anything of it is looked at.
+
+    Attributes:
+        key: the record's key.
+        path: the file it comes from.
+        serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
+        nbytes: size of the image file or of the Example.
+        error: why there is nothing to read, where a TFRecord file is damaged.
+    """
+
+    key: str
+    path: str
+    serialized: bytes | None
+    nbytes: int
+    error: Quarantine | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One record with its image's bytes.
+
+    Attributes:
+        key: the record's key.
+        data: the compressed image.
+        example: what the image came in; None for an image file.
+    """
+
+    key: str
+    data: bytes
+    example: Example | None
+
+
+def read_sources(plan: ShardPlan) -> Iterator[Source]:
+    """The records of a shard, in their order; image files are not opened yet, so that this can run in parallel.
+
+    A TFRecord file that is damaged gives the records before the damage, and one more that says where it is.
+    """
+    for file in plan.files:
+        if plan.kind == "image":
+            yield Source(file.key, file.path, None, file.size)
+        else:
+            yield from _read_tfrecords(file.key, file.path)
+
+
+def _read_tfrecords(key: str, path: str) -> Iterator[Source]:
+    index = 0
+    try:
+        with storage.open_to_read(path) as file:
+            for record in read_records(file):
+                yield Source(f"{key}#{index}", path, record, len(record))
+                index += 1
+    except CorruptRecordError as error:
+        damage = Quarantine(Reason.CORRUPT_RECORD, str(error))
+        yield Source(f"{key}#{index}", path, None, 0, damage)
+    except OSError as error:
+        yield Source(f"{key}#{index}", path, None, 0, Quarantine(Reason.UNREADABLE_FILE, str(error)))
+
+
+def load(source: Source, image_feature: str) -> Loaded:
+    """Gets the compressed image of a record, from its file or from its Example's image feature.
+
+    Raises:
+        Quarantine: there is none, or the Example holds other images that nobody asked to anonymize.
+    """
+    if source.error:
+        raise source.error
+    if source.serialized is None:
+        try:
+            return Loaded(source.key, storage.read_bytes(source.path), None)
+        except OSError as error:
+            raise Quarantine(Reason.UNREADABLE_FILE, str(error)) from error
+    try:
+        example = Example.parse(source.serialized)
+        values = example.bytes_values(image_feature)
+        _refuse_other_images(example, image_feature)
+    except InvalidExampleError as error:
+        raise Quarantine(Reason.INVALID_EXAMPLE, str(error)) from error
+    if values is None:
+        names = ", ".join(example.names()) or "none"
+        raise Quarantine(Reason.MISSING_IMAGE, f"no bytes feature {image_feature}; the Example's features: {names}")
+    if len(values) != 1:
+        raise Quarantine(Reason.MISSING_IMAGE, f"feature {image_feature} holds {len(values)} values, not one")
+    return Loaded(source.key, values[0], example)
+
+
+def _refuse_other_images(example: Example, image_feature: str) -> None:
+    for name in example.names():
+        if name != image_feature and any(map(looks_like_image, example.bytes_values(name) or ())):
+            raise Quarantine(Reason.EMBEDDED_IMAGE, f"feature {name} holds an image too")
+
+
+def looks_like_image(data: bytes) -> bool:
+    """Whether bytes begin as an image file does.
+
+    Example usage::
+
+        >>> looks_like_image(b"n02084071"), looks_like_image(b"GIF89a" + bytes(40))
+        (False, True)
+    """
+    if len(data) < _SMALLEST_IMAGE:
+        return False
+    if data.startswith(b"RIFF"):
+        return data[8:12] == b"WEBP"
+    if data[4:8] == b"ftyp":
+        return data[8:12] in (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+    if data.startswith(b"BM"):
+        # Two letters are too common: the size that follows must be the size of the data.
+        return int.from_bytes(data[2:6], "little") == len(data)
+    return data.startswith(_IMAGE_MAGIC)

@@ -1,0 +1,200 @@
+"""The audit trail: one row per input, kept in ``records/<shard>.parquet`` beside the data. Not for publication."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms import storage
+from transforms.faces import Faces
+
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        ("reason", pa.string()),
+        ("shard", pa.string()),
+        ("index", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        pa.field(
+            "faces",
+            pa.list_(
+                pa.struct(
+                    [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "score")]
+                    + [("keypoints", pa.list_(pa.float32()))]
+                )
+            ),
+            nullable=False,
+        ),
+        pa.field("method", pa.string(), nullable=False),
+    ]
+)
+_RESULT_KEY = b"faceveil.shard"
+_ROWS_HELD = 4096
+
+
+class Status(StrEnum):
+    """What became of an input."""
+
+    ANONYMIZED = "anonymized"
+    NO_FACES = "no_faces"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input of the job and what became of it.
+
+    Attributes:
+        key: the record's key.
+        status: what became of it.
+        reason: why it was quarantined, else None.
+        width: of the upright image, px; None where it could not be read.
+        height: of the upright image, px; None where it could not be read.
+        faces: the detector's, in pixels of the upright image.
+    """
+
+    key: str
+    status: Status
+    reason: str | None
+    width: int | None
+    height: int | None
+    faces: Faces
+
+
+@dataclass
+class ShardResult:
+    """What one finished shard adds to the manifest.
+
+    Attributes:
+        name: the shard's name without an ending.
+        split: the split it belongs to.
+        records: inputs read for it, those that were quarantined included.
+        anonymized: records with faces, all of them masked.
+        no_faces: records in which no face was found.
+        quarantined: records held back.
+        faces: all faces found and masked.
+        bytes: size of the shard's file.
+        sha256: of the shard's file.
+        faces_per_image: how many written records have so many faces.
+        reasons: how many records are quarantined for which reason.
+        engine: what ran the detector.
+        precision: the number format it computed in.
+        device: the kind of CPU or accelerator it ran on.
+    """
+
+    name: str
+    split: str
+    records: int = 0
+    anonymized: int = 0
+    no_faces: int = 0
+    quarantined: int = 0
+    faces: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    faces_per_image: dict[int, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    engine: str = ""
+    precision: str = ""
+    device: str = ""
+
+    def count(self, row: Row) -> None:
+        """Adds one record."""
+        self.records += 1
+        if row.reason is not None:
+            self.quarantined += 1
+            self.reasons[row.reason] = self.reasons.get(row.reason, 0) + 1
+            return
+        faces = len(row.faces)
+        self.faces += faces
+        self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
+        if row.status is Status.ANONYMIZED:
+            self.anonymized += 1
+        else:
+            self.no_faces += 1
+
+
+class RecordsFile:
+    """Collects the rows of one shard; memory holds them compressed."""
+
+    def __init__(self, split: str, shard_file: str, method: str) -> None:
+        self._constants = {"split": split, "method": method}
+        self._shard_file = shard_file
+        self._rows: list[dict[str, Any]] = []
+        self._buffer = io.BytesIO()
+        self._writer = pq.ParquetWriter(self._buffer, SCHEMA, compression="zstd")
+
+    def add(self, row: Row, index: int | None) -> None:
+        """Adds a row; the index is the record's place in the shard, None where it was not written."""
+        self._rows.append(
+            {
+                "key": row.key,
+                "status": str(row.status),
+                "reason": row.reason,
+                "shard": None if index is None else self._shard_file,
+                "index": index,
+                "width": row.width,
+                "height": row.height,
+                "faces": list(_face_structs(row.faces)),
+                **self._constants,
+            }
+        )
+        if len(self._rows) >= _ROWS_HELD:
+            self._flush()
+
+    def publish(self, path: str, result: ShardResult, job_digest: str) -> None:
+        """Writes the file, whose presence says that the shard is done.
+
+        Raises:
+            AccessError: it cannot be written.
+        """
+        self._flush()
+        stamp = json.dumps({"job": job_digest, "result": asdict(result)}, sort_keys=True)
+        self._writer.add_key_value_metadata({_RESULT_KEY: stamp.encode()})
+        self._writer.close()
+        storage.write_bytes(path, self._buffer.getvalue())
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
+            self._rows.clear()
+
+
+def _face_structs(faces: Faces) -> Iterator[dict[str, Any]]:
+    for number, (box, score) in enumerate(zip(faces.boxes, faces.scores, strict=True)):
+        keypoints = None if faces.keypoints is None else np.ravel(faces.keypoints[number]).tolist()
+        yield {
+            **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
+            "score": score,
+            "keypoints": keypoints,
+        }
+
+
+def read_result(path: str) -> tuple[str, ShardResult] | None:
+    """The job's digest and the shard's result from a records file; None where there is no such file.
+
+    Raises:
+        AccessError: storage cannot be reached.
+        ValueError: the file is there, but it is no records file of this program.
+    """
+    if not storage.exists(path):
+        return None
+    try:
+        metadata = pq.read_metadata(io.BytesIO(storage.read_bytes(path))).metadata or {}
+        stamp = json.loads(metadata[_RESULT_KEY])
+        result = ShardResult(**stamp["result"])
+    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is no records file of faceveil") from error
+    # JSON spells the keys of an object as strings.
+    result.faces_per_image = {int(faces): images for faces, images in result.faces_per_image.items()}
+    return stamp["job"], result

@@ -1,0 +1,206 @@
+"""Files on disk and in object stores, through Beam's file systems; the only place that opens paths."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, cast
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.errors import AccessError
+
+
+def is_local(path: str) -> bool:
+    """Whether the path is on a disk of this machine, not in an object store.
+
+    Example usage::
+
+        >>> is_local("photos/a.jpg"), is_local("gs://bucket/a.jpg")
+        (True, False)
+    """
+    return FileSystems.get_scheme(path) is None
+
+
+def join(folder: str, *names: str) -> str:
+    """A path below a folder, with one slash in between."""
+    return "/".join((folder.rstrip("/"), *names)) if folder.strip("/") else "/".join((folder, *names))
+
+
+def list_files(folder: str) -> Iterator[FileMetadata]:
+    """Every file below a folder, however deep, with its size and time of change.
+
+    Raises:
+        AccessError: the folder cannot be listed, or a folder below it.
+    """
+    try:
+        if is_local(folder):
+            yield from _list_local(folder or ".", folder)
+        else:
+            [match] = FileSystems.match([join(folder, "**")])
+            yield from match.metadata_list
+    except (OSError, BeamIOError, ValueError) as error:
+        raise AccessError(f"{folder}: cannot be listed: {error}") from error
+
+
+def _list_local(folder: str, prefix: str) -> Iterator[FileMetadata]:
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = os.path.join(prefix, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                yield from _list_local(path, path)
+            elif entry.is_file():
+                status = entry.stat()
+                yield FileMetadata(path, status.st_size, status.st_mtime)
+
+
+def exists(path: str) -> bool:
+    """Whether a file (locally also a folder) is at this path.
+
+    Raises:
+        AccessError: storage does not answer or refuses to say.
+    """
+    try:
+        return bool(FileSystems.exists(path))
+    except (OSError, BeamIOError, ValueError) as error:
+        raise AccessError(f"{path}: cannot be reached: {error}") from error
+
+
+def metadata(path: str) -> FileMetadata:
+    """Size and time of change of one file.
+
+    Raises:
+        AccessError: there is no such file, or it cannot be reached.
+    """
+    try:
+        if is_local(path):
+            status = os.stat(path)
+            return FileMetadata(path, status.st_size, status.st_mtime)
+        [match] = FileSystems.match([path])
+        return match.metadata_list[0]
+    except (OSError, BeamIOError, ValueError, IndexError) as error:
+        raise AccessError(f"{path}: cannot be reached: {error}") from error
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """Opens a file as the bytes it holds, never decompressed on the way.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if is_local(path):
+        return open(path, "rb")
+    try:
+        return cast("BinaryIO", FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
+    except BeamIOError as error:
+        raise OSError(str(error)) from error
+
+
+def read_bytes(path: str) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open_to_read(path) as file:
+        return file.read()
+
+
+@contextmanager
+def open_to_publish(path: str) -> Iterator[BinaryIO]:
+    """Opens a file that appears under its name whole, when the block ends without an error, or not at all.
+
+    On disk it is written under a temporary name, flushed and renamed. An object store publishes an object when it is
+    closed, so there it is written in place.
+
+    Raises:
+        AccessError: the place cannot be written.
+    """
+    try:
+        if is_local(path):
+            with _publish_by_rename(path) as file:
+                yield file
+        else:
+            with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+                yield file
+    except (OSError, BeamIOError) as error:
+        raise AccessError(f"{path}: cannot be written: {error}") from error
+
+
+@contextmanager
+def _publish_by_rename(path: str) -> Iterator[BinaryIO]:
+    folder, name = os.path.split(path)
+    os.makedirs(folder or ".", exist_ok=True)
+    # One name per shard, not a random one: a retry overwrites what a killed attempt left.
+    temporary = os.path.join(folder, f".{name}.partial")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(temporary)
+        raise
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Publishes a small file whole.
+
+    Raises:
+        AccessError: the place cannot be written.
+    """
+    with open_to_publish(path) as file:
+        file.write(data)
+
+
+def delete(paths: list[str]) -> None:
+    """Removes files; those that are gone already are fine.
+
+    Raises:
+        AccessError: one of them cannot be removed.
+    """
+    present = [path for path in paths if exists(path)]
+    if not present:
+        return
+    try:
+        FileSystems.delete(present)
+    except (OSError, BeamIOError) as error:
+        raise AccessError(f"{present[0]}: cannot be removed: {error}") from error
+
+
+def copy_folder(source: str, target: str) -> None:
+    """Copies every file below a folder, from and to wherever.
+
+    Raises:
+        AccessError: the source cannot be read or the target cannot be written.
+    """
+    for file in list_files(source):
+        below = file.path[len(source.rstrip("/")) + 1 :]
+        try:
+            data = read_bytes(file.path)
+        except OSError as error:
+            raise AccessError(f"{file.path}: cannot be read: {error}") from error
+        write_bytes(join(target, below), data)
+
+
+@functools.cache
+def local_copy(folder: str) -> str:
+    """A folder's place on this machine's disk; one in an object store is fetched, once per process.
+
+    Raises:
+        AccessError: it cannot be read.
+    """
+    if is_local(folder):
+        return folder
+    target = tempfile.mkdtemp(prefix="faceveil-")
+    atexit.register(shutil.rmtree, target, ignore_errors=True)
+    copy_folder(folder, target)
+    return target

@@ -1,0 +1,103 @@
+"""Writing: one shard's records to its TFRecord file, then its rows to its records file."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from transforms import storage
+from transforms.plan import ShardPlan
+from transforms.records import RecordsFile, Row, ShardResult, read_result
+from transforms.steps import Finished
+from transforms.tfrecord import frame
+
+_LOGGER = logging.getLogger(__name__)
+# A shard of nothing but damage would otherwise fill the logs; the rest is in its records file.
+_LOGGED_PER_SHARD = 20
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a job writes.
+
+    Attributes:
+        directory: of the shards and the manifest.
+        records_directory: of the records files.
+        job_digest: identifies the job, so that another one's shards are never taken for its own.
+    """
+
+    directory: str
+    records_directory: str
+    job_digest: str
+
+    def shard_file(self, name: str) -> str:
+        """The name of a shard's file in the output directory."""
+        return f"{name}.tfrecord"
+
+    def records_path(self, name: str) -> str:
+        """Where a shard's rows are."""
+        return storage.join(self.records_directory, f"{name}.parquet")
+
+
+def finished_shard(plan: ShardPlan, output: Output) -> ShardResult | None:
+    """The result of a shard that an earlier run of the same job has finished, else None."""
+    path = output.records_path(plan.name)
+    try:
+        found = read_result(path)
+    except ValueError as error:
+        # Damaged, as an object store never leaves it but a full disk might: the shard is simply made again.
+        _LOGGER.warning("%s; the shard is made again", error)
+        return None
+    if found is None or found[0] != output.job_digest:
+        return None
+    shard = storage.join(output.directory, output.shard_file(plan.name))
+    if not storage.exists(shard) or storage.metadata(shard).size_in_bytes != found[1].bytes:
+        return None
+    return found[1]
+
+
+def write_shard(
+    plan: ShardPlan,
+    records: Iterable[Finished],
+    output: Output,
+    result: ShardResult,
+    method: str,
+    on_record: Callable[[Row], None],
+) -> ShardResult:
+    """Writes a shard and its records file, which makes it count as done.
+
+    Args:
+        plan: the shard.
+        records: in the shard's order.
+        output: where to write.
+        result: the shard's result so far; it is completed and returned.
+        method: the job's method, for the audit trail.
+        on_record: called with the row of each record as it is written.
+
+    Raises:
+        AccessError: the output cannot be written.
+    """
+    file_name = output.shard_file(plan.name)
+    rows = RecordsFile(plan.split, file_name, method)
+    checksum = hashlib.sha256()
+    written = 0
+    with storage.open_to_publish(storage.join(output.directory, file_name)) as file:
+        for record in records:
+            if record.serialized is None:
+                rows.add(record.row, None)
+                if result.quarantined < _LOGGED_PER_SHARD:
+                    _LOGGER.warning("quarantined %s: %s", record.row.key, record.error)
+            else:
+                framed = frame(record.serialized)
+                file.write(framed)
+                checksum.update(framed)
+                result.bytes += len(framed)
+                rows.add(record.row, written)
+                written += 1
+            result.count(record.row)
+            on_record(record.row)
+    result.sha256 = checksum.hexdigest()
+    rows.publish(output.records_path(plan.name), result, output.job_digest)
+    return result

@@ -55,7 +55,6 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         OutputError: the output holds another job's data, or another job is writing to it.
     """
     beam_options = PipelineOptions(list(beam_flags))
-    local = _is_local(beam_options)
     summary = summarize_inputs(options.inputs, options.output)
     layout = lay_out(summary, options.shard_bytes, options.num_shards)
     model_directory, model = _find_model(options.model)
@@ -73,46 +72,45 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     else:
         if state is State.RESUME:
             _LOGGER.info("%s: going on with what an earlier run has left unfinished", options.output)
-        anonymization = _anonymization(options, model_directory, _threads(beam_options) if local else 1)
-        with hold_lock(options.output, {"job": description.job, "model": model}):
-            _run_graph(options, beam_options, summary, AnonymizeShards(anonymization, output), layout, description)
+        config = _anonymization(options, model_directory, _threads(beam_options))
+        anonymize = AnonymizeShards(config, output)
+        # A model that does not load is noticed before anything is written; a local run then finds it loaded.
+        worker = anonymize.load()
+        engine = worker.detector.engine
+        _LOGGER.info("detector on %s, %s, %s", engine.name, engine.precision, engine.device)
+        with (
+            hold_lock(options.output, {"job": description.job, "model": model}),
+            _progress(beam_options, summary) as shown,
+        ):
+            if not _is_local(beam_options):
+                config = _staged(config, model["sha256"], beam_options)
+            anonymize = replace(anonymize, config=config, progress_directory=shown)
+            _run_graph(AnonymizeDataset(options.inputs, summary, layout, anonymize, description), beam_options)
     manifest = read_manifest(options.output)
     if manifest is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
     return manifest
 
 
-def _run_graph(
-    options: JobOptions,
-    beam_options: PipelineOptions,
-    summary: InputSummary,
-    anonymize: AnonymizeShards,
-    layout: Any,
-    description: Any,
-) -> None:
-    # A model that does not load is noticed here; a local run then finds it loaded.
-    worker = anonymize.load()
-    engine = worker.detector.engine
-    _LOGGER.info("detector on %s, %s, %s", engine.name, engine.precision, engine.device)
-    images = sum(split.images for split in summary.splits.values())
-    only_images = not any(split.tfrecords for split in summary.splits.values())
-    local = _is_local(beam_options)
-    shown: AbstractContextManager[str | None] = (
-        progress_bar(images if only_images else None) if local else nullcontext()
-    )
-    with shown as anonymize.progress_directory:
-        if not local:
-            anonymize.config = _staged(anonymize.config, description.model["sha256"], beam_options)
-        # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
-        runner = FnApiRunner() if local else None
-        pipeline = beam.Pipeline(runner=runner, options=beam_options)
-        _ = pipeline | AnonymizeDataset(options.inputs, summary, layout, anonymize, description)
-        try:
-            result = pipeline.run()
-            ended = result.wait_until_finish()
-        except RuntimeError as error:
-            raise _original_error(error) from error
-    if ended is not None and ended != PipelineState.DONE:
+def _progress(beam_options: PipelineOptions, summary: InputSummary) -> AbstractContextManager[str | None]:
+    if not _is_local(beam_options):
+        return nullcontext()
+    splits = summary.splits.values()
+    # How many records TFRecord files hold is not known before they are read.
+    known = not any(split.tfrecords for split in splits)
+    return progress_bar(sum(split.images for split in splits) if known else None)
+
+
+def _run_graph(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
+    # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
+    runner = FnApiRunner() if _is_local(beam_options) else None
+    pipeline = beam.Pipeline(runner=runner, options=beam_options)
+    _ = pipeline | job
+    try:
+        ended = pipeline.run().wait_until_finish()
+    except RuntimeError as error:
+        raise _original_error(error) from error
+    if ended not in (None, PipelineState.DONE):
         raise RuntimeError(f"the job ended as {ended}")
 
 
@@ -123,6 +121,8 @@ def _is_local(beam_options: PipelineOptions) -> bool:
 
 def _threads(beam_options: PipelineOptions) -> int:
     """Threads for each worker process, so that all of them together have one for every core."""
+    if not _is_local(beam_options):
+        return 1  # Dataflow, Flink and Spark start a process for every core
     direct = beam_options.view_as(DirectOptions)
     if direct.direct_running_mode != "multi_processing":
         return usable_cores()

@@ -274,8 +274,10 @@ def build_options(
 
 
 def _as_flags(name: str, value: Any) -> list[str]:
-    if isinstance(value, bool):
-        return [f"--{name}"] if value else []
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [f"--{name}"]
     if isinstance(value, list):
         return [flag for part in value for flag in _as_flags(name, part)]
     return [f"--{name}={value}"]

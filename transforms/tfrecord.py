@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 import google_crc32c
 
+_HEADER = struct.Struct("<QI")
 _GZIP_MAGIC = b"\x1f\x8b"
 _MASK_DELTA = 0xA282EAD8
 # A length whose checksum holds is trusted, but a single record is never larger than protobuf allows (2 GiB).
@@ -66,13 +67,17 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
         CorruptRecordError: a checksum is wrong or the file ends inside a record; says at which byte.
         OSError: the file cannot be read.
     """
-    start = file.read(len(_GZIP_MAGIC))
-    # A plain file would need a first record of over 35 kB of exactly this length to begin so; its checksum decides.
-    if start == _GZIP_MAGIC:
-        rest = _Prefixed(start, file)
-        yield from _read_plain(cast("BinaryIO", gzip.GzipFile(fileobj=cast("BinaryIO", rest))))
-    else:
-        yield from _read_plain(cast("BinaryIO", _Prefixed(start, file)))
+    start = file.read(_HEADER.size)
+    whole = cast("BinaryIO", _Prefixed(start, file))
+    # A plain file may begin with gzip's magic number by chance, as the length of its first record; then the
+    # checksum of that length holds.
+    if start.startswith(_GZIP_MAGIC) and not _is_header(start):
+        whole = cast("BinaryIO", gzip.GzipFile(fileobj=whole))
+    yield from _read_plain(whole)
+
+
+def _is_header(data: bytes) -> bool:
+    return len(data) == _HEADER.size and masked_crc32c(data[:8]) == _HEADER.unpack(data)[1]
 
 
 class _Prefixed:
@@ -95,17 +100,17 @@ class _Prefixed:
 def _read_plain(file: BinaryIO) -> Iterator[bytes]:
     offset = 0
     while True:
-        header = _read_exactly(file, 12, offset, may_end=True)
+        header = _read_exactly(file, _HEADER.size, offset, may_end=True)
         if not header:
             return
-        length, checksum = struct.unpack("<QI", header)
-        if masked_crc32c(header[:8]) != checksum or length > _LONGEST_RECORD:
+        length, _ = _HEADER.unpack(header)
+        if not _is_header(header) or length > _LONGEST_RECORD:
             raise CorruptRecordError(f"the length at byte {offset} does not match its checksum")
         body = _read_exactly(file, length + 4, offset)
         if masked_crc32c(body[:length]) != struct.unpack("<I", body[length:])[0]:
             raise CorruptRecordError(f"the record at byte {offset} does not match its checksum")
         yield body[:length]
-        offset += 12 + length + 4
+        offset += _HEADER.size + length + 4
 
 
 def _read_exactly(file: BinaryIO, size: int, offset: int, may_end: bool = False) -> bytes:

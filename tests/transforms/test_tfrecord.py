@@ -28,6 +28,12 @@ def test_reads_what_tensorflow_writes(tmp_path: Path, compression: str) -> None:
         assert list(read_records(file)) == RECORDS
 
 
+def test_a_plain_file_that_begins_like_gzip() -> None:
+    record = bytes(0x088B1F)  # its length is gzip's magic number and method
+    assert frame(record).startswith(b"\x1f\x8b\x08")
+    assert list(read_records(io.BytesIO(frame(record)))) == [record]
+
+
 @given(st.lists(st.binary(max_size=200), max_size=5))
 def test_round_trip(records: list[bytes]) -> None:
     framed = b"".join(map(frame, records))

@@ -1,0 +1,61 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from transforms import storage
+from transforms.errors import AccessError
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "shard"
+    with storage.open_to_publish(str(path)) as file:
+        file.write(b"content")
+        assert not path.exists()
+    assert path.read_bytes() == b"content"
+    with pytest.raises(KeyError), storage.open_to_publish(str(path)) as file:  # noqa: PT012
+        file.write(b"half of it")
+        raise KeyError
+    assert path.read_bytes() == b"content"
+    assert os.listdir(path.parent) == ["shard"]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AccessError, match="file/below/shard: cannot be written"):
+        storage.write_bytes(str(tmp_path / "file" / "below" / "shard"), b"")
+
+
+def test_lists_every_file_below_in_order(tmp_path: Path) -> None:
+    for name in ("b", "a/z", "a/b/c", "a b/ü"):
+        storage.write_bytes(str(tmp_path / name), b"12")
+    found = list(storage.list_files(f"{tmp_path}/"))
+    assert [file.path.removeprefix(f"{tmp_path}/") for file in found] == ["a/b/c", "a/z", "a b/ü", "b"]
+    assert {file.size_in_bytes for file in found} == {2}
+
+
+def test_a_loop_of_links_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "loop").symlink_to(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(b"1")
+    (tmp_path / "link.jpg").symlink_to("photo.jpg")
+    assert [Path(file.path).name for file in storage.list_files(str(tmp_path))] == ["link.jpg", "photo.jpg"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match="nowhere: cannot be listed"):
+        list(storage.list_files(str(tmp_path / "nowhere")))
+
+
+def test_deleting_what_is_gone_is_fine(tmp_path: Path) -> None:
+    (tmp_path / "here").touch()
+    storage.delete([str(tmp_path / "here"), str(tmp_path / "gone")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_are_copied_whole(tmp_path: Path) -> None:
+    storage.write_bytes(str(tmp_path / "model" / "variables" / "v"), b"weights")
+    storage.write_bytes(str(tmp_path / "model" / "saved_model.pb"), b"graph")
+    storage.copy_folder(str(tmp_path / "model"), str(tmp_path / "copy"))
+    assert (tmp_path / "copy" / "variables" / "v").read_bytes() == b"weights"
+    assert (tmp_path / "copy" / "saved_model.pb").read_bytes() == b"graph"

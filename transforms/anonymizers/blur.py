@@ -13,7 +13,7 @@ def blur(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> 
     """Average each face to k x k cells, then draw these smoothly.
 
     Unlike a Gaussian, which keeps traces that can be sharpened again, what is drawn is a function of the k²
-    averages. Linear interpolation between the cells' centres never overshoots.
+    averages. Linear interpolation between the cells' centres and a moving average never overshoot.
 
     Args:
         values: uint8 or uint16 ``[H, W, C]``, upright; not modified.
@@ -29,5 +29,8 @@ def blur(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> 
 
 def _interpolate(averages: Values, down: Edges, across: Edges) -> Values:
     size = int(across[-1]), int(down[-1])
-    smooth: Values = cv2.resize(averages, size, interpolation=cv2.INTER_LINEAR)
+    between_centres = cv2.resize(averages, size, interpolation=cv2.INTER_LINEAR)
+    # Once more over a cell's width: linear interpolation alone shows bright and dark lines through the centres.
+    cell = max(1, size[0] // averages.shape[1]), max(1, size[1] // averages.shape[0])
+    smooth: Values = cv2.blur(between_centres, cell, borderType=cv2.BORDER_REPLICATE)
     return smooth.reshape(size[1], size[0], -1)

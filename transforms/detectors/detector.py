@@ -10,6 +10,7 @@ import numpy as np
 
 from transforms.detectors.centerface import SIDE_MULTIPLE
 from transforms.detectors.engine import Candidates, EngineName, Precision, UInt8Array, load_engine
+from transforms.detectors.models import ModelError
 from transforms.detectors.nms import nms
 from transforms.faces import Faces
 
@@ -94,8 +95,9 @@ class Detector:
         """
         size = _input_size(width, height, self.config.detect_size)
         if (rgb.shape[1], rgb.shape[0]) != size:
-            shrinks = size[0] * size[1] < rgb.shape[0] * rgb.shape[1]
-            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+            # Down to a half, linear interpolation misses no pixel, and takes a seventh of averaging's time.
+            halves = size[0] * size[1] * 4 < rgb.shape[0] * rgb.shape[1]
+            rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if halves else cv2.INTER_LINEAR)
         return View(np.ascontiguousarray(rgb), width, height)
 
     def detect(self, views: Sequence[View]) -> list[Faces]:
@@ -105,30 +107,29 @@ class Detector:
             views: of one input shape, at best ``batch_size`` of them; may be empty.
 
         Raises:
-            ModelError: the model's outputs break the detector contract.
-            ValueError: a score is not a number, so nothing can be said of the image.
+            ModelError: the model's outputs break the detector contract, or scores or boxes are no numbers.
         """
         if not views:
             return []
         batch = np.stack([view.pixels for view in views])
-        found = [
-            self._faces_of(candidates, view) for candidates, view in zip(self.engine.run(batch), views, strict=True)
+        found = self.engine.run(batch, self.config.score_threshold)
+        return [
+            suppress_overlaps(self._faces_of(candidates, view)) for candidates, view in zip(found, views, strict=True)
         ]
-        return [suppress_overlaps(faces) for faces in found]
 
     def _faces_of(self, candidates: Candidates, view: View) -> Faces:
         """The candidates that count as faces, as pixels of the view's image, still overlapping."""
-        if np.isnan(candidates.scores).any():
-            raise ValueError("the detector returned scores that are not numbers")
-        wanted = candidates.scores >= self.config.score_threshold
+        wanted = np.ones(len(candidates.scores), bool)
         if self.config.classes is not None and candidates.classes is not None:
-            wanted &= np.isin(candidates.classes, self.config.classes)
+            wanted = np.isin(candidates.classes, self.config.classes)
         extent = np.array([view.width, view.height], np.float32)
         # From y, x to x, y, and from 0 to 1 to pixels.
         corners = candidates.boxes[wanted].reshape(-1, 2, 2)[..., ::-1] * extent
-        finite = np.isfinite(corners).all(axis=(1, 2))
+        if not np.isfinite(corners).all():
+            # A face was found and nobody knows where: the image must not go out.
+            raise ModelError("the model returned boxes that are no numbers")
         corners = np.clip(corners, 0, extent)
-        solid = finite & (corners[:, 1] > corners[:, 0]).all(axis=1)
+        solid = (corners[:, 1] > corners[:, 0]).all(axis=1)
         keypoints = None
         if candidates.keypoints is not None:
             keypoints = candidates.keypoints[wanted][solid][..., ::-1] * extent

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.transforms.detectors.conftest import MakeModel
 from transforms.detectors.detector import Detector, DetectorConfig, _input_size
+from transforms.detectors.models import ModelError
 from transforms.faces import Faces
 
 BLACK = np.zeros((50, 100, 3), np.uint8)
@@ -48,21 +49,15 @@ def test_threshold_and_classes(make_model: MakeModel, outputs: dict[str, np.ndar
     assert len(detect_one(model, 10, 10, classes=(3,))) == 0
 
 
-def test_impossible_boxes_are_dropped_and_others_cut(make_model: MakeModel) -> None:
-    boxes = [
-        [0, 0, np.nan, 1],
-        [0, 0, np.inf, 1],
-        [0.5, 0.5, 0.5, 1],
-        [0.8, 0.1, 0.2, 0.3],
-        [-1, -1, 0.5, 0.5],
-    ]
-    points = np.tile(np.array([[0.25, -0.5]], np.float32), (5, 1, 1))
+def test_boxes_without_an_area_are_dropped_and_others_cut(make_model: MakeModel) -> None:
+    boxes = [[0.5, 0.5, 0.5, 1], [0.8, 0.1, 0.2, 0.3], [-1, -1, 0.5, 0.5]]
+    points = np.tile(np.array([[0.25, -0.5]], np.float32), (3, 1, 1))
     model = make_model(
         {
             "detection_boxes": np.array(boxes, np.float32),
-            "detection_scores": np.full(5, 0.9, np.float32),
+            "detection_scores": np.full(3, 0.9, np.float32),
             "detection_keypoints": points,
-            "num_detections": np.array(5, np.float32),
+            "num_detections": np.array(3, np.float32),
         }
     )
     faces = detect_one(model, 200, 100)
@@ -70,11 +65,14 @@ def test_impossible_boxes_are_dropped_and_others_cut(make_model: MakeModel) -> N
     np.testing.assert_allclose(faces.keypoints, [[[-100, 25]]])
 
 
-def test_scores_that_are_no_numbers_are_no_absence_of_faces(
-    make_model: MakeModel, outputs: dict[str, np.ndarray]
+@pytest.mark.parametrize(
+    ("name", "value"), [("detection_scores", np.nan), ("detection_boxes", np.nan), ("detection_boxes", np.inf)]
+)
+def test_what_is_no_number_is_no_absence_of_faces(
+    make_model: MakeModel, outputs: dict[str, np.ndarray], name: str, value: float
 ) -> None:
-    outputs["detection_scores"][1] = np.nan
-    with pytest.raises(ValueError, match="not numbers"):
+    outputs[name][0] = value
+    with pytest.raises(ModelError, match="no numbers"):
         detect_one(make_model(outputs), 10, 10)
 
 

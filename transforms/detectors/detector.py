@@ -84,8 +84,9 @@ class Detector:
     def prepare(self, rgb: UInt8Array, width: int, height: int) -> View:
         """Resizes an image to the model's size, enlarging small ones.
 
-        The long side becomes ``detect_size`` and both are stretched up to a multiple of 32, by at most 31 px.
-        On WIDER FACE at 1024 px that covers as many faces as padding does and invents a tenth fewer.
+        The long side becomes ``detect_size``, and both go to the nearest multiple of 32. On WIDER FACE at 1024 px
+        that covers as many faces as padding does and invents a tenth fewer; going to the next larger multiple covers
+        no more and takes 3 % longer.
         Enlarging is bilinear: bicubic covers 0.1 % more faces and invents 8 % more.
 
         Args:
@@ -150,8 +151,8 @@ def _input_size(width: int, height: int, detect_size: int) -> tuple[int, int]:
         >>> _input_size(4000, 3000, 1024)
         (1024, 768)
         >>> _input_size(320, 200, 1000)
-        (1024, 640)
+        (992, 640)
     """
     scale = detect_size / max(width, height)
-    across, down = (max(1, round(side * scale)) for side in (width, height))
-    return -(-across // SIDE_MULTIPLE) * SIDE_MULTIPLE, -(-down // SIDE_MULTIPLE) * SIDE_MULTIPLE
+    across, down = (max(1, round(side * scale / SIDE_MULTIPLE)) for side in (width, height))
+    return across * SIDE_MULTIPLE, down * SIDE_MULTIPLE

@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-# TensorFlow tells of CPU features and oneDNN at every import; errors it still tells.
+# TensorFlow tells of CPU features at every import, gRPC of every fork; errors they still tell.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from pipeline import options as job_options
 from pipeline.launch import run_job
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr, force=True)
     for package in ("pipeline", "transforms"):
         logging.getLogger(package).setLevel(logging.INFO)
+    # What a worker raises comes back as the job's error; Beam's log would say the same before, with a traceback.
+    for package in ("apache_beam.runners.common", "apache_beam.runners.worker"):
+        logging.getLogger(package).setLevel(logging.CRITICAL)
     try:
         if given.command == "models":
             if rest:

@@ -31,10 +31,10 @@ from transforms.anonymize_shard import Anonymization, AnonymizeShards
 from transforms.anonymizers.masks import MaskGeometry
 from transforms.anonymizers.style import Style
 from transforms.detectors import models
-from transforms.detectors.detector import DetectorConfig
+from transforms.detectors.detector import Detector, DetectorConfig
 from transforms.errors import AccessError
 from transforms.inputs import InputSummary, summarize_inputs
-from transforms.manifest import read_manifest
+from transforms.manifest import JobDescription, read_manifest
 from transforms.parallel import usable_cores
 from transforms.plan import lay_out
 from transforms.write import Output
@@ -55,6 +55,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         OutputError: the output holds another job's data, or another job is writing to it.
     """
     beam_options = PipelineOptions(list(beam_flags))
+    _check_runner(beam_options, options)
     summary = summarize_inputs(options.inputs, options.output)
     layout = lay_out(summary, options.shard_bytes, options.num_shards)
     model_directory, model = _find_model(options.model)
@@ -64,9 +65,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         options.records_output or storage.join(options.output, "records"),
         description.job["digest"],
     )
-    if options.overwrite:
-        clear_output(output)
-    state = check_output(output, description)
+    state = State.BEGIN if options.overwrite else check_output(output, description)
     if state is State.COMPLETE:
         _LOGGER.info("%s is complete already; nothing is done", options.output)
     else:
@@ -75,13 +74,11 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         config = _anonymization(options, model_directory, _threads(beam_options))
         anonymize = AnonymizeShards(config, output)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
-        worker = anonymize.load()
-        engine = worker.detector.engine
-        _LOGGER.info("detector on %s, %s, %s", engine.name, engine.precision, engine.device)
-        with (
-            hold_lock(options.output, {"job": description.job, "model": model}),
-            _progress(beam_options, summary) as shown,
-        ):
+        _log_detector(anonymize.load().detector, description, by_default=options.model == JobOptions.model)
+        if options.overwrite:
+            clear_output(output)
+        owner = {"job": description.job, "model": model}
+        with hold_lock(options.output, owner), _progress(beam_options, summary) as shown:
             if not _is_local(beam_options):
                 config = _staged(config, model["sha256"], beam_options)
             anonymize = replace(anonymize, config=config, progress_directory=shown)
@@ -90,6 +87,12 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     if manifest is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
     return manifest
+
+
+def _log_detector(detector: Detector, description: JobDescription, by_default: bool) -> None:
+    name = description.model["name"] + (", the default (--model takes another)" if by_default else "")
+    engine = detector.engine
+    _LOGGER.info("detector %s; on %s, %s, %s", name, engine.name, engine.precision, engine.device)
 
 
 def _progress(beam_options: PipelineOptions, summary: InputSummary) -> AbstractContextManager[str | None]:
@@ -108,10 +111,34 @@ def _run_graph(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
     _ = pipeline | job
     try:
         ended = pipeline.run().wait_until_finish()
-    except RuntimeError as error:
+    except Exception as error:
         raise _original_error(error) from error
     if ended not in (None, PipelineState.DONE):
         raise RuntimeError(f"the job ended as {ended}")
+
+
+def _original_error(error: Exception) -> BaseException:
+    """What a worker raised: Beam adds the step's name, and mostly hands it on as the text of a RuntimeError."""
+    told = f"{type(error).__module__}.{type(error).__name__}: {error}"
+    if "KeyboardInterrupt [while running" in told:
+        return KeyboardInterrupt()
+    match = re.search(r"transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)
+    kind = getattr(transforms.errors, match[1], None) if match else None
+    return kind(match[2]) if match and kind else error
+
+
+def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
+    runner = beam_options.view_as(StandardOptions).runner
+    known = StandardOptions.KNOWN_RUNNER_NAMES
+    if (
+        runner
+        and "." not in runner
+        and runner.lower().removesuffix("runner") not in (name.lower().removesuffix("runner") for name in known)
+    ):
+        raise OptionError(f"--runner {runner}: must be one of {', '.join(known)}")
+    temporary = beam_options.view_as(GoogleCloudOptions).temp_location
+    if not _is_local(beam_options) and not temporary and storage.is_local(options.model):
+        raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
 
 
 def _is_local(beam_options: PipelineOptions) -> bool:
@@ -154,21 +181,11 @@ def _staged(config: Anonymization, sha256: str, beam_options: PipelineOptions) -
     """The same with the model where workers on other machines can reach it.
 
     Raises:
-        OptionError: nobody said where that is.
         AccessError: it cannot be written there.
     """
     if not storage.is_local(config.detector.model_dir):
         return config
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    if not temporary:
-        raise OptionError("--temp_location: is required, a folder that all workers reach; the model goes there")
     staged = storage.join(temporary, "faceveil-models", sha256)
     storage.copy_folder(config.detector.model_dir, staged)
     return replace(config, detector=replace(config.detector, model_dir=staged))
-
-
-def _original_error(error: RuntimeError) -> Exception:
-    """The error that a worker raised, which runners hand on as text."""
-    match = re.search(r"transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", str(error), re.DOTALL)
-    kind = getattr(transforms.errors, match[1], None) if match else None
-    return kind(match[2]) if match and kind else error

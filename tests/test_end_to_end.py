@@ -243,6 +243,22 @@ def test_a_killed_job_does_not_mix_with_another(many: Path, tmp_path: Path) -> N
     assert faceveil(*many_job(many, output), "--coverage", "0.7") == 4
 
 
+def test_an_interrupted_job_stops_at_once_and_can_go_on(many: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    process = subprocess.Popen(command(*many_job(many, output)), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not list(output.glob("records/data*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted; the same command goes on" in said
+    assert "Traceback" not in said
+    assert not list(output.rglob("*.partial"))
+    assert faceveil(*many_job(many, output)) == 0
+    assert len(examples(output)) == 120
+
+
 @pytest.fixture(scope="module")
 def hostile(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good photos among files that are none, and Examples with and without images."""
@@ -316,6 +332,18 @@ def test_an_output_that_cannot_be_written(photos: Path, tmp_path: Path, capsys: 
     (tmp_path / "file").touch()
     assert faceveil("run", "--input", f"{photos}/**", "--output", tmp_path / "file" / "out") == 5
     assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_what_a_worker_cannot_write_is_said_in_one_line(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    records = tmp_path / "file" / "records"
+    job = ("run", "--input", f"{photos}/people/*", "--output", tmp_path / "out", "--records_output", records, *FAST)
+    assert faceveil(*job) == 5
+    said = capsys.readouterr().err
+    assert re.search(r"^faceveil: .*/file/records.*: cannot be written: .*Not a directory: '.*'$", said, re.MULTILINE)
+    assert "Traceback" not in said
 
 
 def test_orientation_tags_are_honoured(photos: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -51,6 +53,9 @@ class Worker:
     def __init__(self, config: Anonymization) -> None:
         # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
         cv2.setNumThreads(1)
+        # What Pillow warns of, an unreadable image's reason for quarantine says better.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)
         self.config = config
         model = storage.local_copy(config.detector.model_dir)
         self.detector = Detector(replace(config.detector, model_dir=model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -84,21 +85,30 @@ class OrderedPool:
                         break
                     held = item.nbytes
                     self._hold(held)
-                    pending.append((self._executor.submit(function, item), held))
+                    pending.append((self._executor.submit(self._apply, function, item, held), held))
                     del item
                 if pending:
                     future, held = pending.popleft()
                     try:
                         result = future.result()
                     finally:
-                        self._hold(-held)
+                        self._release(future, held)
                     del future
                     yield result
                     del result
         finally:
             for future, held in pending:
                 future.cancel()
-                self._hold(-held)
+                future.add_done_callback(functools.partial(self._release, held=held))
+
+    def _apply(self, function: Callable[[In], Out], item: In, held: int) -> Out:
+        result = function(item)
+        self._hold(result.nbytes - held)  # from now on it is the result that is held
+        return result
+
+    def _release(self, future: Future[Out], held: int) -> None:
+        finished = not future.cancelled() and future.exception() is None
+        self._hold(-(future.result().nbytes if finished else held))
 
     def _may_work_ahead(self, pending: int) -> bool:
         return pending < self._ahead and self._held_bytes < self._budget_bytes

@@ -35,6 +35,11 @@ from transforms.read import Loaded, Source, load
 from transforms.records import Row, Status
 
 
+# Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
+# bounded whatever the images' sizes.
+_LARGEST_KEPT = 32 * 2**20
+
+
 @dataclass(frozen=True)
 class Failed:
     """A record that is held back, and why."""
@@ -52,7 +57,7 @@ class Decoded:
         record: the compressed image and what it came in.
         info: the image's format, size and orientation.
         view: what the detector is shown.
-        pixels: the image's stored pixels, if they had to be decoded whole anyway; else None.
+        pixels: the image's stored pixels, if they had to be decoded whole anyway and are not too large to keep.
     """
 
     record: Loaded
@@ -134,7 +139,8 @@ def decode(source: Source, image_feature: str, detector: Detector) -> Decoded:
     info = probe(record.data)
     preview = decode_for_detection(record.data, info, detector.config.detect_size)
     view = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
-    return Decoded(record, info, view, preview.pixels)
+    kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= _LARGEST_KEPT else None
+    return Decoded(record, info, view, kept)
 
 
 @dataclass(frozen=True)

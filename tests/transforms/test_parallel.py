@@ -67,3 +67,24 @@ def test_uses_all_threads_for_one_stream() -> None:
 
     with OrderedPool(3, 1 << 20) as pool:
         assert len(list(pool.map(meet, [np.zeros(1)] * 9))) == 9
+
+
+def test_the_budget_counts_what_results_hold() -> None:
+    taken = 0
+
+    def items() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for _ in range(20):
+            taken += 1
+            yield np.zeros(1, np.uint8)
+
+    def decode(item: np.ndarray) -> np.ndarray:
+        return np.zeros(1000 * len(item), np.uint8)
+
+    with OrderedPool(1, 1500) as pool:
+        results = pool.map(decode, items())
+        for number, _ in enumerate(results):
+            while pool._executor._work_queue.qsize():
+                time.sleep(0.001)
+            assert taken <= number + 4
+    assert taken == 20

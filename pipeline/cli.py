@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from pipeline import options as job_options
+from pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from pipeline.launch import run_job
 from pipeline.models_command import add_models_command, run_models_command
 from pipeline.options import OptionError
@@ -55,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for package in ("apache_beam.runners.common", "apache_beam.runners.worker"):
         logging.getLogger(package).setLevel(logging.CRITICAL)
     try:
-        if given.command == "models":
-            if rest:
-                parser.error(f"{rest[0]}: is no option of faceveil models")
-            return run_models_command(given)
-        return _run(given, rest)
+        if given.command == "run":
+            return _run(given, rest)
+        if rest:
+            parser.error(f"{rest[0]}: is no option of faceveil {given.command}")
+        return run_models_command(given) if given.command == "models" else run_evaluate_command(given)
     except OptionError as error:
         return _fail(error, WRONG_OPTIONS)
     except OutputError as error:
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AccessError, ModelError) as error:
         return _fail(error, UNREACHABLE)
     except KeyboardInterrupt:
-        print("faceveil: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        hint = "; the same command goes on where this one stopped" if given.command == "run" else ""
+        print(f"faceveil: interrupted{hint}", file=sys.stderr)
         return 130
 
 
@@ -93,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")
     job_options.add_arguments(run)
     add_models_command(commands)
+    add_evaluate_command(commands)
     return parser
 
 

@@ -24,7 +24,7 @@ _VERSIONED = (
 )
 _DECISIVE_OPTIONS = (
     *("method", "strength", "coverage", "margin", "shape"),
-    *("score_threshold", "detect_size", "classes", "engine", "precision", "image_feature"),
+    *("score_threshold", "quality", "detect_size", "classes", "engine", "precision", "image_feature"),
 )
 
 

@@ -21,6 +21,7 @@ from apache_beam.runners.runner import PipelineState
 
 import transforms.errors
 from pipeline.describe import describe_job
+from pipeline.detection import FoundModel, detector_config, find_models
 from pipeline.graph import AnonymizeDataset
 from pipeline.lock import hold_lock
 from pipeline.options import JobOptions, OptionError
@@ -31,7 +32,7 @@ from transforms.anonymize_shard import Anonymization, AnonymizeShards
 from transforms.anonymizers.masks import MaskGeometry
 from transforms.anonymizers.style import Style
 from transforms.detectors import models
-from transforms.detectors.detector import Detector, DetectorConfig
+from transforms.detectors.detector import Detector
 from transforms.errors import AccessError
 from transforms.inputs import InputSummary, summarize_inputs
 from transforms.manifest import JobDescription, read_manifest
@@ -58,7 +59,9 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     _check_runner(beam_options, options)
     summary = summarize_inputs(options.inputs, options.output)
     layout = lay_out(summary, options.shard_bytes, options.num_shards)
-    model_directory, model = _find_model(options.model)
+    found = find_models(options.model)
+    # Several are told apart by the plus between them.
+    model = {"name": "+".join(m.name for m in found), "sha256": "+".join(m.sha256 for m in found)}
     description = describe_job(options, summary, layout, model)
     output = Output(
         options.output,
@@ -71,7 +74,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     else:
         if state is State.RESUME:
             _LOGGER.info("%s: going on with what an earlier run has left unfinished", options.output)
-        config = _anonymization(options, model_directory, _threads(beam_options))
+        config = _anonymization(options, found, _threads(beam_options))
         anonymize = AnonymizeShards(config, output)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
         _log_detector(anonymize.load().detector, description, by_default=options.model == JobOptions.model)
@@ -80,7 +83,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         owner = {"job": description.job, "model": model}
         with hold_lock(options.output, owner), _progress(beam_options, summary) as shown:
             if not _is_local(beam_options):
-                config = _staged(config, model["sha256"], beam_options)
+                config = _staged(config, beam_options)
             anonymize = replace(anonymize, config=config, progress_directory=shown)
             _run_graph(AnonymizeDataset(options.inputs, summary, layout, anonymize, description), beam_options)
     manifest = read_manifest(options.output)
@@ -91,8 +94,8 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
 
 def _log_detector(detector: Detector, description: JobDescription, by_default: bool) -> None:
     name = description.model["name"] + (", the default (--model takes another)" if by_default else "")
-    engine = detector.engine
-    _LOGGER.info("detector %s; on %s, %s, %s", name, engine.name, engine.precision, engine.device)
+    for engine in detector.engines:
+        _LOGGER.info("detector %s; on %s, %s, %s", name, engine.name, engine.precision, engine.device)
 
 
 def _progress(beam_options: PipelineOptions, summary: InputSummary) -> AbstractContextManager[str | None]:
@@ -137,7 +140,7 @@ def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
     ):
         raise OptionError(f"--runner {runner}: must be one of {', '.join(known)}")
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    if not _is_local(beam_options) and not temporary and storage.is_local(options.model):
+    if not _is_local(beam_options) and not temporary and any(map(storage.is_local, options.model)):
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
 
 
@@ -156,36 +159,26 @@ def _threads(beam_options: PipelineOptions) -> int:
     return max(1, usable_cores() // (direct.direct_num_workers or usable_cores()))
 
 
-def _find_model(name: str) -> tuple[str, dict[str, Any]]:
-    """The detector's folder, and what the manifest says of it."""
-    directory = name if not storage.is_local(name) else str(models.resolve_model(name))
-    digest = models.model_digest(storage.local_copy(directory))
-    return directory, {"name": name.rstrip("/").rsplit("/", 1)[-1], "sha256": digest}
-
-
-def _anonymization(options: JobOptions, model_directory: str, threads: int) -> Anonymization:
-    detector = DetectorConfig(
-        model_dir=model_directory,
-        engine=options.engine,
-        precision=options.precision,
-        score_threshold=options.score_threshold,
-        detect_size=options.detect_size,
-        classes=options.classes,
-        threads=threads,
-    )
+def _anonymization(options: JobOptions, found: Sequence[FoundModel], threads: int) -> Anonymization:
+    directories = [model.directory for model in found]
+    detector = detector_config(options, directories, threads, options.score_threshold)
     geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
     return Anonymization(detector, options.method, Style(geometry, options.strength), options.image_feature)
 
 
-def _staged(config: Anonymization, sha256: str, beam_options: PipelineOptions) -> Anonymization:
-    """The same with the model where workers on other machines can reach it.
+def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:
+    """The same with the models where workers on other machines can reach them.
 
     Raises:
-        AccessError: it cannot be written there.
+        AccessError: they cannot be written there.
     """
-    if not storage.is_local(config.detector.model_dir):
-        return config
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    staged = storage.join(temporary, "faceveil-models", sha256)
-    storage.copy_folder(config.detector.model_dir, staged)
-    return replace(config, detector=replace(config.detector, model_dir=staged))
+    staged = []
+    for directory in config.detector.model_dirs:
+        if storage.is_local(directory):
+            target = storage.join(temporary, "faceveil-models", models.model_digest(directory))
+            storage.copy_folder(directory, target)
+            staged.append(target)
+        else:
+            staged.append(directory)
+    return replace(config, detector=replace(config.detector, model_dirs=tuple(staged)))

@@ -7,8 +7,8 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import yaml
@@ -18,6 +18,7 @@ from transforms import storage
 from transforms.anonymizers import METHODS
 from transforms.anonymizers.masks import Shape
 from transforms.detectors.engine import EngineName, Precision
+from transforms.detectors.views import QUALITIES, Quality, QualityName
 from transforms.inputs import Input
 
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -145,10 +146,10 @@ class JobOptions:
         allowed=get_args(Shape),
     )
 
-    model: str = _option(
-        "centerface",
+    model: tuple[str, ...] = _option(
+        ("centerface",),
         "detection",
-        "the detector: a name from `faceveil models`, or the folder of a SavedModel",
+        "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces",
     )
     engine: EngineName = _option(
         "auto",
@@ -170,10 +171,16 @@ class JobOptions:
         _Between(0, 1, above_low=True),
         "SCORE",
     )
-    detect_size: int = _option(
-        1024,
+    quality: QualityName = _option(
+        "balanced",
         "detection",
-        "longer side in px at which the detector sees an image; larger finds smaller faces",
+        "how closely images are looked at: fast shows them once and small, thorough several times, in parts and turned",
+        allowed=get_args(QualityName),
+    )
+    detect_size: int | None = _option(
+        None,
+        "detection",
+        "longer side in px at which a whole image is shown, instead of the quality's; larger finds smaller faces",
         int,
         _Between(32, 8192),
         "PX",
@@ -181,6 +188,12 @@ class JobOptions:
     classes: tuple[int, ...] | None = _option(
         None, "detection", "detected classes that count as faces (default: all)", int, _Between(0), "N"
     )
+
+    @property
+    def looks(self) -> Quality:
+        """How closely images are looked at."""
+        quality = QUALITIES[self.quality]
+        return replace(quality, detect_size=self.detect_size) if self.detect_size else quality
 
     @property
     def inputs(self) -> list[Input]:
@@ -200,14 +213,17 @@ def _takes_several(option: dataclasses.Field[Any]) -> bool:
     return "tuple" in str(option.type)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds every option to a parser, as text; ``build_options`` turns the text into values."""
+def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
+    """Adds every option to a parser, or those of some groups only, as text; ``build_options`` turns it into values."""
     groups: dict[str, Any] = {}
     for name, option in FIELDS.items():
+        if only and option.metadata["group"] not in only:
+            continue
         group = groups.setdefault(option.metadata["group"], parser.add_argument_group(option.metadata["group"]))
         help_text = option.metadata["help"].replace("%", "%%")
         if option.default not in (None, (), "", False):
-            help_text += f" (default: {option.default})"
+            default = " ".join(option.default) if isinstance(option.default, tuple) else option.default
+            help_text += f" (default: {default})"
         if option.metadata["parse"] is bool:
             group.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=help_text)
             continue
@@ -266,11 +282,24 @@ def build_options(
             config_beam_flags += _as_flags(name, value)
     _refuse_unknown(config_beam_flags, f"{config_path}: ")
     _refuse_unknown(beam_flags, "")
-    values.update({name: _checked(FIELDS[name], value, f"--{name}") for name, value in flags.items()})
-    options = JobOptions(**values)
+    options = JobOptions(**{**values, **check_flags(flags)})
     _check_together(options)
     # The last of two equal flags counts with argparse, so those of the command line come last.
     return options, [*config_beam_flags, *beam_flags]
+
+
+def check_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options given by name, as text or as values, within their bounds.
+
+    Raises:
+        OptionError: naming the option, the value and what is allowed.
+
+    Example usage::
+
+        >>> check_flags({"score_threshold": "0.5"})
+        {'score_threshold': 0.5}
+    """
+    return {name: _checked(FIELDS[name], value, f"--{name}") for name, value in flags.items()}
 
 
 def _as_flags(name: str, value: Any) -> list[str]:

@@ -346,6 +346,19 @@ def test_what_a_worker_cannot_write_is_said_in_one_line(
     assert "Traceback" not in said
 
 
+def test_several_models_and_other_qualities(photos: Path, centerface: str, tmp_path: Path) -> None:
+    shutil.copytree(centerface, tmp_path / "copy")
+    job = ("run", "--input", f"{photos}/people/*.jpeg", "--method", "pixelate")
+    models = ("--model", "centerface", tmp_path / "copy")
+    assert faceveil(*job, "--output", tmp_path / "two", *models, "--quality", "fast") == 0
+    assert faceveil(*job, "--output", tmp_path / "one", "--quality", "fast") == 0
+    one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
+    assert two["model"]["name"] == "centerface+copy"
+    assert two["job"]["quality"] == "fast"
+    assert two["totals"] == one["totals"]
+    assert examples(tmp_path / "two").keys() == {"portrait.jpeg"}
+
+
 def test_orientation_tags_are_honoured(photos: Path, tmp_path: Path) -> None:
     upright = Image.open(photos / "people" / "portrait.jpeg")
     exif = Image.Exif()

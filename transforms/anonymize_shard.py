@@ -57,8 +57,8 @@ class Worker:
         warnings.filterwarnings("ignore", module=r"PIL\.")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
         self.config = config
-        model = storage.local_copy(config.detector.model_dir)
-        self.detector = Detector(replace(config.detector, model_dir=model))
+        models = tuple(map(storage.local_copy, config.detector.model_dirs))
+        self.detector = Detector(replace(config.detector, model_dirs=models))
         self.pool = OrderedPool(config.detector.threads, _IN_FLIGHT_BYTES)
 
 
@@ -94,8 +94,12 @@ def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: 
     detected = in_order(pool.map(functools.partial(detect_batch, detector=detector), batches))
     finished = map(finish, pool.map(anonymize_step, detected))
 
-    engine = detector.engine
-    result = ShardResult(plan.name, plan.split, engine=engine.name, precision=engine.precision, device=engine.device)
+    result = ShardResult(
+        *(plan.name, plan.split),
+        engine=", ".join(sorted({engine.name for engine in detector.engines})),
+        precision=", ".join(sorted({engine.precision for engine in detector.engines})),
+        device=", ".join(sorted({engine.device for engine in detector.engines})),
+    )
     return write_shard(plan, finished, output, result, config.method, on_record)
 
 

@@ -27,13 +27,13 @@ from transforms.codecs import (
     strip_metadata,
     upright,
 )
-from transforms.detectors.detector import Detector, View
+from transforms.detectors.detector import Detector
+from transforms.detectors.views import View
 from transforms.example import Example
 from transforms.faces import Faces
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Loaded, Source, load
 from transforms.records import Row, Status
-
 
 # Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
 # bounded whatever the images' sizes.
@@ -56,25 +56,25 @@ class Decoded:
     Attributes:
         record: the compressed image and what it came in.
         info: the image's format, size and orientation.
-        view: what the detector is shown.
+        views: what the detector is shown.
         pixels: the image's stored pixels, if they had to be decoded whole anyway and are not too large to keep.
     """
 
     record: Loaded
     info: ImageInfo
-    view: View
+    views: tuple[View, ...]
     pixels: Pixels | None
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         pixels = self.pixels.values.nbytes if self.pixels else 0
-        return len(self.record.data) + int(self.view.pixels.nbytes) + pixels
+        return len(self.record.data) + sum(int(view.pixels.nbytes) for view in self.views) + pixels
 
 
 @dataclass(frozen=True)
 class Detected:
-    """A record whose faces are known; the view is no longer held."""
+    """A record whose faces are known; the views are no longer held."""
 
     record: Loaded
     info: ImageInfo
@@ -137,15 +137,15 @@ def decode(source: Source, image_feature: str, detector: Detector) -> Decoded:
     """
     record = load(source, image_feature)
     info = probe(record.data)
-    preview = decode_for_detection(record.data, info, detector.config.detect_size)
-    view = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
+    preview = decode_for_detection(record.data, info, detector.side_needed(info.upright_width, info.upright_height))
+    views = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= _LARGEST_KEPT else None
-    return Decoded(record, info, view, kept)
+    return Decoded(record, info, views, kept)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Decoded records whose views have one shape, with their places in the stream."""
+    """Decoded records whose views have the same shapes, with their places in the stream."""
 
     places: Sequence[int]
     items: Sequence[Decoded | Failed]
@@ -170,14 +170,14 @@ class DetectedBatch:
 
 
 def batch_like_shaped(items: Iterable[Decoded | Failed], size: int) -> Iterator[Batch]:
-    """Groups records into batches of one input shape, within a window of a few batches.
+    """Groups records whose views have the same shapes into batches, within a window of a few batches.
 
     The batches depend on the order of the records alone, never on timing, so that a rerun forms the same ones.
     """
-    waiting: dict[tuple[int, ...], list[tuple[int, Decoded | Failed]]] = {}
+    waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Decoded | Failed]]] = {}
     waiting_items = 0
     for place, item in enumerate(items):
-        shape = item.view.pixels.shape if isinstance(item, Decoded) else ()
+        shape = tuple(view.pixels.shape for view in item.views) if isinstance(item, Decoded) else ()
         group = waiting.setdefault(shape, [])
         group.append((place, item))
         waiting_items += 1
@@ -202,7 +202,7 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
     """Finds the faces of a batch; when that fails, of each image alone, so that only the culprit is held back."""
     decoded = [item for item in batch.items if isinstance(item, Decoded)]
     try:
-        faces = iter(detector.detect([item.view for item in decoded]) if decoded else [])
+        faces = iter(detector.detect([item.views for item in decoded]) if decoded else [])
         return DetectedBatch(
             batch.places,
             [

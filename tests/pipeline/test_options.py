@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline.options import FIELDS, JobOptions, OptionError, add_arguments, build_options
+from transforms.detectors.views import QUALITIES
 from transforms.inputs import Input
 
 REQUIRED = {"input": ["a.jpg"], "output": "out"}
@@ -22,12 +23,8 @@ def configured(tmp_path: Path, text: str, beam_flags: list[str] | None = None, *
 
 def test_defaults() -> None:
     options = built()
-    assert (options.method, options.score_threshold, options.coverage, options.detect_size) == (
-        "blur",
-        0.2,
-        1.0,
-        1024,
-    )
+    assert (options.method, options.score_threshold, options.coverage) == ("blur", 0.2, 1.0)
+    assert options.looks == QUALITIES["balanced"]
     assert options.inputs == [Input("data", "a.jpg")]
 
 
@@ -37,6 +34,11 @@ def test_every_option_has_a_flag_and_help() -> None:
     text = parser.format_help()
     for name in FIELDS:
         assert f"--{name}" in text
+
+
+def test_a_detect_size_replaces_the_quality_s() -> None:
+    looks = built(quality="thorough", detect_size="640").looks
+    assert (looks.detect_size, looks.scales) == (640, QUALITIES["thorough"].scales)
 
 
 def test_splits() -> None:

@@ -8,6 +8,7 @@ from apache_beam.testing.util import assert_that
 from transforms.anonymize_shard import Anonymization, AnonymizeShards, Worker, anonymize_shard
 from transforms.anonymizers.style import Style
 from transforms.detectors.detector import DetectorConfig
+from transforms.detectors.views import Quality
 from transforms.inputs import Input, list_inputs
 from transforms.plan import ShardPlan
 from transforms.progress import Progress, read_progress
@@ -16,7 +17,7 @@ from transforms.write import Output, finished_shard
 
 
 def config(centerface: str) -> Anonymization:
-    detector = DetectorConfig(centerface, detect_size=320, threads=2)
+    detector = DetectorConfig((centerface,), quality=Quality(320), threads=2)
     return Anonymization(detector, "blur", Style(), "image/encoded")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import noise_image
 from transforms.anonymizers.style import Style
 from transforms.codecs import ImageInfo, probe
-from transforms.detectors.detector import View
+from transforms.detectors.views import View, Window
 from transforms.faces import Faces
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Loaded
@@ -31,16 +31,18 @@ from transforms.steps import (
 
 def decoded(key: str, width: int = 32, image_width: int = 32) -> Decoded:
     info = ImageInfo("jpeg", image_width, 32, 1, "RGB")
-    return Decoded(Loaded(key, b"", None), info, View(np.zeros((32, width, 3), np.uint8), image_width, 32), None)
+    window = Window(0, 0, image_width, 32, width, 32)
+    view = View(np.zeros((32, width, 3), np.uint8), window, image_width, 32)
+    return Decoded(Loaded(key, b"", None), info, (view,), None)
 
 
 class FlakyDetector:
     """Fails as real engines do: the whole batch, for one of its images."""
 
-    def detect(self, views: Sequence[View]) -> list[Faces]:
-        if any(view.width == 666 for view in views):
+    def detect(self, images: Sequence[Sequence[View]]) -> list[Faces]:
+        if any(view.image_width == 666 for views in images for view in views):
             raise RuntimeError("out of memory")
-        return [Faces.none() for _ in views]
+        return [Faces.none() for _ in images]
 
 
 @given(st.lists(st.sampled_from([32, 64, 96, None]), max_size=40), st.integers(1, 5))
@@ -50,7 +52,7 @@ def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | Non
     batches = list(batch_like_shaped(iter(items), size))
     for batch in batches:
         assert len(batch.items) <= size
-        assert len({item.view.pixels.shape if isinstance(item, Decoded) else 0 for item in batch.items}) == 1
+        assert len({item.views[0].pixels.shape if isinstance(item, Decoded) else 0 for item in batch.items}) == 1
     detected = [detect_batch(batch, FlakyDetector()) for batch in batches]  # type: ignore[arg-type]
     keys = [item.key if isinstance(item, Failed) else item.record.key for item in in_order(detected)]
     assert keys == [str(n) for n in range(len(items))]

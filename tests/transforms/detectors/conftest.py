@@ -53,7 +53,7 @@ def make_model(tmp_path: Path) -> MakeModel:
         module = tf.Module()
         spec = tf.TensorSpec([batch, None, None, 3], tf.uint8, name="input_tensor")
         module.serve = tf.function(serve, input_signature=[spec], autograph=False)
-        folder = str(tmp_path / "model")
+        folder = str(tmp_path / f"model{len(list(tmp_path.iterdir()))}")
         tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
         return folder
 

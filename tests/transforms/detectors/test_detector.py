@@ -1,26 +1,25 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.transforms.detectors.conftest import MakeModel
-from transforms.detectors.detector import Detector, DetectorConfig, _input_size
+from transforms.detectors.detector import Detector, DetectorConfig
 from transforms.detectors.models import ModelError
+from transforms.detectors.views import Quality
 from transforms.faces import Faces
 
 BLACK = np.zeros((50, 100, 3), np.uint8)
 
 
 def detect_one(model: str, width: int, height: int, **options: object) -> Faces:
-    detector = Detector(DetectorConfig(model, detect_size=64, **options))
+    detector = Detector(DetectorConfig((model,), quality=Quality(64), **options))
     (faces,) = detector.detect([detector.prepare(BLACK, width, height)])
     return faces
 
 
 @pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
 def test_a_face_is_found_in_pixels_of_the_full_image(centerface: str, astronaut: np.ndarray, factor: float) -> None:
-    detector = Detector(DetectorConfig(centerface, score_threshold=0.5, detect_size=512))
+    detector = Detector(DetectorConfig((centerface,), score_threshold=0.5, quality=Quality(512)))
     decoded = cv2.resize(astronaut, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     (faces,) = detector.detect([detector.prepare(decoded, 2048, 2048)])
     x0, y0, x1, y1 = faces.boxes[0] / 4
@@ -77,7 +76,7 @@ def test_what_is_no_number_is_no_absence_of_faces(
 
 
 def test_a_batch_equals_its_images_alone(centerface: str, astronaut: np.ndarray) -> None:
-    detector = Detector(DetectorConfig(centerface, detect_size=320))
+    detector = Detector(DetectorConfig((centerface,), quality=Quality(320)))
     assert detector.batch_size >= 1
     views = [detector.prepare(image, 512, 512) for image in (astronaut, astronaut[:, ::-1])]
     for together, view in zip(detector.detect(views), views, strict=True):
@@ -87,10 +86,50 @@ def test_a_batch_equals_its_images_alone(centerface: str, astronaut: np.ndarray)
     assert detector.detect([]) == []
 
 
-@given(st.integers(1, 20_000), st.integers(1, 20_000), st.integers(32, 2048))
-def test_input_sides_are_the_nearest_multiples(width: int, height: int, detect_size: int) -> None:
-    across, down = _input_size(width, height, detect_size)
-    assert across % 32 == down % 32 == 0
-    scale = detect_size / max(width, height)
-    for side, wanted in ((across, width * scale), (down, height * scale)):
-        assert abs(side - wanted) <= 16 or (side == 32 and wanted < 16)
+def test_what_any_of_several_models_finds_counts(make_model: MakeModel, outputs: dict[str, np.ndarray]) -> None:
+    one = make_model(outputs)
+    elsewhere = {**outputs, "detection_boxes": outputs["detection_boxes"] * np.float32(0.1)}
+    detector = Detector(DetectorConfig((one, make_model(elsewhere)), quality=Quality(64)))
+    (faces,) = detector.detect([detector.prepare(BLACK, 1000, 1000)])
+    (alone,) = Detector(DetectorConfig((one,), quality=Quality(64))).detect([detector.prepare(BLACK, 1000, 1000)])
+    assert len(faces) == 2 * len(alone)
+    assert (np.diff(faces.scores) <= 0).all()
+
+
+def test_a_small_face_in_a_large_photo_is_found_by_tiles(centerface: str, astronaut: np.ndarray) -> None:
+    photo = np.full((3000, 4000, 3), 90, np.uint8)
+    photo[2000:2128, 3000:3128] = cv2.resize(
+        astronaut, (128, 128), interpolation=cv2.INTER_AREA
+    )  # a face of 22 x 30 px
+
+    def find(quality: Quality) -> Faces:
+        detector = Detector(DetectorConfig((centerface,), score_threshold=0.5, quality=quality))
+        (faces,) = detector.detect([detector.prepare(photo, 4000, 3000)])
+        return faces
+
+    assert len(find(Quality(1024))) == 0
+    faces = find(Quality(1024, reduce_at_most=1))
+    assert len(faces) == 1
+    np.testing.assert_allclose(faces.boxes[0], [3045, 2014, 3068, 2045], atol=5)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_faces_that_lie_on_their_side_are_found_when_views_are_turned(
+    centerface: str, astronaut: np.ndarray, turns: int
+) -> None:
+    photo = np.ascontiguousarray(np.rot90(astronaut, turns))
+    quality = Quality(512, mirrored=True, turned=True)
+    detector = Detector(DetectorConfig((centerface,), score_threshold=0.5, quality=quality))
+    (faces,) = detector.detect([detector.prepare(photo, 512, 512)])
+    x0, y0, x1, y1 = 181, 58, 270, 178
+    for _ in range(turns):
+        x0, y0, x1, y1 = y0, 512 - x1, y1, 512 - x0
+    np.testing.assert_allclose(faces.boxes[0], [x0, y0, x1, y1], atol=20)
+
+
+def test_a_face_that_fills_the_frame_is_found(centerface: str, astronaut: np.ndarray) -> None:
+    detector = Detector(DetectorConfig((centerface,)))
+    face = astronaut[55:185, 178:274]
+    (faces,) = detector.detect([detector.prepare(face, 960, 1300)])
+    x0, y0, x1, y1 = faces.boxes[0]
+    assert (x1 - x0) * (y1 - y0) > 0.6 * 960 * 1300

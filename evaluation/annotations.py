@@ -1,0 +1,204 @@
+"""Annotated faces: readers of JSON lines, COCO's JSON and WIDER FACE's text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.faces import FloatArray
+
+AnnotationFormat = Literal["auto", "jsonl", "coco", "wider"]
+
+
+class AnnotationError(ValueError):
+    """Annotations cannot be understood, or do not belong to the images."""
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """The annotated faces of one image.
+
+    Attributes:
+        file: the image's path as the annotations name it, with forward slashes.
+        boxes: float32 ``[N, 4]``, x0, y0, x1, y1 in pixels of the stored image.
+        ignored: bool ``[N]``: faces that count neither as found nor as missed, such as WIDER's invalid ones, COCO's
+            crowds, and boxes without area.
+        size: width and height of the stored image in pixels, or None where the annotations do not tell.
+    """
+
+    file: str
+    boxes: FloatArray
+    ignored: NDArray[np.bool_]
+    size: tuple[int, int] | None = None
+
+
+def parse_annotations(text: str, annotation_format: AnnotationFormat = "auto") -> list[AnnotatedImage]:
+    """Reads annotated faces, an entry for every image, those without faces included.
+
+    * ``jsonl``: a line of JSON for every image, ``{"file", "width", "height", "faces": [{"box": [x0, y0, x1, y1],
+      "invalid"}]}``; ``invalid`` 1 is ignored; other keys do not matter.
+    * ``coco``: https://cocodataset.org/#format-data, boxes as ``[x, y, width, height]``; every category counts as a
+      face; ``iscrowd`` 1 or ``ignore`` 1 is ignored.
+    * ``wider``: the text files of http://shuoyang1213.me/WIDERFACE/: a path, a count, and for every face a line
+      ``x y width height blur expression illumination invalid occlusion pose``; a count of 0 is followed by one line
+      of zeros; ``invalid`` 1 is ignored.
+
+    Args:
+        text: the file's content.
+        annotation_format: ``auto`` tells them apart by how the text begins.
+
+    Raises:
+        AnnotationError: the text is not of this format, names an image twice, or holds no image at all.
+
+    Example usage::
+
+        >>> [image] = parse_annotations("a/b.jpg\\n1\\n10 20 30 40 0 0 0 0 0 0\\n")
+        >>> image.file, image.boxes.tolist(), image.ignored.tolist()
+        ('a/b.jpg', [[10.0, 20.0, 40.0, 60.0]], [False])
+    """
+    text = text.removeprefix("\ufeff")
+    images = _READERS[_sniff(text) if annotation_format == "auto" else annotation_format](text)
+    if not images:
+        raise AnnotationError("holds no annotated image")
+    seen: set[str] = set()
+    for image in images:
+        if image.file in seen:
+            raise AnnotationError(f"names {image.file} twice")
+        seen.add(image.file)
+    return images
+
+
+def locate_images(images: Sequence[AnnotatedImage], paths: Mapping[str, str]) -> list[str]:
+    """The path of every annotated image, by its path below the folder of images, else by its bare name.
+
+    Args:
+        images: the annotated images.
+        paths: where the images are, by their paths below the folder that was searched.
+
+    Raises:
+        AnnotationError: an image is not there, several have its bare name, or it would be another one's, too.
+
+    Example usage::
+
+        >>> image = AnnotatedImage("val/a.jpg", np.zeros((0, 4), np.float32), np.zeros(0, bool))
+        >>> locate_images([image], {"photos/a.jpg": "/data/photos/a.jpg"})
+        ['/data/photos/a.jpg']
+    """
+    by_name: dict[str, list[str]] = {}
+    for path in paths.values():
+        by_name.setdefault(_name(path), []).append(path)
+    located: dict[str, str] = {}
+    for image in images:
+        candidates = [paths[image.file]] if image.file in paths else by_name.get(_name(image.file), [])
+        if len(candidates) != 1:
+            several = f"; of that name there are {' and '.join(candidates[:2])}" if candidates else ""
+            raise AnnotationError(f"{image.file} is not among the {len(paths)} images{several}")
+        [path] = candidates
+        if path in located:
+            raise AnnotationError(f"{located[path]} and {image.file} are both annotated, but only {path} is there")
+        located[path] = image.file
+    return list(located)
+
+
+def _sniff(text: str) -> Literal["jsonl", "coco", "wider"]:
+    if not text.lstrip().startswith("{"):
+        return "wider"
+    try:
+        first = json.loads(text.lstrip().partition("\n")[0])
+    except json.JSONDecodeError:
+        return "coco"
+    return "jsonl" if "file" in first else "coco"
+
+
+def _parse_jsonl(text: str) -> list[AnnotatedImage]:
+    images = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            faces = entry["faces"]
+            invalid = [bool(face.get("invalid", 0)) for face in faces]
+            size = (int(entry["width"]), int(entry["height"])) if "width" in entry else None
+            images.append(_image(entry["file"], [face["box"] for face in faces], invalid, size))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise AnnotationError(f"line {number}: is no annotated image: {_told(error)}") from error
+    return images
+
+
+def _parse_coco(text: str) -> list[AnnotatedImage]:
+    try:
+        content = json.loads(text)
+        boxes: dict[Any, list[list[float]]] = {image["id"]: [] for image in content["images"]}
+        ignored: dict[Any, list[bool]] = {image: [] for image in boxes}
+        for annotation in content["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            boxes[annotation["image_id"]].append([x, y, x + width, y + height])
+            ignored[annotation["image_id"]].append(bool(annotation.get("iscrowd") or annotation.get("ignore")))
+        return [
+            _image(
+                image["file_name"],
+                boxes[image["id"]],
+                ignored[image["id"]],
+                (int(image["width"]), int(image["height"])) if "width" in image else None,
+            )
+            for image in content["images"]
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AnnotationError(f"is no COCO JSON of images and annotations: {_told(error)}") from error
+
+
+def _parse_wider(text: str) -> list[AnnotatedImage]:
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip())
+    images = []
+    number = 0
+    try:
+        for number, file in lines:
+            number, count = next(lines)
+            faces = []
+            for _ in range(max(1, int(count))):
+                number, line = next(lines)
+                faces.append([float(value) for value in line.split()])
+            images.append(_image(file, *_split_wider(faces[: int(count)])))
+    except StopIteration:
+        raise AnnotationError(f"line {number}: the text ends within the faces of an image") from None
+    except (IndexError, ValueError) as error:
+        raise AnnotationError(f"line {number}: is not WIDER's text: {_told(error)}") from error
+    return images
+
+
+def _split_wider(faces: Iterable[list[float]]) -> tuple[list[list[float]], list[bool]]:
+    boxes, invalid = [], []
+    for face in faces:
+        if len(face) < 8:
+            raise ValueError(f"a face is ten numbers, not {len(face)}")
+        x, y, width, height = face[:4]
+        boxes.append([x, y, x + width, y + height])
+        invalid.append(bool(face[7]))
+    return boxes, invalid
+
+
+def _image(
+    file: str, boxes: Sequence[Sequence[float]], ignored: Sequence[bool], size: tuple[int, int] | None = None
+) -> AnnotatedImage:
+    corners = np.array(boxes, np.float32).reshape(len(boxes), 4)
+    if not np.isfinite(corners).all():
+        raise ValueError(f"{file} has a box that is no four numbers")
+    empty = ~(corners[:, 2:] > corners[:, :2]).all(axis=1)
+    return AnnotatedImage(file.replace("\\", "/").removeprefix("./"), corners, np.array(ignored, bool) | empty, size)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _told(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+_READERS = {"jsonl": _parse_jsonl, "coco": _parse_coco, "wider": _parse_wider}

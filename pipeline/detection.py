@@ -1,0 +1,56 @@
+"""From a job's options to its detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.options import JobOptions
+from transforms import storage
+from transforms.detectors import models
+from transforms.detectors.detector import DetectorConfig
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model that ``--model`` names.
+
+    Attributes:
+        name: its name, or its folder's.
+        directory: the SavedModel, here or in an object store.
+        sha256: its identity.
+    """
+
+    name: str
+    directory: str
+    sha256: str
+
+
+def find_models(names: Sequence[str]) -> list[FoundModel]:
+    """Finds the models, fetching those that are known by name.
+
+    Raises:
+        ModelError: one is neither known nor a SavedModel.
+        AccessError: one cannot be reached.
+    """
+    found = []
+    for name in names:
+        directory = str(models.resolve_model(name)) if storage.is_local(name) else name
+        digest = models.model_digest(storage.local_copy(directory))
+        found.append(FoundModel(name.rstrip("/").rsplit("/", 1)[-1], directory, digest))
+    return found
+
+
+def detector_config(
+    options: JobOptions, directories: Sequence[str], threads: int, score_threshold: float
+) -> DetectorConfig:
+    """The detector's configuration, with the models that lie in these folders."""
+    return DetectorConfig(
+        model_dirs=tuple(directories),
+        engine=options.engine,
+        precision=options.precision,
+        score_threshold=score_threshold,
+        quality=options.looks,
+        classes=options.classes,
+        threads=threads,
+    )

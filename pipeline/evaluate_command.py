@@ -1,0 +1,165 @@
+"""``faceveil evaluate``: how many annotated faces a detector finds, what it invents, and how fast it is."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from tqdm import tqdm
+
+from evaluation.annotations import (
+    AnnotatedImage,
+    AnnotationError,
+    AnnotationFormat,
+    locate_images,
+    parse_annotations,
+)
+from evaluation.detect import LEAST_SCORE, detect_all
+from evaluation.measures import BANDS, ImageResult, measure
+from evaluation.report import describe_bands, draw_curves, format_tables
+from pipeline.detection import detector_config, find_models
+from pipeline.options import FIELDS, JobOptions, OptionError, add_arguments, check_flags
+from transforms import storage
+from transforms.detectors.detector import Detector
+from transforms.errors import AccessError
+from transforms.inputs import Input, list_inputs
+from transforms.parallel import usable_cores
+
+_EXAMPLES = """\
+examples:
+  faceveil evaluate detector --annotations photos/annotations.jsonl --images photos
+  faceveil evaluate detector --annotations wider_face_val_bbx_gt.txt --images WIDER_val/images --output quality
+  faceveil evaluate detector --annotations instances.json --images 'photos/**/*.jpg' --model my/saved_model
+"""
+
+# The options that `faceveil run` has, too.
+_DETECTION = frozenset(name for name, option in FIELDS.items() if option.metadata["group"] == "detection")
+
+
+def add_evaluate_command(commands: Any) -> None:
+    """Adds the sub-command to the parser's."""
+    parser = commands.add_parser(
+        "evaluate", help="measure a detector on annotated images", description="Measures what faceveil does."
+    )
+    subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    detector = subjects.add_parser(
+        "detector",
+        help="measure a detector on annotated images",
+        description="Measures a detector on annotated images: average precision, recall, the share of faces that its "
+        "boxes cover, false positives, speed and memory, by height of the faces and over score thresholds.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    data = detector.add_argument_group("data")
+    data.add_argument("--annotations", required=True, metavar="FILE", help="the faces: JSON lines, COCO or WIDER FACE")
+    data.add_argument("--images", required=True, metavar="GLOB", help="a folder or a quoted glob of the images")
+    data.add_argument("--format", default="auto", choices=get_args(AnnotationFormat), help="of the annotations")
+    data.add_argument("--output", metavar="DIR", help="folder for detector.json and curves.png, local or gs://")
+    add_arguments(detector, only=["detection"])
+
+
+def run_evaluate_command(given: argparse.Namespace) -> int:
+    """Runs the sub-command and returns its exit status.
+
+    Raises:
+        OptionError: an option's value is not allowed, or the annotations do not fit their format or the images.
+        AccessError: the annotations or an image cannot be read, or the output cannot be written.
+        ModelError: the detector cannot be loaded.
+    """
+    options = JobOptions(**check_flags({name: value for name, value in vars(given).items() if name in _DETECTION}))
+    if given.output and not importlib.util.find_spec("matplotlib"):
+        raise OptionError("--output: curves.png needs matplotlib; run `pip install 'faceveil[evaluate]'`")
+    try:
+        images = parse_annotations(_read_text(given.annotations), given.format)
+        paths = _list_images(given.images)
+        located = locate_images(images, paths)
+        found = find_models(options.model)
+        # Lower than any threshold that is asked for: those are applied to what was found.
+        least = min(LEAST_SCORE, options.score_threshold)
+        directories = [storage.local_copy(model.directory) for model in found]
+        detector = Detector(detector_config(options, directories, usable_cores(), least))
+        start = time.perf_counter()
+        results = list(
+            tqdm(
+                detect_all(detector, images, located, storage.read_bytes),
+                total=len(images),
+                unit=" images",
+                disable=not sys.stderr.isatty(),
+            )
+        )
+        seconds = time.perf_counter() - start
+    except AnnotationError as error:
+        raise OptionError(f"--annotations {given.annotations}: {error}") from error
+    run = {
+        "annotations": given.annotations,
+        "images": len(images),
+        "images_without_annotations": len(paths) - len(set(located)),
+        **_count_faces(images),
+        "models": [{"name": model.name, "sha256": model.sha256} for model in found],
+        "settings": {name: getattr(options, name) for name in sorted(_DETECTION)},
+        "engines": [
+            {"name": engine.name, "precision": engine.precision, "device": engine.device} for engine in detector.engines
+        ],
+        "threads": detector.config.threads,
+        "images_per_second": len(images) / seconds,
+        "peak_memory_bytes": _peak_memory_bytes(),
+    }
+    _report(run, results, options.score_threshold, given.output)
+    return 0
+
+
+def _read_text(path: str) -> str:
+    try:
+        return storage.read_bytes(path).decode()
+    except OSError as error:
+        raise AccessError(f"--annotations {path}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"is no text in UTF-8: {error}") from error
+
+
+def _list_images(pattern: str) -> dict[str, str]:
+    """The paths of the images, by what of them is below the glob's folder."""
+    files = list_inputs([Input("data", pattern)], 0)
+    paths = {file.key: file.path for file in files if file and file.kind == "image"}
+    if not paths:
+        raise AccessError(f"--images {pattern}: matches no image; quote the glob, and use ** to include sub-folders")
+    return paths
+
+
+def _count_faces(images: list[AnnotatedImage]) -> dict[str, int]:
+    ignored = sum(int(image.ignored.sum()) for image in images)
+    return {"faces": sum(len(image.boxes) for image in images) - ignored, "ignored_faces": ignored}
+
+
+def _peak_memory_bytes() -> int:
+    """The largest resident set that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def _report(run: Mapping[str, Any], images: list[ImageResult], score_threshold: float, output: str | None) -> None:
+    """Prints the tables, and writes the output if there is to be one."""
+    results = [measure(images, band) for band in BANDS]
+    detectors = [
+        f"{model['name']} on {engine['name']}, {engine['precision']}"
+        for model, engine in zip(run["models"], run["engines"], strict=True)
+    ]
+    print(
+        f"{run['images']} images, {run['faces']} faces ({run['ignored_faces']} more ignored, "
+        f"{run['images_without_annotations']} images without annotations left out)\n"
+        f"{' and '.join(detectors)}: {run['images_per_second']:.1f} images/s on {run['threads']} threads, "
+        f"peak memory {run['peak_memory_bytes'] / 2**20:.0f} MiB\n\n"
+        f"{format_tables(results, score_threshold)}"
+    )
+    if output:
+        content = {"schema": 1, **run, "bands": describe_bands(results, score_threshold)}
+        storage.write_bytes(storage.join(output, "detector.json"), json.dumps(content, indent=1).encode())
+        storage.write_bytes(storage.join(output, "curves.png"), draw_curves(results, score_threshold))
+        print(f"\ndetector.json and curves.png in {output}")

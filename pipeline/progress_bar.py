@@ -73,11 +73,12 @@ def _show(directory: str, total: int | None, ended: threading.Event) -> None:
 
 
 def _postfix(progress: Progress, rate: float) -> str:
-    """What stands behind the bar.
+    """What stands behind the bar; no rate before the second record is done.
 
     Example usage::
 
         >>> _postfix(Progress(records=10, faces=31, quarantined=1), 24.31)
         '24.3 images/s, 31 faces, 1 quarantined'
     """
-    return f"{rate:.1f} images/s, {progress.faces} faces, {progress.quarantined} quarantined"
+    shown_rate = f"{rate:.1f} images/s, " if rate else ""
+    return f"{shown_rate}{progress.faces} faces, {progress.quarantined} quarantined"

@@ -23,6 +23,9 @@ _IMAGE_MAGIC = (
     b"MM\0*",
     b"\0\0\0\x0cjP  ",
 )
+# Pixels and views take a multiple of the compressed bytes. Counted before decoding, this keeps large photos from being
+# taken on all at once; afterwards the true size counts.
+_DECODED = 8
 _SMALLEST_IMAGE = 26  # a BMP's header; anything shorter holds no picture
 
 
@@ -34,7 +37,7 @@ class Source:
         key: the record's key.
         path: the file it comes from.
         serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
-        nbytes: size of the image file or of the Example.
+        nbytes: about what it will hold when it is decoded.
         error: why there is nothing to read, where a TFRecord file is damaged.
     """
 
@@ -67,7 +70,7 @@ def read_sources(plan: ShardPlan) -> Iterator[Source]:
     """
     for file in plan.files:
         if plan.kind == "image":
-            yield Source(file.key, file.path, None, file.size)
+            yield Source(file.key, file.path, None, file.size * _DECODED)
         else:
             yield from _read_tfrecords(file.key, file.path)
 
@@ -77,7 +80,7 @@ def _read_tfrecords(key: str, path: str) -> Iterator[Source]:
     try:
         with storage.open_to_read(path) as file:
             for record in read_records(file):
-                yield Source(f"{key}#{index}", path, record, len(record))
+                yield Source(f"{key}#{index}", path, record, len(record) * _DECODED)
                 index += 1
     except CorruptRecordError as error:
         damage = Quarantine(Reason.CORRUPT_RECORD, str(error))

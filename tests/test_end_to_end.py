@@ -236,7 +236,8 @@ def test_a_killed_job_does_not_mix_with_another(many: Path, tmp_path: Path) -> N
     while not list(output.glob("records/data*")):
         assert process.poll() is None
         time.sleep(0.01)
-    # While it is alive even the same job is refused.
+    # While it is alive even the same job is refused. It is stopped meanwhile, lest it ends before.
+    process.send_signal(signal.SIGSTOP)
     assert faceveil(*many_job(many, output)) == 4
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

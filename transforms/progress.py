@@ -5,15 +5,17 @@ Beam's DirectRunner answers no questions while it runs, and its workers may be o
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
-import threading
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from transforms.records import Row, ShardResult
 
 _LAYOUT = struct.Struct("<4q")
+# Of the workers in this process, those that are gone included: what they have counted stays.
+_NUMBERS = itertools.count()
 
 
 @dataclass
@@ -40,8 +42,8 @@ class ProgressFile:
         self._totals = Progress()
         self._file = None
         if directory:
-            name = f"{os.getpid()}-{threading.get_ident()}-{id(self)}"
-            self._file = open(os.path.join(directory, name), "wb", buffering=0)  # noqa: SIM115  open as long as the worker is
+            path = os.path.join(directory, f"{os.getpid()}-{next(_NUMBERS)}")
+            self._file = open(path, "wb", buffering=0)  # noqa: SIM115  open as long as the worker is
 
     def count(self, row: Row) -> None:
         """Adds one record."""

@@ -1,0 +1,20 @@
+from pathlib import Path
+
+from transforms.faces import Faces
+from transforms.progress import Progress, ProgressFile, read_progress
+from transforms.records import Row, ShardResult, Status
+
+
+def test_adds_up_all_workers_also_those_that_are_gone(tmp_path: Path) -> None:
+    for _ in range(3):
+        worker = ProgressFile(str(tmp_path))
+        worker.count(Row("a", Status.NO_FACES, None, 1, 1, Faces.none()))
+        worker.count(Row("b", Status.QUARANTINED, "empty", None, None, Faces.none()))
+        worker.resumed(ShardResult("s", "data", records=5, quarantined=1, faces=7))
+        del worker
+    assert read_progress(str(tmp_path)) == Progress(records=21, faces=21, quarantined=6, resumed=15)
+
+
+def test_without_a_directory_nothing_is_written(tmp_path: Path) -> None:
+    ProgressFile(None).resumed(ShardResult("s", "data", records=5))
+    assert read_progress(str(tmp_path)) == Progress()

@@ -1,4 +1,4 @@
-"""Models to test with: the default detector where it has been fetched, and tiny ones of known outputs."""
+"""Models to test with: the default detector's weights, and tiny models of known outputs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from transforms.detectors.models import model_path, weights_path
+from transforms.detectors.models import weights_path
 
 MakeModel = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def centerface() -> str:
-    """The folder of CenterFace's SavedModel."""
-    path = model_path("centerface")
-    if not path.is_dir():
-        pytest.skip("CenterFace is not in the cache: run `faceveil models fetch`")
-    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr, force=True)
     for package in ("pipeline", "transforms"):
         logging.getLogger(package).setLevel(logging.INFO)
-    # What a worker raises comes back as the job's error; Beam's log would say the same before, with a traceback.
-    for package in ("apache_beam.runners.common", "apache_beam.runners.worker"):
-        logging.getLogger(package).setLevel(logging.CRITICAL)
+    # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
+    for name in ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if given.command == "run":
             return _run(given, rest)

@@ -80,7 +80,7 @@ def run_evaluate_command(given: argparse.Namespace) -> int:
         images = parse_annotations(_read_text(given.annotations), given.format)
         paths = _list_images(given.images)
         located = locate_images(images, paths)
-        found = find_models(options.model)
+        found = find_models(options.models)
         # Lower than any threshold that is asked for: those are applied to what was found.
         least = min(LEAST_SCORE, options.score_threshold)
         directories = [storage.local_copy(model.directory) for model in found]

@@ -59,7 +59,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     _check_runner(beam_options, options)
     summary = summarize_inputs(options.inputs, options.output)
     layout = lay_out(summary, options.shard_bytes, options.num_shards)
-    found = find_models(options.model)
+    found = find_models(options.models)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in found), "sha256": "+".join(m.sha256 for m in found)}
     description = describe_job(options, summary, layout, model)
@@ -77,7 +77,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         config = _anonymization(options, found, _threads(beam_options))
         anonymize = AnonymizeShards(config, output)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
-        _log_detector(anonymize.load().detector, description, by_default=options.model == JobOptions.model)
+        _log_detector(anonymize.load().detector, description, by_default=options.model is None)
         if options.overwrite:
             clear_output(output)
         owner = {"job": description.job, "model": model}
@@ -140,7 +140,7 @@ def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
     ):
         raise OptionError(f"--runner {runner}: must be one of {', '.join(known)}")
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    if not _is_local(beam_options) and not temporary and any(map(storage.is_local, options.model)):
+    if not _is_local(beam_options) and not temporary and any(map(storage.is_local, options.models)):
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
 
 

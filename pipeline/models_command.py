@@ -18,10 +18,11 @@ def add_models_command(commands: Any) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="all of them, with their licences (what happens without an action)")
-    fetch = actions.add_parser("fetch", help="download and verify one, unless it is there")
+    known = sorted(models.KNOWN_MODELS)
+    fetch = actions.add_parser("fetch", help="download and verify one, or all, unless they are there")
+    fetch.add_argument("name", nargs="?", choices=known, help="which one (default: all)")
     path = actions.add_parser("path", help="print the folder of one that was fetched")
-    for action in (fetch, path):
-        action.add_argument("name", nargs="?", default="centerface", choices=sorted(models.KNOWN_MODELS))
+    path.add_argument("name", choices=known)
 
 
 def run_models_command(given: argparse.Namespace) -> int:
@@ -31,7 +32,8 @@ def run_models_command(given: argparse.Namespace) -> int:
         ModelError: the model cannot be fetched, or was not.
     """
     if given.action == "fetch":
-        print(f"{given.name}: {models.fetch(given.name)}")
+        for name in [given.name] if given.name else sorted(models.KNOWN_MODELS):
+            print(f"{name}: {models.fetch(name)}")
     elif given.action == "path":
         path = models.model_path(given.name)
         if not path.is_dir():
@@ -49,7 +51,7 @@ def _describe(info: models.ModelInfo) -> str:
             info.model.name,
             f"  path:    {info.path or 'not fetched'}{size}",
             f"  source:  {info.model.member} in the wheel {info.model.wheel}",
-            f"  sha256:  {info.model.sha256}",
+            f"  sha256:  {info.model.digest}",
             f"  licence: {info.model.licence}",
         )
     )

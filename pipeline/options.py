@@ -146,10 +146,11 @@ class JobOptions:
         allowed=get_args(Shape),
     )
 
-    model: tuple[str, ...] = _option(
-        ("centerface",),
+    model: tuple[str, ...] | None = _option(
+        None,
         "detection",
-        "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces",
+        "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces "
+        "(default: centerface-int8; with --engine tensorflow or a --precision, centerface)",
     )
     engine: EngineName = _option(
         "auto",
@@ -164,7 +165,7 @@ class JobOptions:
         allowed=get_args(Precision),
     )
     score_threshold: float = _option(
-        0.2,
+        0.21,
         "detection",
         "least score of a face; lower finds more",
         float,
@@ -188,6 +189,15 @@ class JobOptions:
     classes: tuple[int, ...] | None = _option(
         None, "detection", "detected classes that count as faces (default: all)", int, _Between(0), "N"
     )
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The detectors, by name or folder."""
+        if self.model is not None:
+            return self.model
+        # Eight bits are faster where OpenVINO computes with them; TensorFlow only imitates them.
+        eight_bits = self.engine != "tensorflow" and self.precision == "auto"
+        return ("centerface-int8" if eight_bits else "centerface",)
 
     @property
     def looks(self) -> Quality:

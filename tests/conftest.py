@@ -24,8 +24,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @pytest.fixture(scope="session")
 def centerface() -> str:
-    """The default detector's SavedModel, which `make setup` has fetched; tests do not use the network."""
-    path = models.model_path("centerface")
+    """CenterFace's SavedModel in floats, which `make setup` has fetched; tests do not use the network."""
+    return fetched("centerface")
+
+
+@pytest.fixture(scope="session")
+def centerface_int8() -> str:
+    """The default detector's SavedModel: CenterFace in eight bits."""
+    return fetched("centerface-int8")
+
+
+def fetched(name: str) -> str:
+    path = models.model_path(name)
     if not path.is_dir():
         pytest.skip("the detector is not in the cache: run `faceveil models fetch`")
     return str(path)

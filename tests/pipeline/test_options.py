@@ -23,9 +23,15 @@ def configured(tmp_path: Path, text: str, beam_flags: list[str] | None = None, *
 
 def test_defaults() -> None:
     options = built()
-    assert (options.method, options.score_threshold, options.coverage) == ("blur", 0.2, 1.0)
+    assert (options.method, options.score_threshold, options.coverage) == ("blur", 0.21, 1.0)
     assert options.looks == QUALITIES["balanced"]
     assert options.inputs == [Input("data", "a.jpg")]
+
+
+def test_the_default_detector_fits_the_engine_and_the_precision() -> None:
+    assert built().models == built(engine="openvino").models == ("centerface-int8",)
+    assert built(engine="tensorflow").models == built(precision="float32").models == ("centerface",)
+    assert built(model="a", engine="tensorflow").models == ("a",)
 
 
 def test_every_option_has_a_flag_and_help() -> None:

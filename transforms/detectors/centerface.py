@@ -11,10 +11,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transforms.detectors.quantise import Range, quantise, quantise_kernel, read_ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -32,7 +35,9 @@ _HEATMAP, _LOG_SIZE, _OFFSET, _LANDMARKS = "537", "538", "539", "540"
 _Weights = Mapping[str, NDArray[Any]]
 
 
-def build_saved_model(onnx_file: str | Path, directory: str | Path) -> None:
+def build_saved_model(
+    onnx_file: str | Path, directory: str | Path, ranges: Mapping[str, Range] = MappingProxyType({})
+) -> None:
     """Writes CenterFace as a SavedModel with the outputs of TensorFlow's Object Detection API.
 
     Its ``serving_default`` takes ``input_tensor``, uint8 ``[B, H, W, 3]`` RGB with sides that are multiples
@@ -51,6 +56,7 @@ def build_saved_model(onnx_file: str | Path, directory: str | Path) -> None:
     Args:
         onnx_file: ``centerface.onnx``.
         directory: where to write the SavedModel; made if missing.
+        ranges: of the tensors to be quantised, by their names in the ONNX file; none for a network of floats.
 
     Raises:
         ValueError: the file is not CenterFace's graph.
@@ -64,7 +70,7 @@ def build_saved_model(onnx_file: str | Path, directory: str | Path) -> None:
     import tensorflow as tf
 
     def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
-        maps = _network(graph, tf.cast(input_tensor, tf.float32))
+        maps = run_network(graph, tf.cast(input_tensor, tf.float32), ranges)
         return _candidates(maps[_HEATMAP], maps[_LOG_SIZE], maps[_OFFSET], maps[_LANDMARKS])
 
     module = tf.Module()
@@ -73,30 +79,38 @@ def build_saved_model(onnx_file: str | Path, directory: str | Path) -> None:
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serve})
 
 
-def _network(graph: onnx.GraphProto, image: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The ONNX graph's tensors by name for ``image`` ``[B, H, W, 3]``, all laid out as NHWC."""
+def run_network(graph: onnx.GraphProto, image: tf.Tensor, ranges: Mapping[str, Range]) -> dict[str, tf.Tensor]:
+    """The ONNX graph's tensors by name for ``image`` ``[B, H, W, 3]``, all laid out as NHWC.
+
+    Those that have a range are quantised, and so are the kernels of the convolutions that they go into.
+    """
     import onnx
     import tensorflow as tf
 
     weights: _Weights = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
-    tensors = {graph.input[0].name: image}
+    tensors: dict[str, tf.Tensor] = {}
+
+    def keep(name: str, tensor: tf.Tensor) -> None:
+        tensors[name] = quantise(tensor, name, ranges)
+
+    keep(graph.input[0].name, image)
     # A BatchNormalization is folded into the ConvTranspose it follows, so both yield the later one's output.
     norms = {node.input[0]: node for node in graph.node if node.op_type == "BatchNormalization"}
     for node in graph.node:
         x, output = tensors.get(node.input[0]), node.output[0]
         match node.op_type:
             case "Conv":
-                tensors[output] = _convolution(node, x, weights)
+                keep(output, _convolution(node, x, weights, quantised=node.input[0] in ranges))
             case "ConvTranspose":
-                tensors[norms[output].output[0]] = _upsampling(node, norms[output], x, weights)
+                keep(norms[output].output[0], _upsampling(node, norms[output], x, weights))
             case "BatchNormalization":
                 pass
             case "Relu":
-                tensors[output] = tf.nn.relu(x)
+                keep(output, tf.nn.relu(x))
             case "Sigmoid":
-                tensors[output] = tf.sigmoid(x)
+                keep(output, tf.sigmoid(x))
             case "Add":
-                tensors[output] = x + tensors[node.input[1]]
+                keep(output, x + tensors[node.input[1]])
             case other:
                 raise ValueError(f"{other} is no operation of CenterFace's graph")
     return tensors
@@ -108,7 +122,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _convolution(node: onnx.NodeProto, x: tf.Tensor, weights: _Weights) -> tf.Tensor:
+def _convolution(node: onnx.NodeProto, x: tf.Tensor, weights: _Weights, *, quantised: bool) -> tf.Tensor:
     import tensorflow as tf
 
     attributes = _attributes(node)
@@ -119,10 +133,14 @@ def _convolution(node: onnx.NodeProto, x: tf.Tensor, weights: _Weights) -> tf.Te
         # optimizer, and its "SAME" pads only the far sides at stride 2.
         x = tf.pad(x, [[0, 0], [top, bottom], [left, right], [0, 0]])
     stride = attributes["strides"][0]
-    if attributes["group"] == 1:
-        y = tf.nn.conv2d(x, kernel.transpose(2, 3, 1, 0), stride, "VALID")
-    else:  # one group per channel
-        y = tf.nn.depthwise_conv2d(x, kernel.transpose(2, 3, 0, 1), [1, stride, stride, 1], "VALID")
+    is_depthwise = attributes["group"] > 1  # one group per channel
+    kernel = kernel.transpose(2, 3, 0, 1) if is_depthwise else kernel.transpose(2, 3, 1, 0)
+    if quantised:
+        kernel = quantise_kernel(kernel, channel_axis=2 if is_depthwise else 3)
+    if is_depthwise:
+        y = tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "VALID")
+    else:
+        y = tf.nn.conv2d(x, kernel, stride, "VALID")
     return tf.nn.bias_add(y, bias)
 
 
@@ -166,4 +184,4 @@ def _candidates(
 
 
 if __name__ == "__main__":
-    build_saved_model(sys.argv[1], sys.argv[2])
+    build_saved_model(sys.argv[1], sys.argv[2], read_ranges(sys.argv[3]) if len(sys.argv) > 3 else {})

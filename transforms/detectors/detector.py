@@ -45,7 +45,7 @@ class DetectorConfig:
     model_dirs: tuple[str, ...]
     engine: EngineName = "auto"
     precision: Precision = "auto"
-    score_threshold: float = 0.2
+    score_threshold: float = 0.21
     quality: Quality = QUALITIES["balanced"]
     classes: tuple[int, ...] | None = None
     threads: int = 1

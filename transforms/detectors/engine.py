@@ -58,7 +58,7 @@ class Engine(Protocol):
 
     Attributes:
         name: ``openvino`` or ``tensorflow``.
-        precision: ``float32`` or ``bfloat16``, of the arithmetic.
+        precision: ``float32`` or ``bfloat16``, of the arithmetic; ``int8 and …`` for a quantised model.
         device: the kind of processor, by its full name: results are equal to the bit only on equal kinds.
         takes_batches: whether more images per call are faster; if not, a batch runs image by image.
     """
@@ -124,17 +124,19 @@ class _OpenVinoEngine:
         native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bfloat16" and not native:
             raise ModelError(f"--precision bfloat16: this CPU ({self.device}) has no bfloat16; use float32")
-        self.precision = "bfloat16" if native and precision != "float32" else "float32"
+        floats = "bfloat16" if native and precision != "float32" else "float32"
         try:
             model = core.read_model(model_dir)
             shape = _checked_input_shape([d.get_length() if d.is_static else None for d in _only_input(model)])
             _check_outputs({name for output in model.outputs for name in output.names}, model_dir)
             model.reshape([1, *(-1 if side is None else side for side in shape[1:])])
+            quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
+            self.precision = f"int8 and {floats}" if quantised else floats
             compiled = core.compile_model(
                 model,
                 "CPU",
                 {
-                    "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[self.precision],
+                    "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
                     # One single-threaded stream per caller, not pinned to cores: pinning gained nothing
                     # measurable, and other processes share the machine.
                     "NUM_STREAMS": threads,

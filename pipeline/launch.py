@@ -163,7 +163,8 @@ def _anonymization(options: JobOptions, found: Sequence[FoundModel], threads: in
     directories = [model.directory for model in found]
     detector = detector_config(options, directories, threads, options.score_threshold)
     geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
-    return Anonymization(detector, options.method, Style(geometry, options.strength), options.image_feature)
+    style = Style(geometry, options.strength)
+    return Anonymization(detector, options.method, style, options.image_feature, options.keep_metadata)
 
 
 def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:

@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from transforms import storage
 from transforms.anonymizers import METHODS
 from transforms.anonymizers.masks import Shape
+from transforms.codecs.exif import KEEPABLE
 from transforms.detectors.engine import EngineName, Precision
 from transforms.detectors.views import QUALITIES, Quality, QualityName
 from transforms.inputs import Input
@@ -144,6 +145,12 @@ class JobOptions:
         "anonymization",
         "the mask's shape; an ellipse goes around the box",
         allowed=get_args(Shape),
+    )
+    keep_metadata: tuple[str, ...] = _option(
+        (),
+        "anonymization",
+        "EXIF to keep beside the orientation: dates, exposure (times and lens settings); all other metadata always go",
+        allowed=tuple(KEEPABLE),
     )
 
     model: tuple[str, ...] | None = _option(

@@ -39,12 +39,14 @@ class Anonymization:
         method: name of the anonymizer.
         style: the masks' geometry and the method's strength.
         image_feature: the feature that holds the image in Examples that are read.
+        keep_metadata: the groups of EXIF tags that are kept, names from `KEEPABLE`.
     """
 
     detector: DetectorConfig
     method: str
     style: Style
     image_feature: str
+    keep_metadata: tuple[str, ...] = ()
 
 
 class Worker:
@@ -53,7 +55,8 @@ class Worker:
     def __init__(self, config: Anonymization) -> None:
         # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
         cv2.setNumThreads(1)
-        # What Pillow warns of, an unreadable image's reason for quarantine says better.
+        # What OpenCV and Pillow warn of, an unreadable image's reason for quarantine says better.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         warnings.filterwarnings("ignore", module=r"PIL\.")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
         self.config = config
@@ -78,7 +81,9 @@ def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: 
     key = attrgetter("key")
     record_key = attrgetter("record.key")
     decode_step = guarded(
-        functools.partial(decode, image_feature=config.image_feature, detector=detector),
+        functools.partial(
+            decode, image_feature=config.image_feature, detector=detector, keep_metadata=config.keep_metadata
+        ),
         key,
         Reason.CORRUPT_IMAGE,
     )

@@ -7,7 +7,7 @@ image costs one record and never its batch or its shard.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -129,14 +129,14 @@ def _guarded(step: Callable[[In], Out], key_of: Callable[[In], str], reason: Rea
         return Failed(key_of(item), Quarantine(reason, f"{type(error).__name__}: {error}"))
 
 
-def decode(source: Source, image_feature: str, detector: Detector) -> Decoded:
+def decode(source: Source, image_feature: str, detector: Detector, keep_metadata: Collection[str] = ()) -> Decoded:
     """Reads a record's image and prepares it for the detector.
 
     Raises:
         Quarantine: it cannot be read or decoded.
     """
     record = load(source, image_feature)
-    info = probe(record.data)
+    info = probe(record.data, keep_metadata)
     preview = decode_for_detection(record.data, info, detector.side_needed(info.upright_width, info.upright_height))
     views = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= _LARGEST_KEPT else None

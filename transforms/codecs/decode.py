@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transforms.codecs import jpeg, png
+from transforms.codecs import heif, jpeg, png, sixteen_bits, tiff
 from transforms.codecs.image import ImageInfo, Pixels, Preview
 from transforms.codecs.orientation import stored, upright
 from transforms.codecs.pillow import decoder_errors, open_image
@@ -19,8 +21,8 @@ def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Previe
 
     A JPEG that is larger by a factor of two or more is decoded at 1/2, 1/4 or 1/8, never below `long_side`;
     everything else is decoded whole. Alpha is dropped, not composited: the colours under transparent pixels
-    are in the file and whoever reads its RGB sees them, so faces there have to be found too. Grey of 16 bits
-    is scaled so that its brightest value becomes 255, since many such images use only 10 to 14 of the bits.
+    are in the file and whoever reads its RGB sees them, so faces there have to be found too. 16 bits are
+    scaled so that the brightest value becomes 255, since many such images use only 10 to 14 of the bits.
 
     Args:
         data: the encoded image.
@@ -43,7 +45,8 @@ def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:
     """Decode the stored pixels, all of them, with their own channels.
 
     Palettes become RGB, or RGBA with transparency; a single transparent colour (PNG's tRNS) becomes an alpha
-    channel, except in 16-bit grey, where `encode_pixels` writes it again; 1, 2 and 4 bits become 8.
+    channel, except in 16-bit grey, where `encode_pixels` writes it again; 1, 2 and 4 bits become 8. Colours that
+    are premultiplied with alpha stay so. Grey of 16 bits where 0 is white becomes its opposite.
 
     Raises:
         Quarantine: TRUNCATED or CORRUPT_IMAGE.
@@ -52,16 +55,33 @@ def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:
         values = jpeg.decode(data, info)
         if values is not None:
             return Pixels(values, info.mode)
-    with decoder_errors(info.format), open_image(data, info.format) as image:
+    with decoder_errors(info.format):
+        pixels = _decode(data, info)
+    if pixels.values.shape[:2] != (info.height, info.width):
+        raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: the pixels are not of the size its header says")
+    return pixels
+
+
+def _decode(data: bytes, info: ImageInfo) -> Pixels:
+    if info.mode in _SIXTEEN_BITS and info.format != "heif":
+        return sixteen_bits.decode(data, info)
+    if info.format == "heif":  # libheif turns upright what it decodes
+        return Pixels(stored(heif.decode(data), info.orientation), info.mode)
+    if info.mode == "RGBa":
+        data = tiff.as_rgba(data)
+    with open_image(data, info.format) as image:
         image.load()
         if info.format == "png":
             _scale_transparency(image, png.header(data).bit_depth)
         pixels = _pixels(image)
-    if info.format == "tiff":  # Pillow turns TIFFs, and only them, upright when it loads their pixels
-        pixels = Pixels(stored(pixels.values, info.orientation), pixels.mode)
-    if pixels.values.shape[:2] != (info.height, info.width):
-        raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: the pixels are not of the size its header says")
+    if info.format == "tiff":  # Pillow turns TIFFs upright when it loads their pixels
+        if info.mode == "I;16" and tiff.zero_is_white(data):
+            pixels = Pixels(0xFFFF - pixels.values, pixels.mode)
+        pixels = Pixels(stored(pixels.values, info.orientation), "RGBa" if info.mode == "RGBa" else pixels.mode)
     return pixels
+
+
+_SIXTEEN_BITS = {"LA;16", "RGB;16", "RGBA;16", "RGBa;16", "CMYK;16"}
 
 
 def _pixels(image: Image.Image) -> Pixels:
@@ -86,13 +106,19 @@ def _scale_transparency(image: Image.Image, bit_depth: int) -> None:
 
 def _rgb(pixels: Pixels) -> NDArray[np.uint8]:
     """Pixels as uint8 RGB ``[H, W, 3]``."""
-    values = pixels.values
-    if pixels.mode == "CMYK":
-        return np.asarray(Image.fromarray(np.ascontiguousarray(values), "CMYK").convert("RGB"))
-    if pixels.mode == "I;16":
-        values = (values * (255.0 / max(int(values.max()), 1))).astype(np.uint8)
-    if pixels.mode in ("L", "LA", "I;16"):
+    values: NDArray[Any] = pixels.values
+    if pixels.mode.startswith("CMYK"):
+        inks = np.ascontiguousarray(values >> 8 * (values.itemsize - 1), dtype=np.uint8)
+        return np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
+    if pixels.has_alpha:
+        values, alpha = values[..., :-1], values[..., -1:]
+        if pixels.is_premultiplied:
+            most = np.iinfo(values.dtype).max
+            values = np.minimum(values.astype(np.uint32) * most // np.maximum(alpha, 1), most).astype(values.dtype)
+    if values.dtype == np.uint16:
+        values = (values * np.float32(255.0 / max(int(values.max()), 1))).astype(np.uint8)
+    if values.shape[2] == 1:
         grey = np.ascontiguousarray(values[..., 0])
         rgb: NDArray[np.uint8] = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
         return rgb
-    return values[..., :3].astype(np.uint8, copy=False)
+    return values

@@ -7,28 +7,29 @@ import math
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from transforms.codecs import jpeg, png, webp
+from transforms.codecs import bmp, gif, heif, jpeg, png, tiff, webp
+from transforms.codecs.decode import decode_pixels
 from transforms.codecs.image import ImageInfo, Pixels
+from transforms.codecs.metadata import strip_metadata
 from transforms.codecs.orientation import orientation_exif
 from transforms.codecs.pillow import open_image
 from transforms.quarantine import Quarantine, Reason
 
-_LOSSLESS_TIFF = {"raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"}
 _LOSSY_QUALITY = 95
-"""For lossy WebP and AVIF, which keep no quality to read back: high enough that re-encoding hardly shows."""
+"""For lossy WebP, AVIF and HEIC, which keep no quality to read back: high enough that re-encoding hardly shows."""
 
 
 def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
     """Encode pixels in the format of the original they came from.
 
     JPEG keeps its quantisation tables, subsampling, progression and colour space (YCCK becomes CMYK). PNG,
-    BMP, TIFF and lossless WebP are lossless; palettes and 1, 2 or 4 bits are written as `decode_pixels`
-    returned them, since fills need values that they lack; TIFF compressions that are lossy or for 1 bit
-    become deflate. Lossy WebP and AVIF are written at quality 95.
+    BMP, TIFF, GIF and lossless WebP are lossless; palettes and 1, 2 or 4 bits are written as `decode_pixels`
+    returned them, since fills need values that they lack, except GIF's, which has nothing else; TIFF is written
+    uncompressed where it was, else as deflate. Lossy WebP, AVIF and HEIC are written at quality 95.
 
-    ICC profile, density, PNG's colour chunks and the orientation are kept; all other metadata go.
+    ICC profile, density, PNG's colour chunks, the orientation and `info.exif` are kept; all other metadata go.
 
     Args:
         pixels: as `decode_pixels` returned them, painted on; in the stored layout.
@@ -36,33 +37,51 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
         info: its header's facts.
 
     Raises:
-        Quarantine: ANONYMIZATION_FAILED when the encoder refuses.
+        Quarantine: UNSUPPORTED_IMAGE when such pixels cannot be written back like for like, ANONYMIZATION_FAILED
+            when the encoder refuses.
     """
+    if info.read_only:
+        raise Quarantine(Reason.UNSUPPORTED_IMAGE, f"there are faces in a {info.read_only}, which cannot be written")
     try:
-        with open_image(data, info.format) as original:
-            return _encode(_image(pixels), original, data, info)
+        return strip_metadata(_encode(pixels, data, info), info)
     except Exception as error:  # as in decoder_errors: Pillow promises no list of them
         raise Quarantine(Reason.ANONYMIZATION_FAILED, f"cannot encode {info.format}: {error}") from error
 
 
-def _encode(image: Image.Image, original: Image.Image, data: bytes, info: ImageInfo) -> bytes:
+def _encode(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
+    if info.format == "tiff":
+        return tiff.encode(pixels, data)
+    if info.format == "bmp":
+        return bmp.encode(pixels, data)
+    if info.format == "heif":
+        return heif.encode(pixels, data, info.orientation, _LOSSY_QUALITY)
+    if info.format == "png" and pixels.values.dtype == np.uint16 and pixels.mode != "I;16":
+        return png.encode_16_bit(pixels, data)
+    with open_image(data, info.format) as original:
+        if info.format == "gif":
+            before = decode_pixels(data, info)
+            original.load()
+            return gif.encode(pixels, before, original, data)
+        return _encode_with_pillow(_image(pixels), original, data, info)
+
+
+def _encode_with_pillow(image: Image.Image, original: Image.Image, data: bytes, info: ImageInfo) -> bytes:
     common = _kept_metadata(original)
     if isinstance(original, JpegImagePlugin.JpegImageFile):
         return jpeg.encode(image, original, info.orientation, **common)
     options: dict[str, Any] = {}
     if info.format == "png":
         options = _png_options(image, original, data)
-    elif info.format == "tiff":
-        compression = original.info.get("compression")
-        options["compression"] = compression if compression in _LOSSLESS_TIFF else "tiff_adobe_deflate"
-        options["tiffinfo"] = {int(ExifTags.Base.Orientation): info.orientation}
     elif info.format == "webp":
         lossless = any(name == b"VP8L" for name, _ in webp.chunks(data))
         options = {"exact": True, **({"lossless": True} if lossless else {"quality": _LOSSY_QUALITY})}
     elif info.format == "avif":
         options = {"quality": _LOSSY_QUALITY, "subsampling": "4:4:4"}
-    if info.orientation != 1 and info.format in ("png", "webp", "avif"):
-        options["exif"] = b"Exif\0\0" + orientation_exif(info.orientation)
+    exif = info.exif
+    if info.format == "avif" and info.orientation != 1:
+        exif = orientation_exif(info.orientation)  # becomes a property of the picture
+    if exif:
+        options["exif"] = b"Exif\0\0" + exif
     output = io.BytesIO()
     image.save(output, info.format.upper(), **common, **options)
     return output.getvalue()

@@ -17,7 +17,13 @@ _BLACK = {
     "RGB": (0, 0, 0),
     "RGBA": (0, 0, 0, 255),
     "CMYK": (0, 0, 0, 255),
+    "RGBa": (0, 0, 0, 255),
     "I;16": (0,),
+    "LA;16": (0, 0xFFFF),
+    "RGB;16": (0, 0, 0),
+    "RGBA;16": (0, 0, 0, 0xFFFF),
+    "CMYK;16": (0, 0, 0, 0xFFFF),
+    "RGBa;16": (0, 0, 0, 0xFFFF),
 }
 
 
@@ -26,11 +32,14 @@ class ImageInfo:
     """What an image's header says.
 
     Attributes:
-        format: jpeg, png, webp, bmp, tiff or avif.
+        format: jpeg, png, webp, bmp, gif, tiff, avif or heif.
         width: of the stored pixels.
         height: of the stored pixels.
         orientation: EXIF's orientation tag, 1 to 8; 1 where there is none or a wrong one.
-        mode: Pillow's name of the stored pixel layout.
+        mode: Pillow's name of the stored pixel layout; with ``;16`` behind it where that is of 16 bits.
+        exif: the EXIF to write, a TIFF header first: the orientation, unless the format keeps it elsewhere or it is
+            1, and what the user keeps. Empty when there is nothing.
+        read_only: why pixels of this kind could not be written back like for like; empty where they can be.
 
     Example usage::
 
@@ -43,6 +52,8 @@ class ImageInfo:
     height: int
     orientation: int
     mode: str
+    exif: bytes = b""
+    read_only: str = ""
 
     @property
     def upright_width(self) -> int:
@@ -61,7 +72,8 @@ class Pixels:
 
     Attributes:
         values: uint8 or uint16 ``[H, W, C]``.
-        mode: L, LA, RGB, RGBA, CMYK (0 is no ink) or I;16 (grey, uint16).
+        mode: L, LA, RGB, RGBA, RGBa (colours premultiplied with alpha) or CMYK (0 is no ink) for uint8; I;16 (grey),
+            LA;16, RGB;16, RGBA;16, RGBa;16 or CMYK;16 for uint16.
     """
 
     values: Values
@@ -71,6 +83,16 @@ class Pixels:
     def black(self) -> tuple[int, ...]:
         """The value of each channel that together show as opaque black."""
         return _BLACK[self.mode]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.mode.partition(";")[0] in ("LA", "RGBA", "RGBa")
+
+    @property
+    def is_premultiplied(self) -> bool:
+        """Whether the colours are premultiplied with alpha."""
+        return self.mode.startswith("RGBa")
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,20 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from transforms.codecs.image import Pixels
 from transforms.quarantine import Quarantine, Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_CHUNKS = (b"cHRM", b"cICP", b"gAMA", b"sRGB")
 """Chunks that say how values show as colours; an ICC profile (iCCP) does too."""
+
+# What is drawn or says how it looks; not text, times, EXIF, animation, nor anything private.
+_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"iCCP", b"sBIT", b"pHYs", *COLOUR_CHUNKS}
+_KEPT_WITH_16_BITS = (*COLOUR_CHUNKS, b"iCCP", b"pHYs")
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels
+_UP = 2  # the filter that takes each byte's difference to the one above (section 9.2)
 
 
 @dataclass(frozen=True)
@@ -65,3 +74,47 @@ def without_pixels(data: bytes) -> bytes:
 def chunk(name: bytes, content: bytes) -> bytes:
     """One chunk with its length and checksum."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def strip(data: bytes, exif: bytes) -> bytes:
+    """The same PNG with the chunks that are drawn or say how it looks, and with this EXIF, if any.
+
+    Raises:
+        Quarantine: CORRUPT_IMAGE or TRUNCATED when its chunks cannot be followed to the end.
+    """
+    kept = [SIGNATURE]
+    pixels_at = 0
+    for name, start, end in chunks(data):
+        if name == b"IDAT" and not pixels_at:
+            pixels_at = len(kept)
+        if name in _KEPT:
+            kept.append(data[start:end])
+    if not pixels_at:
+        raise Quarantine(Reason.CORRUPT_IMAGE, "png: ends without a picture")
+    if exif:
+        kept.insert(pixels_at, chunk(b"eXIf", exif))
+    return b"".join(kept)
+
+
+def encode_16_bit(pixels: Pixels, data: bytes) -> bytes:
+    """Encode pixels of 16 bits per channel, with the original's density and chunks about colour.
+
+    Pillow writes such PNGs in grey only, OpenCV none of grey and alpha.
+
+    Args:
+        pixels: uint16, of mode I;16, LA;16, RGB;16 or RGBA;16.
+        data: the original.
+    """
+    height, width, channels = pixels.values.shape
+    kept = b"".join(data[start:end] for name, start, end in chunks(data) if name in _KEPT_WITH_16_BITS)
+    rows = pixels.values.astype(">u2").reshape(height, -1).view(np.uint8)
+    filtered = np.full((height, rows.shape[1] + 1), _UP, np.uint8)
+    filtered[0, 1:] = rows[0]
+    filtered[1:, 1:] = rows[1:] - rows[:-1]  # modulo 256
+    parts = (
+        chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)),
+        kept,
+        chunk(b"IDAT", zlib.compress(filtered.tobytes())),
+        chunk(b"IEND", b""),
+    )
+    return SIGNATURE + b"".join(parts)

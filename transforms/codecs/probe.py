@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image
 
-from transforms.codecs import png, webp
+from transforms.codecs import bmp, heif, isobmff, png, tiff, webp
+from transforms.codecs.exif import exif_to_write
 from transforms.codecs.image import ImageInfo
+from transforms.codecs.orientation import swaps_sides
 from transforms.codecs.pillow import decoder_errors, open_image
 from transforms.quarantine import Quarantine, Reason
 
@@ -24,40 +26,104 @@ _SIGNATURES = (
     (b"\xff\x4f\xff\x51", "jpeg2000"),
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_BMP_HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
-_SUPPORTED_FORMATS = {"jpeg", "png", "webp", "bmp", "tiff", "avif"}
 _SUPPORTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I;16L"}
+_PNG_16_BIT = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}  # by the colour type
 
 
-def probe(data: bytes) -> ImageInfo:
+def probe(data: bytes, keep_metadata: Collection[str] = ()) -> ImageInfo:
     """Read an image's header; no pixel is decoded.
 
+    Args:
+        data: the encoded image.
+        keep_metadata: the groups of EXIF tags to keep, names from `KEEPABLE`.
+
     Raises:
-        Quarantine: EMPTY, NOT_AN_IMAGE, MULTIPLE_FRAMES, UNSUPPORTED_IMAGE (what could not be written back as
-            it was: more than 8 bits per channel in colour, floating point, GIF, HEIF, JPEG 2000, …), or
-            CORRUPT_IMAGE or TRUNCATED when the header of a known format cannot be read.
+        Quarantine: EMPTY, NOT_AN_IMAGE, MULTIPLE_FRAMES, UNSUPPORTED_IMAGE (no decoder keeps all that is in it:
+            floating point, LAB, JPEG 2000, …), or CORRUPT_IMAGE or TRUNCATED when the header of a known format
+            cannot be read.
     """
     if not data:
         raise Quarantine(Reason.EMPTY)
     image_format = _sniff(data)
     if image_format is None:
         raise Quarantine(Reason.NOT_AN_IMAGE, "begins like no known image format")
+    if image_format == "jpeg2000":
+        raise _unsupported("jpeg2000 cannot be written back like for like; convert it to PNG or JPEG")
     with decoder_errors(image_format):
-        if image_format == "gif":
-            _reject_frames(open_image(data, image_format))
+        if image_format == "heif":
+            return _probe_heif(data, keep_metadata)
         if image_format == "webp" and any(name == b"ANIM" for name, _ in webp.chunks(data)):
             raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation, if only of one frame")
-        if image_format not in _SUPPORTED_FORMATS:
-            raise _unsupported(f"{image_format} cannot be written back like for like; convert it to PNG or JPEG")
         if image_format == "png" and any(name == b"fdAT" for name, *_ in png.chunks(data)):
             raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation")
+        if image_format == "tiff":
+            return _probe_tiff(data, keep_metadata)
         image = open_image(png.without_pixels(data) if image_format == "png" else data, image_format)
-        _reject_frames(image)
-        _reject_lossy(data, image, image_format)
-        width, height = image.size
-        if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns TIFFs upright, in their size too
-            width, height = int(image.tag_v2[256]), int(image.tag_v2[257])
-        return ImageInfo(image_format, width, height, _orientation(image), image.mode)
+        if image_format != "jpeg":  # a JPEG's other pictures stand behind its end and go as all that stands there
+            _reject_frames(getattr(image, "n_frames", 1))
+        if image.mode not in _SUPPORTED_MODES:
+            raise _unsupported(f"{image_format} with pixels of mode {image.mode}")
+        mode, read_only = image.mode, ""
+        if image_format == "png":
+            header = png.header(data)
+            if header.bit_depth == 16:
+                mode = _PNG_16_BIT[header.colour_type]
+        if image_format == "avif":  # its orientation is a property of the picture, whatever EXIF and XMP say
+            facts = isobmff.facts(data)
+            _reject_frames(facts.pictures)
+            if facts.is_deep:
+                read_only = "avif with more than 8 bits per channel"
+            exif = exif_to_write(image.info.get("exif", b""), 1, keep_metadata)
+            return ImageInfo(image_format, *image.size, facts.orientation, mode, exif, read_only)
+        if image_format in ("bmp", "gif"):
+            return ImageInfo(image_format, *image.size, 1, mode)
+        orientation = _orientation(image)
+        exif = exif_to_write(image.info.get("exif", b""), orientation, keep_metadata)
+        return ImageInfo(image_format, *image.size, orientation, mode, exif)
+
+
+def _probe_heif(data: bytes, keep: Collection[str]) -> ImageInfo:
+    facts = isobmff.facts(data)
+    _reject_frames(facts.pictures)
+    image = heif.open_image(data)
+    width, height = image.size[::-1] if swaps_sides(facts.orientation) else image.size
+    exif = exif_to_write(image.info.get("exif") or b"", 1, keep)
+    read_only = "" if image.mode in heif.WRITABLE_MODES else f"heif with pixels of mode {image.mode}"
+    return ImageInfo("heif", width, height, facts.orientation, image.mode, exif, read_only)
+
+
+def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
+    flavour, directories = tiff.pages(data)
+
+    def numbers(tag: int, default: int, page: int = 0) -> tuple[int, ...]:
+        entry = directories[page].get(tag)
+        return (entry and entry.numbers(flavour)) or (default,)
+
+    _reject_frames(sum(not numbers(tiff.SUBFILE_TYPE, 0, page)[0] & 1 for page in range(1, len(directories))) + 1)
+    if numbers(tiff.SUBFILE_TYPE, 0)[0] & 1 or tiff.DNG_VERSION in directories[0]:
+        raise _unsupported("tiff whose first picture is a preview, such as a camera's raw file")
+    image = open_image(data, "tiff")
+    samples, extra = numbers(tiff.SAMPLES_PER_PIXEL, 1)[0], numbers(tiff.EXTRA_SAMPLES, 0)
+    bits = max(numbers(tiff.BITS_PER_SAMPLE, 1))
+    mode = image.mode
+    if mode not in _SUPPORTED_MODES:
+        raise _unsupported(f"tiff with pixels of mode {mode}")
+    if numbers(tiff.COMPRESSION, 1)[0] == tiff.OLD_JPEG:
+        raise _unsupported("tiff with JPEG compression of the old kind, which no longer is in the standard")
+    if samples != len(image.getbands()):
+        raise _unsupported(f"tiff with {samples} channels, of which {len(image.getbands())} have a known meaning")
+    if tiff.PREMULTIPLIED in extra:
+        if mode != "RGBA":
+            raise _unsupported(f"tiff with premultiplied alpha and pixels of mode {mode}")
+        mode = "RGBa"
+    if samples > 1 and bits > 8:
+        if bits != 16 or mode not in ("RGB", "RGBA", "RGBa", "CMYK") or numbers(tiff.SAMPLE_FORMAT, 1)[0] != 1:
+            raise _unsupported(f"tiff with {bits} bits per channel and pixels of mode {mode}")
+        mode += ";16"
+    orientation = _orientation(image)
+    exif = exif_to_write(data, orientation, keep)
+    # Pillow turns TIFFs upright, in their size too.
+    return ImageInfo("tiff", numbers(256, 0)[0], numbers(257, 0)[0], orientation, mode, exif)
 
 
 def _sniff(data: bytes) -> str | None:
@@ -67,7 +133,7 @@ def _sniff(data: bytes) -> str | None:
             return image_format
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in bmp.HEADER_SIZES:
         return "bmp"
     if data[4:8] == b"ftyp":  # ISO base media: a major brand, a version, compatible brands
         length = min(int.from_bytes(data[:4], "big"), 4096)
@@ -89,43 +155,10 @@ def _orientation(image: Image.Image) -> int:
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 
 
-def _reject_frames(image: Image.Image) -> None:
+def _reject_frames(frames: int) -> None:
     """Refuse animations, pages and bursts: only the first picture would be looked at."""
-    frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise Quarantine(Reason.MULTIPLE_FRAMES, f"{frames} pictures in one file")
-
-
-def _reject_lossy(data: bytes, image: Image.Image, image_format: str) -> None:
-    """Refuse what Pillow would silently reduce or could not write back."""
-    if image.mode not in _SUPPORTED_MODES:
-        raise _unsupported(f"{image_format} with pixels of mode {image.mode}")
-    if image_format == "png":
-        header = png.header(data)
-        if header.bit_depth == 16 and header.colour_type != 0:
-            raise _unsupported("png with 16 bits per channel and more than one channel")
-    elif image_format == "avif":
-        # The AV1 codec configuration box: bit 6 of its third byte is high_bitdepth
-        # (https://aomediacodec.github.io/av1-isobmff/, section 2.3.3).
-        if any(flags[0] & 0x40 for flags in re.findall(rb"av1C..(.)", data, re.DOTALL)):
-            raise _unsupported("avif with more than 8 bits per channel")
-    elif image_format == "bmp" and image.mode == "RGBA":
-        raise _unsupported("bmp with alpha, which many readers drop; convert it to PNG")
-    elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        _reject_lossy_tiff(image)
-
-
-def _reject_lossy_tiff(image: TiffImagePlugin.TiffImageFile) -> None:
-    tags = image.tag_v2
-    samples = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
-    if samples > 1 and max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8:
-        raise _unsupported("tiff with more than 8 bits per channel and more than one channel")
-    if samples != len(image.getbands()):
-        raise _unsupported(f"tiff with {samples} channels, of which {len(image.getbands())} have a known meaning")
-    if 1 in tags.get(TiffImagePlugin.EXTRASAMPLES, ()):
-        raise _unsupported("tiff with premultiplied alpha")
-    if image.mode.startswith("I;16") and tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        raise _unsupported("tiff with 16-bit grey where 0 is white")
 
 
 def _unsupported(detail: str) -> Quarantine:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from transforms.quarantine import Quarantine, Reason
 
-EXIF_FLAG, XMP_FLAG = 0x08, 0x04
-"""Bits of VP8X's first byte."""
+_EXIF_FLAG, _XMP_FLAG = 0x08, 0x04  # bits of VP8X's first byte
+_KEPT = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"}
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -38,3 +38,26 @@ def join(parts: list[tuple[bytes, bytes]]) -> bytes:
         name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for name, content in parts
     )
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def strip(data: bytes, exif: bytes) -> bytes:
+    """The same WebP with its picture, alpha and ICC profile, and with this EXIF, if any.
+
+    A file that has EXIF has the header chunk that must announce it, so there is somewhere to put it.
+
+    Raises:
+        Quarantine: CORRUPT_IMAGE or TRUNCATED when its chunks cannot be followed to the end.
+    """
+    kept: dict[bytes, bytes] = {}
+    for name, content in chunks(data):
+        if name in _KEPT:
+            kept.setdefault(name, content)  # decoders use the first of each
+    if not kept.keys() & {b"VP8 ", b"VP8L"}:
+        raise Quarantine(Reason.CORRUPT_IMAGE, "webp: ends without a picture")
+    if extended := kept.get(b"VP8X"):
+        flags = extended[0] & ~(_EXIF_FLAG | _XMP_FLAG)
+        if exif:
+            flags |= _EXIF_FLAG
+            kept[b"EXIF"] = exif
+        kept[b"VP8X"] = bytes((flags,)) + extended[1:]
+    return join(list(kept.items()))

@@ -158,18 +158,21 @@ def test_every_tricky_file_decodes_or_is_quarantined(path):
     assert preview.rgb.dtype == np.uint8
     assert preview.rgb.ndim == 3
     with Image.open(path) as image:
+        if info.format == "avif":
+            image.info.pop("xmp", None)  # its orientation does not count, the picture's own property does
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     assert expected.shape == (info.upright_height, info.upright_width, 3)
-    if preview.pixels is not None and pixels.mode not in ("CMYK", "I;16"):
+    if preview.pixels is not None and pixels.mode not in ("CMYK", "RGBa") and pixels.values.dtype == np.uint8:
         np.testing.assert_array_equal(preview.rgb, expected)
 
-    for written in (strip_metadata(data, info), encode_pixels(pixels, data, info)):
+    writings = [strip_metadata(data, info)] + ([] if info.read_only else [encode_pixels(pixels, data, info)])
+    for written in writings:
         again = probe(written)
         assert (again.format, again.width, again.height) == (info.format, info.width, info.height)
         assert again.orientation == info.orientation
         assert strip_metadata(written, again) is written
         values = decode_pixels(written, again).values
-        if info.format in ("png", "bmp", "tiff"):
+        if info.format in ("png", "bmp", "gif", "tiff"):
             np.testing.assert_array_equal(values, pixels.values)
         else:
             assert np.abs(values.astype(int) - pixels.values).mean() < 8

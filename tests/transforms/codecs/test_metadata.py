@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from tests.transforms.codecs.samples import ICC, XMP, encode, exif, picture, pillow
-from transforms.codecs import ImageInfo, decode_pixels, probe, strip_metadata
+from tests.transforms.codecs.samples import ICC, THUMBNAIL_SECRET, XMP, encode, exif, picture, pillow
+from transforms.codecs import ImageInfo, decode_pixels, encode_pixels, probe, strip_metadata
 from transforms.codecs.orientation import orientation_exif
 from transforms.quarantine import Quarantine, Reason
 
@@ -138,8 +138,10 @@ SMALL = [
         ("WEBP", {"exif": exif(6), "icc_profile": ICC}),
         ("BMP", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
-        ("AVIF", {}),
-        ("GIF", {}),
+        ("TIFF", {"exif": exif(6)}),
+        ("TIFF", {"compression": "jpeg"}),
+        ("AVIF", {"exif": exif(6).removesuffix(THUMBNAIL_SECRET)}),
+        ("GIF", {"comment": b"a comment"}),
     ]
 ]
 
@@ -156,17 +158,29 @@ def test_mutated_bytes_raise_nothing_but_quarantine(data):
         if not mutated:
             break
     try:
-        info = probe(bytes(mutated))
+        info = probe(bytes(mutated), ("dates", "exposure"))
     except Quarantine:
         return
-    for function in (strip_metadata, decode_pixels):
-        with contextlib.suppress(Quarantine):
-            function(bytes(mutated), info)
+    with contextlib.suppress(Quarantine):
+        strip_metadata(bytes(mutated), info)
+    with contextlib.suppress(Quarantine):
+        encode_pixels(decode_pixels(bytes(mutated), info), bytes(mutated), info)
+
+
+SIGNATURES = {
+    "jpeg": b"\xff\xd8",
+    "png": b"\x89PNG\r\n\x1a\n",
+    "webp": b"RIFF\x20\0\0\0WEBP",
+    "bmp": b"BM" + bytes(12) + b"\x28\0\0\0",
+    "gif": b"GIF89a\x01\0\x01\0\0\0\0",
+    "tiff": b"II*\0\x08\0\0\0",
+    "heif": b"\0\0\0\x0cftypheic\0\0\0\x40meta\0\0\0\0",
+}
 
 
 @settings(max_examples=200, deadline=None)
-@given(noise=st.binary(max_size=200), image_format=st.sampled_from(["jpeg", "png", "webp"]))
+@given(noise=st.binary(max_size=200), image_format=st.sampled_from(sorted(SIGNATURES)))
 def test_noise_behind_a_signature_raises_nothing_but_quarantine(noise, image_format):
-    signature = {"jpeg": b"\xff\xd8", "png": b"\x89PNG\r\n\x1a\n", "webp": b"RIFF\x20\0\0\0WEBP"}[image_format]
+    signature = SIGNATURES[image_format]
     with pytest.raises(Quarantine):
         strip_metadata(signature + noise, ImageInfo(image_format, 9, 9, 6, "RGB"))

@@ -1,11 +1,11 @@
 import io
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.transforms.codecs.samples import encode, exif, picture
 from transforms.codecs import ImageInfo, png, probe
+from transforms.codecs.orientation import orientation_exif
 from transforms.quarantine import Quarantine, Reason
 
 
@@ -20,7 +20,8 @@ def reason(data: bytes) -> Reason:
 def test_finds_size_and_orientation(image_format, orientation):
     data = encode(picture(), image_format, exif=exif(orientation)[: -len(b"THUMBNAIL OF A FACE")])
     info = probe(data)
-    assert info == ImageInfo(image_format, 97, 61, orientation, "RGB")
+    exif_written = orientation_exif(orientation) if orientation != 1 and image_format != "avif" else b""
+    assert info == ImageInfo(image_format, 97, 61, orientation, "RGB", exif_written)
     assert (info.upright_width, info.upright_height) == ((61, 97) if orientation == 6 else (97, 61))
 
 
@@ -47,11 +48,12 @@ def test_orientation_behind_a_png_s_pixels_counts():
         (b"\xff\xd8\xff", Reason.CORRUPT_IMAGE),
         (encode(picture(), "PNG")[:40], Reason.TRUNCATED),
         (encode(picture(), "WEBP")[:40], Reason.TRUNCATED),
-        (encode(picture(), "GIF"), Reason.UNSUPPORTED_IMAGE),
         (encode(picture(), "JPEG2000"), Reason.UNSUPPORTED_IMAGE),
         (encode(picture("L").convert("F"), "TIFF"), Reason.UNSUPPORTED_IMAGE),
         (encode(picture("L").convert("I"), "TIFF"), Reason.UNSUPPORTED_IMAGE),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Reason.UNSUPPORTED_IMAGE),
+        (encode(picture(), "TIFF", tiffinfo={254: 1}), Reason.UNSUPPORTED_IMAGE),
+        (encode(picture("LAB"), "TIFF"), Reason.UNSUPPORTED_IMAGE),
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp41", Reason.NOT_AN_IMAGE),
     ],
 )
@@ -59,19 +61,16 @@ def test_refuses(data, expected):
     assert reason(data) == expected
 
 
-@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF", "MPO", "AVIF"])
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_refuses_several_pictures_in_one(image_format):
     others = [picture(seed=1), picture(seed=2)]
     data = encode(picture(), image_format, save_all=True, append_images=others)
     assert reason(data) == Reason.MULTIPLE_FRAMES
 
 
-@pytest.mark.parametrize("colour_type", [2, 4, 6])
-def test_refuses_16_bit_colour_that_would_be_reduced(colour_type):
-    data = bytearray(encode(Image.fromarray(np.zeros((4, 4), np.uint16)), "PNG"))
-    data[25] = colour_type
-    data[8:33] = png.chunk(b"IHDR", bytes(data[16:29]))
-    assert reason(bytes(data)) == Reason.UNSUPPORTED_IMAGE
+def test_of_a_burst_of_jpegs_the_first_is_one_picture_and_the_others_are_metadata():
+    data = encode(picture(), "MPO", save_all=True, append_images=[picture(seed=1)])
+    assert probe(data).format == "jpeg"
 
 
 def test_a_bomb_is_refused_before_it_is_decoded():

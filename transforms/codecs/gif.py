@@ -1,0 +1,131 @@
+"""GIF of one picture (GIF89a, CompuServe 1990): stripping, and painting with the palette it has."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from transforms.codecs.image import Pixels
+from transforms.quarantine import Quarantine, Reason
+
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+_ICC = b"\x0bICCRGBG1012"  # https://www.color.org/icc1v42.pdf, annex B.5: ICC profiles in GIF
+
+
+def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  GIF has no place for EXIF
+    """The same GIF with its picture, transparency and ICC profile.
+
+    Raises:
+        Quarantine: TRUNCATED or CORRUPT_IMAGE when its blocks cannot be followed to the picture's end.
+    """
+    return _header(data) + b"".join(_kept_blocks(data)) + bytes((_TRAILER,))
+
+
+def _header(data: bytes) -> bytes:
+    """Signature, screen descriptor and global palette."""
+    if len(data) < 13:
+        raise Quarantine(Reason.TRUNCATED, "gif: ends within its header")
+    return data[: 13 + _palette_bytes(data[10])]
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _kept_blocks(data: bytes) -> Iterator[bytes]:
+    position = len(_header(data))
+    pictures = 0
+    try:
+        while data[position] != _TRAILER:
+            start, kind, label = position, data[position], data[position + 1]
+            if kind == _EXTENSION:
+                position += 2
+            elif kind == _IMAGE:
+                position += 10 + _palette_bytes(data[position + 9]) + 1
+                pictures += 1
+            else:
+                raise Quarantine(Reason.CORRUPT_IMAGE, f"gif: no proper block at byte {position}")
+            while data[position]:
+                position += 1 + data[position]
+            position += 1
+            block = data[start:position]
+            is_profile = label == _APPLICATION and block[2:].startswith(_ICC)
+            if kind == _IMAGE or label == _GRAPHIC_CONTROL or is_profile:
+                yield block
+            if position == len(data) and pictures:
+                break  # without a trailer, which readers do not miss
+    except IndexError as error:
+        raise Quarantine(Reason.TRUNCATED, "gif: ends within a block") from error
+    if not pictures:
+        raise Quarantine(Reason.CORRUPT_IMAGE, "gif: ends without a picture")
+
+
+def encode(pixels: Pixels, before: Pixels, image: Image.Image, data: bytes) -> bytes:
+    """Encode painted pixels with the original's palette, so that all others keep their value.
+
+    Colours that are new take the palette's unused places, the most frequent first; the rest become the nearest colour
+    there is. Places that then stay unused are set to black: their colours were those of what is painted over.
+
+    Args:
+        pixels: RGB or RGBA, or L or LA where the palette is grey.
+        before: the same before painting.
+        image: the original, its pixels loaded.
+        data: the original.
+    """
+    indices = np.array(image)
+    palette = np.zeros((256, 3), np.uint8)
+    colours = np.arange(256)[:, np.newaxis].repeat(3, 1) if image.mode == "L" else _palette(image)
+    palette[: len(colours)] = colours
+    transparent = image.info.get("transparency")
+    see_through = pixels.values[..., -1] < 128 if pixels.has_alpha else np.zeros(indices.shape, np.bool_)
+    changed = (pixels.values != before.values).any(axis=-1)
+    used = np.bincount(indices[~changed], minlength=256) > 0
+    if isinstance(transparent, int):
+        used[transparent] = True
+        indices[changed & see_through] = transparent
+    painted = changed & ~see_through
+    if painted.any():
+        indices[painted] = _paint(pixels, painted, palette, used, transparent)
+    palette[~used] = 0
+    written = Image.frombytes("P", image.size, np.ascontiguousarray(indices).tobytes())
+    written.putpalette(palette.tobytes())
+    output = io.BytesIO()
+    options = {"transparency": transparent} if isinstance(transparent, int) else {}
+    written.save(output, "GIF", optimize=False, **options)
+    profile = b"".join(block for block in _kept_blocks(data) if block[2:].startswith(_ICC))
+    clean = output.getvalue()
+    header = _header(clean)
+    return b"GIF89a" + header[6:] + profile + clean[len(header) :]
+
+
+def _palette(image: Image.Image) -> NDArray[np.uint8]:
+    return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+
+
+def _paint(
+    pixels: Pixels,
+    painted: NDArray[np.bool_],
+    palette: NDArray[np.uint8],
+    used: NDArray[np.bool_],
+    transparent: int | None,
+) -> NDArray[np.uint8]:
+    """The indices of the painted pixels; new colours are put into the palette, whose used places are marked."""
+    colours = pixels.values[..., :-1] if pixels.has_alpha else pixels.values
+    rgb = colours if colours.shape[-1] == 3 else colours.repeat(3, -1)
+    fill = Image.frombytes("RGB", (int(painted.sum()), 1), np.ascontiguousarray(rgb[painted]).tobytes()).quantize(256)
+    fill_indices, fill_colours = np.asarray(fill)[0], _palette(fill)
+    most_frequent = np.argsort(-np.bincount(fill_indices, minlength=len(fill_colours)), kind="stable")
+    free = np.flatnonzero(~used)[: len(most_frequent)]
+    palette[free] = fill_colours[most_frequent[: len(free)]]
+    used[free] = True
+    distances = ((fill_colours[:, np.newaxis].astype(int) - palette) ** 2).sum(axis=-1)
+    distances[:, ~used] = np.iinfo(int).max
+    if transparent is not None:
+        distances[:, transparent] = np.iinfo(int).max
+    nearest: NDArray[np.uint8] = distances.argmin(axis=1).astype(np.uint8)[fill_indices]
+    return nearest

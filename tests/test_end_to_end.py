@@ -379,3 +379,17 @@ def test_orientation_tags_are_honoured(photos: Path, tmp_path: Path) -> None:
     assert turned_back[y - 20 : y + 20, x - 20 : x + 20].max() < 12
     assert 0.2 < face["score"] <= 1
     assert len(face["keypoints"]) == 10
+
+
+def test_dates_are_kept_where_they_are_asked_for_and_the_manifest_says_so(photos: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.update({0x0132: "2024:05:06 07:08:09", 0x010F: "Maker"})
+    for name, photo in (("face", "people/portrait.jpeg"), ("thing", "things/coffee.jpg")):
+        Image.open(photos / photo).save(tmp_path / f"{name}.jpg", exif=exif)
+    options = ["--input", str(tmp_path / "*.jpg"), "--output", str(tmp_path / "out"), *FAST]
+    assert faceveil("run", *options, "--keep_metadata", "dates") == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["job"]["keep_metadata"] == ["dates"]
+    for feature in examples(tmp_path / "out").values():
+        image = Image.open(io.BytesIO(feature["image/encoded"].bytes_list.value[0]))
+        assert dict(image.getexif()) == {0x0132: "2024:05:06 07:08:09"}
+    assert faceveil("run", *options) == 4

@@ -61,6 +61,7 @@ def test_splits() -> None:
         ({"score_threshold": "high"}, "--score_threshold high: must be a number"),
         ({"detect_size": "1024.5"}, "--detect_size 1024.5: must be a whole number"),
         ({"method": "smear"}, "--method smear: must be one of blur, pixelate, bar, solid"),
+        ({"keep_metadata": ["dates", "gps"]}, "--keep_metadata gps: must be one of dates, exposure"),
         (
             {"shard_bytes": "a lot"},
             "--shard_bytes a lot: must be a number of bytes, such as 1000000, 256MiB or 1GB",

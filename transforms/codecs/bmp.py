@@ -33,7 +33,7 @@ def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  BMP has no place 
     Raises:
         Quarantine: CORRUPT_IMAGE or TRUNCATED when its parts do not lie in the file.
     """
-    return _join(data[6:10], _split(data))
+    return _join(_split(data))
 
 
 def _split(data: bytes) -> _Parts:
@@ -88,7 +88,7 @@ def _profile(data: bytes, header: bytes) -> bytes:
     return data[_FILE_HEADER + offset : _FILE_HEADER + offset + size]
 
 
-def _join(reserved: bytes, parts: _Parts) -> bytes:
+def _join(parts: _Parts) -> bytes:
     header, palette, pixels, profile = parts
     pixels_at = _FILE_HEADER + len(header) + len(palette)
     if len(header) >= _V5:
@@ -97,7 +97,7 @@ def _join(reserved: bytes, parts: _Parts) -> bytes:
         place = struct.pack("<II", pixels_at + len(pixels) - _FILE_HEADER if profile else 0, len(profile))
         header = header[:112] + place + header[120:]
     size = pixels_at + len(pixels) + len(profile)
-    return struct.pack("<2sI4sI", b"BM", size, bytes(len(reserved)), pixels_at) + header + palette + pixels + profile
+    return struct.pack("<2sIII", b"BM", size, 0, pixels_at) + header + palette + pixels + profile
 
 
 def encode(pixels: Pixels, data: bytes) -> bytes:
@@ -109,17 +109,17 @@ def encode(pixels: Pixels, data: bytes) -> bytes:
     """
     original = _split(data)
     height, width, channels = pixels.values.shape
-    version = len(original.header) if len(original.header) >= _V4 else _INFO if channels < 4 else _V4
+    has_colour_space = len(original.header) >= _V4
+    size = len(original.header) if has_colour_space else _V4 if channels == 4 else _INFO
+    compression = _BITFIELDS if channels == 4 else 0
     density = original.header[24:32] if len(original.header) >= _INFO else bytes(8)
-    header = struct.pack(
-        *("<IiiHHII8sII", version, width, height, 1, 8 * channels, _BITFIELDS if channels == 4 else 0, 0, density),
-        *((256 if channels == 1 else 0), 0),
-    )
-    if version >= _V4:
+    colours = 256 if channels == 1 else 0
+    header = struct.pack("<IiiHHII8sII", size, width, height, 1, 8 * channels, compression, 0, density, colours, 0)
+    if size >= _V4:
         masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) if channels == 4 else bytes(16)
-        header += masks + (original.header[56:] if len(original.header) >= _V4 else _SRGB + bytes(48))
+        header += masks + (original.header[56:] if has_colour_space else _SRGB + bytes(48))
     palette = np.arange(256, dtype=np.uint32) * 0x010101 if channels == 1 else np.zeros(0, np.uint32)
     rows = np.zeros((height, -(-width * channels // 4) * 4), np.uint8)
     stored = pixels.values[..., [2, 1, 0, 3][:channels]] if channels > 1 else pixels.values
     rows[:, : width * channels] = stored[::-1].reshape(height, -1)
-    return _join(bytes(4), _Parts(header, palette.astype("<u4").tobytes(), rows.tobytes(), original.profile))
+    return _join(_Parts(header, palette.astype("<u4").tobytes(), rows.tobytes(), original.profile))

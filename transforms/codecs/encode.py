@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from transforms.codecs import bmp, gif, heif, jpeg, png, tiff, webp
+from transforms.codecs import bmp, gif, heif, isobmff, jpeg, png, tiff, webp
 from transforms.codecs.decode import decode_pixels
 from transforms.codecs.image import ImageInfo, Pixels
 from transforms.codecs.metadata import strip_metadata
@@ -84,7 +84,8 @@ def _encode_with_pillow(image: Image.Image, original: Image.Image, data: bytes, 
         options["exif"] = b"Exif\0\0" + exif
     output = io.BytesIO()
     image.save(output, info.format.upper(), **common, **options)
-    return output.getvalue()
+    written = output.getvalue()
+    return isobmff.copy_colours(data, written) if info.format == "avif" else written
 
 
 def _image(pixels: Pixels) -> Image.Image:

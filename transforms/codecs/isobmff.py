@@ -164,6 +164,24 @@ def strip(data: bytes, exif: bytes) -> bytes:
     return file_type + meta_box(content_at) + _box(b"mdat", b"".join(contents))
 
 
+def copy_colours(source: bytes, target: bytes) -> bytes:
+    """The target with the source's colour primaries and transfer function, where both files name some.
+
+    Encoders that are not told them write sRGB's. How colours are coded (matrix and range) stays the target's.
+    """
+    source_box, target_box = _coding_of_colours(source), _coding_of_colours(target)
+    if not source_box or not target_box:
+        return target
+    # A colr box: size, name, kind; primaries, transfer function, matrix (two bytes each); range.
+    return target.replace(target_box, target_box[:12] + source_box[12:16] + target_box[16:], 1)
+
+
+def _coding_of_colours(data: bytes) -> bytes:
+    """The primary picture's colr box of the kind nclx; empty if there is none."""
+    meta = _read(data)
+    return next((box for box in _boxes_of(meta, meta.primary) if box[4:12] == b"colrnclx"), b"")
+
+
 def _needed(meta: _Meta) -> set[int]:
     """The primary picture, what it is put together from, and their alpha."""
     needed: set[int] = set()

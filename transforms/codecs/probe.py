@@ -120,10 +120,12 @@ def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
         if bits != 16 or mode not in ("RGB", "RGBA", "RGBa", "CMYK") or numbers(tiff.SAMPLE_FORMAT, 1)[0] != 1:
             raise _unsupported(f"tiff with {bits} bits per channel and pixels of mode {mode}")
         mode += ";16"
+    # Pillow hands out 12 bits in 16, which would look darker if they were written as 16.
+    read_only = f"tiff with {bits} bits per channel" if mode.startswith("I;16") and bits != 16 else ""
     orientation = _orientation(image)
     exif = exif_to_write(data, orientation, keep)
     # Pillow turns TIFFs upright, in their size too.
-    return ImageInfo("tiff", numbers(256, 0)[0], numbers(257, 0)[0], orientation, mode, exif)
+    return ImageInfo("tiff", numbers(256, 0)[0], numbers(257, 0)[0], orientation, mode, exif, read_only)
 
 
 def _sniff(data: bytes) -> str | None:

@@ -130,6 +130,16 @@ def test_what_cannot_be_written_passes_without_faces():
     assert caught.value.reason == Reason.UNSUPPORTED_IMAGE
 
 
+def test_avif_s_wide_colours_stay_wide():
+    data = encode(picture(), "AVIF")
+    at = data.index(b"nclx") + 4
+    wide = data[:at] + bytes((0, 12, 0, 16)) + data[at + 4 :]  # Display P3's primaries, PQ
+    info = probe(wide)
+    written = encode_pixels(decode_pixels(wide, info), wide, info)
+    assert b"nclx" + bytes((0, 12, 0, 16)) in written
+    assert b"nclx" + bytes((0, 12, 0, 16)) in strip_metadata(wide, info)
+
+
 def test_a_truncated_one_is_found():
     data = heic()
     with pytest.raises(Quarantine) as caught:

@@ -1,4 +1,5 @@
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -65,6 +66,13 @@ def test_grey_and_alpha_stay(mode):
     np.testing.assert_array_equal(decode_pixels(stripped, info).values, pixels.values)
     written = encode_pixels(pixels, data, info)
     assert np.abs(decode_pixels(written, info).values.astype(int) - pixels.values).mean() < 1
+
+
+def test_without_the_extra_it_is_held_back_with_what_to_do(monkeypatch):
+    data = heic()
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as Python has it where it is not installed
+    with pytest.raises(Quarantine, match="pip install 'faceveil"):
+        probe(data)
 
 
 def test_10_bits_stay_10_bits():

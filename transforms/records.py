@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
             nullable=False,
         ),
         pa.field("method", pa.string(), nullable=False),
+        pa.field("reencoded", pa.bool_(), nullable=False),
     ]
 )
 _RESULT_KEY = b"faceveil.shard"
@@ -62,6 +63,8 @@ class Row:
         width: of the upright image, px; None where it could not be read.
         height: of the upright image, px; None where it could not be read.
         faces: the detector's, in pixels of the upright image.
+        reencoded: whether a lossy image had to be encoded again as a whole, so that pixels outside the masks
+            may differ.
     """
 
     key: str
@@ -70,6 +73,7 @@ class Row:
     width: int | None
     height: int | None
     faces: Faces
+    reencoded: bool = False
 
 
 @dataclass
@@ -91,6 +95,7 @@ class ShardResult:
         engine: what ran the detector.
         precision: the number format it computed in.
         device: the kind of CPU or accelerator it ran on.
+        reencoded: anonymized records whose lossy images were encoded again as a whole.
     """
 
     name: str
@@ -107,6 +112,7 @@ class ShardResult:
     engine: str = ""
     precision: str = ""
     device: str = ""
+    reencoded: int = 0
 
     def count(self, row: Row) -> None:
         """Adds one record."""
@@ -117,6 +123,7 @@ class ShardResult:
             return
         faces = len(row.faces)
         self.faces += faces
+        self.reencoded += row.reencoded
         self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
         if row.status is Status.ANONYMIZED:
             self.anonymized += 1
@@ -146,6 +153,7 @@ class RecordsFile:
                 "width": row.width,
                 "height": row.height,
                 "faces": list(_face_structs(row.faces)),
+                "reencoded": row.reencoded,
                 **self._constants,
             }
         )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from transforms.anonymizers import METHODS
+from transforms.anonymizers import METHODS, painted_pixels
 from transforms.anonymizers.style import Style
 from transforms.codecs import (
     ImageInfo,
@@ -21,7 +22,9 @@ from transforms.codecs import (
     decode_for_detection,
     decode_pixels,
     encode_pixels,
+    is_lossy,
     probe,
+    splice,
     stored,
     stored_boxes,
     strip_metadata,
@@ -233,16 +236,31 @@ def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Failed]:
 def anonymize(detected: Detected, method: str, style: Style, image_feature: str) -> Finished:
     """Masks the faces of a record and makes its Example; an image without faces keeps its compressed data."""
     record, info, faces = detected.record, detected.info, detected.faces
+    reencoded = False
     if len(faces):
         pixels = detected.pixels or decode_pixels(record.data, info)
         masked = METHODS[method](upright(pixels.values, info.orientation), faces, style, pixels.black)
-        data = encode_pixels(Pixels(stored(masked, info.orientation), pixels.mode), record.data, info)
+        painted = painted_pixels(method, faces, style, *masked.shape[:2])
+        data, reencoded = _encode(
+            replace(pixels, values=stored(masked, info.orientation)),
+            stored(painted, info.orientation),
+            record.data,
+            info,
+        )
         status = Status.ANONYMIZED
     else:
         data = strip_metadata(record.data, info)
         status = Status.NO_FACES
-    row = Row(record.key, status, None, info.upright_width, info.upright_height, faces)
+    row = Row(record.key, status, None, info.upright_width, info.upright_height, faces, reencoded)
     return Finished(row, _serialize(record, info, data, faces, image_feature))
+
+
+def _encode(pixels: Pixels, painted: NDArray[np.bool_], original: bytes, info: ImageInfo) -> tuple[bytes, bool]:
+    """The masked image in its own format, and whether pixels outside the masks may have changed."""
+    spliced = splice(pixels, painted, original, info) if info.format == "jpeg" else None
+    if spliced is not None:
+        return spliced, False
+    return encode_pixels(pixels, original, info), is_lossy(original, info)
 
 
 def _serialize(record: Loaded, info: ImageInfo, data: bytes, faces: Faces, image_feature: str) -> bytes:

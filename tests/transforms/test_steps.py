@@ -15,7 +15,7 @@ from transforms.detectors.views import View, Window
 from transforms.faces import Faces
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Loaded
-from transforms.records import Status
+from transforms.records import ShardResult, Status
 from transforms.steps import (
     Decoded,
     Detected,
@@ -154,3 +154,31 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def encoded(image_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(noise_image(60, 100)).save(buffer, image_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reencoded"),
+    [
+        (encoded("jpeg"), False),
+        (encoded("jpeg")[:-2] + b"\0\0\0\0\xff\xd9", True),  # libjpeg complains of bytes before the end
+        (encoded("png"), False),
+        (encoded("webp", lossless=True), False),
+        (encoded("webp"), True),
+        (encoded("avif"), True),
+    ],
+)
+def test_a_lossy_image_that_is_encoded_again_as_a_whole_is_counted(data: bytes, reencoded: bool) -> None:
+    faces = Faces(np.array([[10, 10, 30, 30]], np.float32), np.array([0.75], np.float32))
+    for found, expected in ((faces, reencoded), (Faces.none(), False)):
+        detected = Detected(Loaded("a", data, None), probe(data), None, found)
+        row = anonymize(detected, "blur", Style(), "image/encoded").row
+        assert row.reencoded == expected
+        result = ShardResult("data-00000-of-00001", "data")
+        result.count(row)
+        assert result.reencoded == expected

@@ -6,18 +6,21 @@
     black: the value of each channel that together show as opaque black.
 
 A method returns a new array in which nothing of the original is left inside the masks, and everything
-outside is the same. To add one: a module with such a function, and its line in `METHODS`.
+outside is the same. Which pixels are inside, `painted_pixels` says. To add a method: a module with such a
+function, and its line in `METHODS` and `_MASKS`.
 
 Example usage::
 
     anonymized = METHODS["blur"](values, faces, Style(), black=(0, 0, 0))
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from transforms.anonymizers.bar import bar
+import numpy as np
+
+from transforms.anonymizers.bar import bar, bar_masks
 from transforms.anonymizers.blur import blur
-from transforms.anonymizers.masks import MaskGeometry, face_mask
+from transforms.anonymizers.masks import BoolMask, MaskGeometry, Rectangle, face_mask, face_masks
 from transforms.anonymizers.pixelate import pixelate
 from transforms.anonymizers.solid import solid
 from transforms.anonymizers.style import Style, Values
@@ -32,4 +35,30 @@ METHODS: dict[str, Method] = {
     "solid": solid,
 }
 
-__all__ = ["METHODS", "MaskGeometry", "Method", "Style", "face_mask"]
+_MASKS: dict[str, Callable[[Faces, MaskGeometry, int, int], Iterator[tuple[Rectangle, BoolMask]]]] = {
+    "blur": face_masks,
+    "pixelate": face_masks,
+    "bar": bar_masks,
+    "solid": face_masks,
+}
+
+
+def painted_pixels(method: str, faces: Faces, style: Style, height: int, width: int) -> BoolMask:
+    """Which pixels of an upright image a method paints on, bool ``[H, W]``.
+
+    They follow from the faces alone: a pixel counts even where its new value happens to be the old one.
+
+    Args:
+        method: its name.
+        faces: the faces in the image.
+        style: the masks' shape.
+        height: of the image.
+        width: of the image.
+    """
+    painted = np.zeros((height, width), np.bool_)
+    for rectangle, mask in _MASKS[method](faces, style.geometry, height, width):
+        painted[rectangle] |= mask
+    return painted
+
+
+__all__ = ["METHODS", "MaskGeometry", "Method", "Style", "face_mask", "painted_pixels"]

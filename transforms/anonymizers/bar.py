@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +43,16 @@ def bar(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> V
         A new array like `values`.
     """
     filled = values.copy()
-    for index, box in enumerate(faces.boxes):
-        eyes = None if faces.keypoints is None else faces.keypoints[index, :2].astype(np.float64)
-        rectangle, mask = bar_mask(box, eyes, style.geometry.margin, *values.shape[:2])
+    for rectangle, mask in bar_masks(faces, style.geometry, *values.shape[:2]):
         paint(filled, rectangle, mask, black)
     return filled
+
+
+def bar_masks(faces: Faces, geometry: MaskGeometry, height: int, width: int) -> Iterator[tuple[Rectangle, BoolMask]]:
+    """The bars of all faces of an image, each as `bar_mask` returns it; of the geometry, the margin is used."""
+    for index, box in enumerate(faces.boxes):
+        eyes = None if faces.keypoints is None else faces.keypoints[index, :2].astype(np.float64)
+        yield bar_mask(box, eyes, geometry.margin, height, width)
 
 
 def bar_mask(

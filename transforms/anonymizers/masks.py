@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from transforms.faces import Faces
 
 BoolMask = NDArray[np.bool_]
 Rectangle = tuple[slice, slice]
@@ -130,6 +133,11 @@ def face_mask(box: NDArray[np.float32], geometry: MaskGeometry, height: int, wid
     down = _squared_distances(rows, y, half_height)
     # With half-axes √2 times the half-sides, the ellipse is u² + v² = 2 in units of the half-sides.
     return rectangle, down[:, np.newaxis] + across <= 2 + _ROUNDING
+
+
+def face_masks(faces: Faces, geometry: MaskGeometry, height: int, width: int) -> Iterator[tuple[Rectangle, BoolMask]]:
+    """The masks of all faces of an image, each as `face_mask` returns it."""
+    return (face_mask(box, geometry, height, width) for box in faces.boxes)
 
 
 def _cut(y: float, half_height: float, coverage: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transforms.anonymizers.masks import face_mask
+from transforms.anonymizers.masks import face_masks
 from transforms.anonymizers.paint import paint
 from transforms.anonymizers.style import Style, Values
 from transforms.faces import Faces
@@ -21,7 +21,6 @@ def solid(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) ->
         A new array like `values`.
     """
     filled = values.copy()
-    for box in faces.boxes:
-        rectangle, mask = face_mask(box, style.geometry, *values.shape[:2])
+    for rectangle, mask in face_masks(faces, style.geometry, *values.shape[:2]):
         paint(filled, rectangle, mask, black)
     return filled

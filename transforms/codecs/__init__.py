@@ -9,12 +9,14 @@ Example usage::
     ...                                            # faces:
     pixels = preview.pixels or decode_pixels(data, info)
     ...                                            # paint on upright(pixels.values, info.orientation)
-    clean = encode_pixels(pixels, data, info)
+    clean = splice(pixels, painted, data, info)    # JPEG: every other block stays as it is
+    clean = clean or encode_pixels(pixels, data, info)
 """
 
 from transforms.codecs.decode import decode_for_detection, decode_pixels
-from transforms.codecs.encode import encode_pixels
+from transforms.codecs.encode import encode_pixels, is_lossy
 from transforms.codecs.image import ImageInfo, Pixels, Preview
+from transforms.codecs.jpeg_splice import splice
 from transforms.codecs.metadata import strip_metadata
 from transforms.codecs.orientation import stored, stored_boxes, upright
 from transforms.codecs.probe import probe
@@ -26,7 +28,9 @@ __all__ = [
     "decode_for_detection",
     "decode_pixels",
     "encode_pixels",
+    "is_lossy",
     "probe",
+    "splice",
     "stored",
     "stored_boxes",
     "strip_metadata",

@@ -54,7 +54,7 @@ def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:
     if info.format == "jpeg":
         values = jpeg.decode(data, info)
         if values is not None:
-            return Pixels(values, info.mode)
+            return Pixels(values, info.mode, faultless=True)
     with decoder_errors(info.format):
         pixels = _decode(data, info)
     if pixels.values.shape[:2] != (info.height, info.width):

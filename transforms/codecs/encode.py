@@ -48,6 +48,13 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
         raise Quarantine(Reason.ANONYMIZATION_FAILED, f"cannot encode {info.format}: {error}") from error
 
 
+def is_lossy(data: bytes, info: ImageInfo) -> bool:
+    """Whether encoding an image in its format again changes pixels that nobody painted on."""
+    if info.format == "webp":
+        return all(name != b"VP8L" for name, _ in webp.chunks(data))
+    return info.format in ("jpeg", "avif", "heif")
+
+
 def _encode(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
     if info.format == "tiff":
         return tiff.encode(pixels, data)
@@ -73,8 +80,7 @@ def _encode_with_pillow(image: Image.Image, original: Image.Image, data: bytes, 
     if info.format == "png":
         options = _png_options(image, original, data)
     elif info.format == "webp":
-        lossless = any(name == b"VP8L" for name, _ in webp.chunks(data))
-        options = {"exact": True, **({"lossless": True} if lossless else {"quality": _LOSSY_QUALITY})}
+        options = {"exact": True, **({"quality": _LOSSY_QUALITY} if is_lossy(data, info) else {"lossless": True})}
     elif info.format == "avif":
         options = {"quality": _LOSSY_QUALITY, "subsampling": "4:4:4"}
     exif = info.exif

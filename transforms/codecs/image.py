@@ -74,10 +74,12 @@ class Pixels:
         values: uint8 or uint16 ``[H, W, C]``.
         mode: L, LA, RGB, RGBA, RGBa (colours premultiplied with alpha) or CMYK (0 is no ink) for uint8; I;16 (grey),
             LA;16, RGB;16, RGBA;16, RGBa;16 or CMYK;16 for uint16.
+        faultless: that they come from a JPEG that libjpeg decoded without a complaint.
     """
 
     values: Values
     mode: str
+    faultless: bool = False
 
     @property
     def black(self) -> tuple[int, ...]:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from transforms.anonymizers import METHODS, MaskGeometry, Style, face_mask
-from transforms.anonymizers.bar import bar_mask
+from transforms.anonymizers import METHODS, MaskGeometry, Style, face_mask, painted_pixels
 from transforms.anonymizers.cells import block_averages
 from transforms.anonymizers.paint import paint
 from transforms.faces import Faces
@@ -25,19 +24,6 @@ def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8, se
 def faces_of(*boxes: tuple[float, float, float, float], eyes: list | None = None) -> Faces:
     keypoints = None if eyes is None else np.array(eyes, np.float32)
     return Faces(np.array(boxes, np.float32).reshape(-1, 4), np.ones(len(boxes), np.float32), keypoints)
-
-
-def masked(faces: Faces, style: Style, method: str, height: int, width: int) -> np.ndarray:
-    """Every pixel that the method has to fill."""
-    union = np.zeros((height, width), bool)
-    for index, box in enumerate(faces.boxes):
-        if method == "bar":
-            eyes = None if faces.keypoints is None else faces.keypoints[index, :2].astype(float)
-            rectangle, mask = bar_mask(box, eyes, style.geometry.margin, height, width)
-        else:
-            rectangle, mask = face_mask(box, style.geometry, height, width)
-        union[rectangle] |= mask
-    return union
 
 
 BOXES = {
@@ -58,7 +44,7 @@ def test_outside_the_masks_nothing_changes_and_inside_noise_goes(method, case, c
     values, faces, style = noise(80, 90, channels, dtype), faces_of(*BOXES[case]), Style()
     before = values.copy()
     output = METHODS[method](values, faces, style, BLACK[channels])
-    inside = masked(faces, style, method, 80, 90)
+    inside = painted_pixels(method, faces, style, 80, 90)
     np.testing.assert_array_equal(values, before)
     assert output.dtype == values.dtype
     assert not np.shares_memory(output, values)

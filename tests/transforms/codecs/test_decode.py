@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from PIL import Image, ImageOps
 
 from tests.transforms.codecs.samples import encode, exif, picture, pillow
@@ -176,3 +177,16 @@ def test_every_tricky_file_decodes_or_is_quarantined(path):
             np.testing.assert_array_equal(values, pixels.values)
         else:
             assert np.abs(values.astype(int) - pixels.values).mean() < 8
+
+
+@pytest.mark.parametrize("name", ["CMYK, Adobe's", "CMYK without a marker", "YCCK"])
+def test_four_colours_decode_as_in_pillow(name):
+    data = encode(picture("CMYK"), "JPEG")
+    if name == "CMYK without a marker":
+        start = data.index(b"\xff\xee")
+        data = data[:start] + data[start + 16 :]
+    elif name == "YCCK":
+        data = simplejpeg.encode_jpeg(np.asarray(picture("CMYK")), colorspace="CMYK", colorsubsampling="420")
+    pixels = decode_pixels(data, probe(data))
+    assert (pixels.mode, pixels.faultless) == ("CMYK", True)
+    np.testing.assert_array_equal(pixels.values, pillow(data))

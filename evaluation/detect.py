@@ -26,8 +26,9 @@ def detect_all(
 ) -> Iterator[ImageResult]:
     """Finds the faces of annotated images, on as many threads as the detector was loaded for.
 
-    Suppressing non-maxima at ``LEAST_SCORE`` and then leaving out what is below a threshold yields the same faces as
-    the other way round: whether a box is suppressed depends on better ones alone.
+    Merging the views at ``LEAST_SCORE`` and then leaving out what is below a threshold yields the same faces as the
+    other way round: whether a box is suppressed depends on better ones alone, and where scores are averaged, candidates
+    of that score count at any threshold.
 
     Args:
         detector: loaded with a ``score_threshold`` of ``LEAST_SCORE``.

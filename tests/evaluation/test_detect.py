@@ -13,7 +13,8 @@ from evaluation.measures import BANDS, measure
 from tests.conftest import SKIMAGE_DATA
 from transforms.codecs import stored, stored_boxes
 from transforms.codecs.orientation import orientation_exif
-from transforms.detectors.detector import Detector, DetectorConfig, suppress_overlaps
+from transforms.detectors.detector import Detector, DetectorConfig
+from transforms.detectors.merge import suppress_overlaps
 from transforms.detectors.nms import iou
 from transforms.errors import AccessError
 from transforms.faces import Faces

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from transforms.detectors.engine import Candidates, EngineName, Precision, UInt8Array, load_engine
+from transforms.detectors.merge import average_views, choose_faces, join_faces, suppress_overlaps
 from transforms.detectors.models import ModelError
-from transforms.detectors.nms import nms
 from transforms.detectors.views import (
     QUALITIES,
     Quality,
@@ -21,11 +21,10 @@ from transforms.detectors.views import (
 )
 from transforms.faces import Faces
 
-NMS_IOU = 0.3
-"""Boxes that overlap by this much are one face. Chosen on 200 photos of WIDER FACE at 1024 px: 0.25 to 0.6 cover the
-same faces within 0.2 %, with 0.86, 0.89 (0.3), 1.17 (0.4) and 1.54 (0.5) boxes an image that match none."""
-
 _GPU_BATCH = 16
+
+_LEAST_CANDIDATE = 0.02
+"""Where scores are averaged over views, a view's low one counts too; the threshold is for the average."""
 
 
 @dataclass(frozen=True)
@@ -99,20 +98,34 @@ class Detector:
         Raises:
             ModelError: the model's outputs break the detector contract, or scores or boxes are no numbers.
         """
-        found: list[list[Faces]] = [[] for _ in images]
         by_shape: dict[tuple[int, ...], list[tuple[int, View]]] = {}
         for number, views in enumerate(images):
             for view in views:
                 by_shape.setdefault(view.pixels.shape, []).append((number, view))
+        # For each image, and each model, its views with what was found in them.
+        found: list[list[list[tuple[View, Faces]]]] = [[[] for _ in self.engines] for _ in images]
         for shown in by_shape.values():
             for start in range(0, len(shown), self.batch_size):
                 numbers, views = zip(*shown[start : start + self.batch_size], strict=True)
                 batch = np.stack([view.pixels for view in views])
-                for engine in self.engines:
-                    results = engine.run(batch, self.config.score_threshold)
+                for place, engine in enumerate(self.engines):
+                    results = engine.run(batch, self._least_candidate)
                     for number, view, candidates in zip(numbers, views, results, strict=True):
-                        found[number].append(faces_in_image(self._checked(candidates), view))
-        return [suppress_overlaps(join_faces(parts)) for parts in found]
+                        found[number][place].append((view, faces_in_image(self._checked(candidates), view)))
+        return [self._merged(by_model) for by_model in found]
+
+    @property
+    def _least_candidate(self) -> float:
+        threshold = self.config.score_threshold
+        return min(threshold, _LEAST_CANDIDATE) if self.config.quality.averaged else threshold
+
+    def _merged(self, by_model: Sequence[Sequence[tuple[View, Faces]]]) -> Faces:
+        """The faces of one image: what any of the models finds counts."""
+        if self.config.quality.averaged:
+            averages = [average_views(parts) for parts in by_model]
+            threshold = self.config.score_threshold
+            return suppress_overlaps(join_faces(choose_faces(faces, faces.scores >= threshold) for faces in averages))
+        return suppress_overlaps(join_faces(faces for parts in by_model for _, faces in parts))
 
     def _checked(self, candidates: Candidates) -> Candidates:
         """The candidates of the wanted classes."""
@@ -124,22 +137,3 @@ class Detector:
         wanted = np.isin(candidates.classes, self.config.classes)
         keypoints = None if candidates.keypoints is None else candidates.keypoints[wanted]
         return Candidates(candidates.boxes[wanted], candidates.scores[wanted], candidates.classes[wanted], keypoints)
-
-
-def join_faces(parts: Iterable[Faces]) -> Faces:
-    """All faces of several views together; they have keypoints if those of all parts do."""
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return Faces.none()
-    keypoints = [part.keypoints for part in parts if part.keypoints is not None]
-    return Faces(
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate(keypoints) if len(keypoints) == len(parts) else None,
-    )
-
-
-def suppress_overlaps(faces: Faces) -> Faces:
-    """The best of each group of overlapping faces, best score first."""
-    kept = nms(faces.boxes, faces.scores, NMS_IOU)
-    return Faces(faces.boxes[kept], faces.scores[kept], None if faces.keypoints is None else faces.keypoints[kept])

@@ -42,6 +42,7 @@ class Quality:
         small_too: whether the whole image is also shown small, for faces that fill it.
         mirrored: whether everything is shown mirrored too.
         turned: whether the whole image is also shown turned by a quarter to either side.
+        averaged: whether a face's score is averaged over the views that show it; if not, the best one counts.
     """
 
     detect_size: int
@@ -50,12 +51,15 @@ class Quality:
     small_too: bool = False
     mirrored: bool = False
     turned: bool = False
+    averaged: bool = False
 
 
 QUALITIES: dict[QualityName, Quality] = {
     "fast": Quality(640),
     "balanced": Quality(1152, reduce_at_most=2, small_too=True),
-    "thorough": Quality(1024, scales=(1.0, 1.5), reduce_at_most=1, small_too=True, mirrored=True, turned=True),
+    "thorough": Quality(
+        1152, scales=(1.0, 1.5), reduce_at_most=1, small_too=True, mirrored=True, turned=True, averaged=True
+    ),
 }
 
 

@@ -1,0 +1,74 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transforms.detectors.merge import average_views, join_faces, suppress_overlaps
+from transforms.detectors.views import View, Window
+from transforms.faces import Faces
+
+WHOLE = Window(0, 0, 100, 100, 32, 32)
+TILE = Window(50, 0, 100, 100, 32, 32)
+TURNED = Window(0, 0, 100, 100, 32, 32, turns=1)
+SMALL = Window(0, 0, 100, 100, 32, 32, least_face=0.3)
+
+
+def view(window: Window) -> View:
+    return View(np.zeros((1, 1, 3), np.uint8), window, 100, 100)
+
+
+def faces(*found: tuple[float, float, float, float, float]) -> Faces:
+    values = np.array(found, np.float32).reshape(-1, 5)
+    return Faces(values[:, :4], values[:, 4])
+
+
+def test_what_all_views_show_scores_higher() -> None:
+    in_both, in_one = (10, 10, 30, 30), (60, 60, 80, 80)
+    merged = average_views(
+        [(view(WHOLE), faces((*in_both, 0.8), (*in_one, 0.8))), (view(WHOLE), faces((*in_both, 0.6)))]
+    )
+    np.testing.assert_allclose(merged.scores, [(0.8 + 0.7) / 2, (0.8 + 0.4) / 2], rtol=1e-6)
+    np.testing.assert_allclose(merged.boxes, [in_both, in_one], rtol=1e-6)
+
+
+def test_boxes_are_averaged_by_the_square_of_their_scores() -> None:
+    merged = average_views([(view(WHOLE), faces((0, 0, 10, 10, 0.8))), (view(WHOLE), faces((1, 1, 11, 11, 0.4)))])
+    np.testing.assert_allclose(merged.boxes, [[0.2, 0.2, 10.2, 10.2]], rtol=1e-5)
+
+
+def test_a_tile_counts_for_the_faces_within_it_only() -> None:
+    outside, across, within = (10, 10, 30, 30, 0.8), (40, 10, 60, 30, 0.8), (60, 60, 80, 80, 0.8)
+    merged = average_views([(view(WHOLE), faces(outside, across, within)), (view(TILE), faces())])
+    np.testing.assert_allclose(merged.scores, [0.8, 0.8, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(merged.boxes[2], within[:4])
+
+
+def test_turned_and_small_views_add_what_they_find_and_take_nothing() -> None:
+    for other in (TURNED, SMALL):
+        merged = average_views(
+            [(view(WHOLE), faces((10, 10, 30, 30, 0.8))), (view(other), faces((60, 60, 80, 80, 0.8)))]
+        )
+        np.testing.assert_allclose(merged.scores, [0.8, 0.4], rtol=1e-6)
+
+
+def test_nothing_found_is_no_face() -> None:
+    assert len(average_views([(view(WHOLE), Faces.none())])) == 0
+
+
+BOXES = st.lists(
+    st.tuples(*[st.integers(0, 80)] * 2, *[st.integers(1, 20)] * 2, st.floats(0.0625, 1, width=32)).map(
+        lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3], b[4])
+    ),
+    max_size=12,
+)
+
+
+@given(st.lists(BOXES, min_size=1, max_size=4))
+def test_every_group_becomes_one_face(views: list[list[tuple[float, float, float, float, float]]]) -> None:
+    parts = [(view(WHOLE), faces(*found)) for found in views]
+    merged, best = average_views(parts), suppress_overlaps(join_faces(found for _, found in parts))
+    assert len(merged) == len(best)
+    assert (np.diff(merged.scores) <= 0).all()
+    assert (merged.scores > 0).all()
+    assert (merged.scores <= 1).all()
+    assert (merged.boxes >= 0).all()
+    assert (merged.boxes <= 100.001).all()

@@ -27,6 +27,7 @@ _DECISIVE_OPTIONS = (
     *("method", "strength", "coverage", "margin", "shape"),
     *("score_threshold", "quality", "detect_size", "classes", "engine", "precision", "image_feature"),
     "keep_metadata",
+    *("max_pixels", "max_image_bytes"),
 )
 
 

@@ -164,7 +164,8 @@ def _anonymization(options: JobOptions, found: Sequence[FoundModel], threads: in
     detector = detector_config(options, directories, threads, options.score_threshold)
     geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
     style = Style(geometry, options.strength)
-    return Anonymization(detector, options.method, style, options.image_feature, options.keep_metadata)
+    keep, limits = options.keep_metadata, options.limits
+    return Anonymization(detector, options.method, style, options.image_feature, keep, limits)
 
 
 def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:

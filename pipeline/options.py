@@ -21,6 +21,7 @@ from transforms.codecs.exif import KEEPABLE
 from transforms.detectors.engine import EngineName, Precision
 from transforms.detectors.views import QUALITIES, Quality, QualityName
 from transforms.inputs import Input
+from transforms.limits import Limits
 
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
@@ -113,6 +114,25 @@ class JobOptions:
         float,
         _Between(0, 1),
         "SHARE",
+    )
+    max_pixels: int = _option(
+        Limits.max_pixels, "data", "images of more pixels, by their header, are quarantined", int, _Between(1), "N"
+    )
+    max_image_bytes: int = _option(
+        Limits.max_image_bytes,
+        "data",
+        "larger image files and Examples are quarantined",
+        parse_size,
+        _Between(1),
+        "SIZE",
+    )
+    image_timeout: float = _option(
+        Limits.image_timeout,
+        "data",
+        "seconds that one step of the work on an image may take before it is stopped and the image quarantined",
+        float,
+        _Between(0, above_low=True),
+        "SECONDS",
     )
 
     method: str = _option("blur", "anonymization", "what is done to a face", allowed=tuple(METHODS))
@@ -211,6 +231,11 @@ class JobOptions:
         """How closely images are looked at."""
         quality = QUALITIES[self.quality]
         return replace(quality, detect_size=self.detect_size) if self.detect_size else quality
+
+    @property
+    def limits(self) -> Limits:
+        """What an image may cost."""
+        return Limits(self.max_pixels, self.max_image_bytes, self.image_timeout)
 
     @property
     def inputs(self) -> list[Input]:

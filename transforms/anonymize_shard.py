@@ -13,10 +13,12 @@ import apache_beam as beam
 import cv2
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
+from PIL import Image
 
 from transforms import storage
 from transforms.anonymizers.style import Style
 from transforms.detectors.detector import Detector, DetectorConfig
+from transforms.limits import Limits
 from transforms.parallel import OrderedPool
 from transforms.plan import ShardPlan
 from transforms.progress import ProgressFile
@@ -40,6 +42,7 @@ class Anonymization:
         style: the masks' geometry and the method's strength.
         image_feature: the feature that holds the image in Examples that are read.
         keep_metadata: the groups of EXIF tags that are kept, names from `KEEPABLE`.
+        limits: what an image may cost.
     """
 
     detector: DetectorConfig
@@ -47,6 +50,7 @@ class Anonymization:
     style: Style
     image_feature: str
     keep_metadata: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
 
 class Worker:
@@ -59,6 +63,7 @@ class Worker:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         warnings.filterwarnings("ignore", module=r"PIL\.")
         logging.getLogger("PIL").setLevel(logging.CRITICAL)
+        Image.MAX_IMAGE_PIXELS = None  # ours is Limits.max_pixels
         self.config = config
         models = tuple(map(storage.local_copy, config.detector.model_dirs))
         self.detector = Detector(replace(config.detector, model_dirs=models))
@@ -82,7 +87,11 @@ def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: 
     record_key = attrgetter("record.key")
     decode_step = guarded(
         functools.partial(
-            decode, image_feature=config.image_feature, detector=detector, keep_metadata=config.keep_metadata
+            decode,
+            image_feature=config.image_feature,
+            detector=detector,
+            limits=config.limits,
+            keep_metadata=config.keep_metadata,
         ),
         key,
         Reason.CORRUPT_IMAGE,
@@ -93,7 +102,7 @@ def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: 
         Reason.ANONYMIZATION_FAILED,
     )
 
-    sources = read_sources(plan)
+    sources = read_sources(plan, config.limits.max_image_bytes)
     decoded = pool.map(decode_step, sources)
     batches = batch_like_shaped(decoded, detector.batch_size)
     detected = in_order(pool.map(functools.partial(detect_batch, detector=detector), batches))

@@ -205,8 +205,8 @@ def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | No
             yield None
             continue
         key = file.path[len(prefix) :]
-        # A name that is not UTF-8 cannot be a key in JSON or Parquet: its odd bytes are spelt out.
-        key = key.encode("utf-8", "backslashreplace").decode()
+        # A name that is not UTF-8 cannot be a key in JSON or Parquet: its odd bytes are spelt out, such as \\xff.
+        key = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         if split.named:
             key = f"{split.split}/{key}"
         yield InputFile(split.split, key, file.path, file.size_in_bytes, file.last_updated_in_seconds, kind)

@@ -14,6 +14,8 @@ class Reason(StrEnum):
     """There are no bytes."""
     NOT_AN_IMAGE = "not_an_image"
     """The bytes are no image of a known format."""
+    TOO_LARGE = "too_large"
+    """More pixels than ``--max_pixels`` or more bytes than ``--max_image_bytes`` allow."""
     TRUNCATED = "truncated"
     """The image ends before its pixels do."""
     CORRUPT_IMAGE = "corrupt_image"
@@ -34,6 +36,10 @@ class Reason(StrEnum):
     """The detector failed on this image."""
     ANONYMIZATION_FAILED = "anonymization_failed"
     """Masking the faces or encoding the image again failed."""
+    TIMED_OUT = "timed_out"
+    """Decoding or encoding it took longer than ``--image_timeout``."""
+    CRASHED = "crashed"
+    """Decoding or encoding it ended the process that did so."""
 
 
 class Quarantine(Exception):

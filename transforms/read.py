@@ -9,7 +9,7 @@ from transforms import storage
 from transforms.example import Example, InvalidExampleError
 from transforms.plan import ShardPlan
 from transforms.quarantine import Quarantine, Reason
-from transforms.tfrecord import CorruptRecordError, read_records
+from transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
 
 # The first bytes of image files: JPEG, PNG, GIF, BMP, TIFF (both byte orders), JPEG 2000. WebP, AVIF and HEIC name
 # themselves a little later, see looks_like_image.
@@ -38,7 +38,7 @@ class Source:
         path: the file it comes from.
         serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
         nbytes: about what it will hold when it is decoded.
-        error: why there is nothing to read, where a TFRecord file is damaged.
+        error: why there is nothing to read: it is too large, or the TFRecord file is damaged here.
     """
 
     key: str
@@ -63,45 +63,58 @@ class Loaded:
     example: Example | None
 
 
-def read_sources(plan: ShardPlan) -> Iterator[Source]:
+def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source]:
     """The records of a shard, in their order; image files are not opened yet, so that this can run in parallel.
 
     A TFRecord file that is damaged gives the records before the damage, and one more that says where it is.
+
+    Args:
+        plan: the shard.
+        max_bytes: no larger image file or record is read into memory.
     """
     for file in plan.files:
         if plan.kind == "image":
-            yield Source(file.key, file.path, None, file.size * _DECODED)
+            # One that is too large is not read, so it counts for no more than may be read of it.
+            yield Source(file.key, file.path, None, min(file.size, max_bytes) * _DECODED)
         else:
-            yield from _read_tfrecords(file.key, file.path)
+            yield from _read_tfrecords(file.key, file.path, max_bytes)
 
 
-def _read_tfrecords(key: str, path: str) -> Iterator[Source]:
+def _read_tfrecords(key: str, path: str, max_bytes: int) -> Iterator[Source]:
     index = 0
     try:
         with storage.open_to_read(path) as file:
-            for record in read_records(file):
-                yield Source(f"{key}#{index}", path, record, len(record) * _DECODED)
+            for record in read_limited_records(file, max_bytes):
+                if isinstance(record, OversizedRecord):
+                    detail = f"record {index}, at byte {record.offset}, has {record.length} bytes"
+                    yield Source(f"{key}#{index}", path, None, 0, _too_large(detail))
+                else:
+                    yield Source(f"{key}#{index}", path, record, len(record) * _DECODED)
                 index += 1
     except CorruptRecordError as error:
-        damage = Quarantine(Reason.CORRUPT_RECORD, str(error))
+        damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index} and what follows: {error}")
         yield Source(f"{key}#{index}", path, None, 0, damage)
     except OSError as error:
-        yield Source(f"{key}#{index}", path, None, 0, Quarantine(Reason.UNREADABLE_FILE, str(error)))
+        yield Source(f"{key}#{index}", path, None, 0, _unreadable(error, f"record {index} and what follows: "))
 
 
-def load(source: Source, image_feature: str) -> Loaded:
+def load(source: Source, image_feature: str, max_bytes: int) -> Loaded:
     """Gets the compressed image of a record, from its file or from its Example's image feature.
 
     Raises:
-        Quarantine: there is none, or the Example holds other images that nobody asked to anonymize.
+        Quarantine: there is none, it is larger than ``max_bytes``, or the Example holds other images that nobody asked
+            to anonymize.
     """
     if source.error:
         raise source.error
     if source.serialized is None:
         try:
-            return Loaded(source.key, storage.read_bytes(source.path), None)
+            data = storage.read_bytes(source.path, max_bytes + 1)
         except OSError as error:
-            raise Quarantine(Reason.UNREADABLE_FILE, str(error)) from error
+            raise _unreadable(error) from error
+        if len(data) > max_bytes:
+            raise _too_large(f"more than {max_bytes} bytes")
+        return Loaded(source.key, data, None)
     try:
         example = Example.parse(source.serialized)
         values = example.bytes_values(image_feature)
@@ -114,6 +127,15 @@ def load(source: Source, image_feature: str) -> Loaded:
     if len(values) != 1:
         raise Quarantine(Reason.MISSING_IMAGE, f"feature {image_feature} holds {len(values)} values, not one")
     return Loaded(source.key, values[0], example)
+
+
+def _too_large(detail: str) -> Quarantine:
+    return Quarantine(Reason.TOO_LARGE, f"{detail} (--max_image_bytes allows more)")
+
+
+def _unreadable(error: OSError, where: str = "") -> Quarantine:
+    # Without the path: the key says which file, and where the data lies is no part of the output.
+    return Quarantine(Reason.UNREADABLE_FILE, where + (error.strerror or str(error)))
 
 
 def _refuse_other_images(example: Example, image_feature: str) -> None:

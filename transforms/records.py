@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("status", pa.string(), nullable=False),
         ("reason", pa.string()),
+        ("detail", pa.string()),
         ("shard", pa.string()),
         ("index", pa.int32()),
         ("width", pa.int32()),
@@ -65,6 +66,7 @@ class Row:
         faces: the detector's, in pixels of the upright image.
         reencoded: whether a lossy image had to be encoded again as a whole, so that pixels outside the masks
             may differ.
+        detail: more about the reason, such as the place of the damage.
     """
 
     key: str
@@ -74,6 +76,7 @@ class Row:
     height: int | None
     faces: Faces
     reencoded: bool = False
+    detail: str | None = None
 
 
 @dataclass
@@ -148,6 +151,7 @@ class RecordsFile:
                 "key": row.key,
                 "status": str(row.status),
                 "reason": row.reason,
+                "detail": row.detail,
                 "shard": None if index is None else self._shard_file,
                 "index": index,
                 "width": row.width,

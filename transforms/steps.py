@@ -34,6 +34,7 @@ from transforms.detectors.detector import Detector
 from transforms.detectors.views import View
 from transforms.example import Example
 from transforms.faces import Faces
+from transforms.limits import Limits
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Loaded, Source, load
 from transforms.records import Row, Status
@@ -41,6 +42,7 @@ from transforms.records import Row, Status
 # Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
 # bounded whatever the images' sizes.
 _LARGEST_KEPT = 32 * 2**20
+_LONGEST_DETAIL = 500
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,6 @@ class Finished:
 
     row: Row
     serialized: bytes | None
-    error: Quarantine | None = None
 
     @property
     def nbytes(self) -> int:
@@ -132,14 +133,16 @@ def _guarded(step: Callable[[In], Out], key_of: Callable[[In], str], reason: Rea
         return Failed(key_of(item), Quarantine(reason, f"{type(error).__name__}: {error}"))
 
 
-def decode(source: Source, image_feature: str, detector: Detector, keep_metadata: Collection[str] = ()) -> Decoded:
+def decode(
+    source: Source, image_feature: str, detector: Detector, limits: Limits, keep_metadata: Collection[str] = ()
+) -> Decoded:
     """Reads a record's image and prepares it for the detector.
 
     Raises:
         Quarantine: it cannot be read or decoded.
     """
-    record = load(source, image_feature)
-    info = probe(record.data, keep_metadata)
+    record = load(source, image_feature, limits.max_image_bytes)
+    info = probe(record.data, keep_metadata, limits.max_pixels)
     preview = decode_for_detection(record.data, info, detector.side_needed(info.upright_width, info.upright_height))
     views = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= _LARGEST_KEPT else None
@@ -291,5 +294,11 @@ def finish(item: Finished | Failed) -> Finished:
     """What is written of a record: of one that failed, only its name and the reason."""
     if isinstance(item, Finished):
         return item
-    row = Row(item.key, Status.QUARANTINED, str(item.error.reason), None, None, Faces.none())
-    return Finished(row, None, item.error)
+    detail = _printable(item.error.detail)
+    row = Row(item.key, Status.QUARANTINED, item.error.reason, None, None, Faces.none(), detail=detail)
+    return Finished(row, None)
+
+
+def _printable(detail: str) -> str | None:
+    """Details may quote an image's own bytes, and must fit into UTF-8."""
+    return detail[:_LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode() or None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import functools
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,12 +38,15 @@ def join(folder: str, *names: str) -> str:
 def list_files(folder: str) -> Iterator[FileMetadata]:
     """Every file below a folder, however deep, with its size and time of change.
 
+    Locally, links are followed, to folders too. What cannot be read as a file is listed all the same, with size 0, so
+    that it is accounted for: a socket, a pipe, a device, a broken link, a link to a folder that it lies in.
+
     Raises:
         AccessError: the folder cannot be listed, or a folder below it.
     """
     try:
         if is_local(folder):
-            yield from _list_local(folder or ".", folder)
+            yield from _list_local(folder)
         else:
             [match] = FileSystems.match([join(folder, "**")])
             yield from match.metadata_list
@@ -49,15 +54,31 @@ def list_files(folder: str) -> Iterator[FileMetadata]:
         raise AccessError(f"{folder}: cannot be listed: {error}") from error
 
 
-def _list_local(folder: str, prefix: str) -> Iterator[FileMetadata]:
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            path = os.path.join(prefix, entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                yield from _list_local(path, path)
-            elif entry.is_file():
-                status = entry.stat()
-                yield FileMetadata(path, status.st_size, status.st_mtime)
+def _list_local(folder: str) -> Iterator[FileMetadata]:
+    top = os.stat(folder or ".")
+    # Folders that are being listed: their entries still to come, and what identifies them. Not by recursion, for
+    # folders may be nested more deeply than calls can be.
+    open_folders = [(_entries(folder), (top.st_dev, top.st_ino))]
+    while open_folders:
+        path = next(open_folders[-1][0], None)
+        if path is None:
+            open_folders.pop()
+            continue
+        try:
+            status = os.stat(path)
+        except OSError:  # a broken link, or links in a circle; or it has vanished just now
+            yield FileMetadata(path, 0, 0.0)
+            continue
+        identity = (status.st_dev, status.st_ino)
+        if stat.S_ISDIR(status.st_mode) and identity not in (inside for _, inside in open_folders):
+            open_folders.append((_entries(path), identity))
+        else:
+            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+            yield FileMetadata(path, size, status.st_mtime)
+
+
+def _entries(folder: str) -> Iterator[str]:
+    return iter([os.path.join(folder, name) for name in sorted(os.listdir(folder or "."))])
 
 
 def exists(path: str) -> bool:
@@ -92,9 +113,11 @@ def open_to_read(path: str) -> BinaryIO:
     """Opens a file as the bytes it holds, never decompressed on the way.
 
     Raises:
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or is none: a pipe or a device might be read for ever.
     """
     if is_local(path):
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
         return open(path, "rb")
     try:
         return cast("BinaryIO", FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
@@ -102,14 +125,14 @@ def open_to_read(path: str) -> BinaryIO:
         raise OSError(str(error)) from error
 
 
-def read_bytes(path: str) -> bytes:
-    """All bytes of a file.
+def read_bytes(path: str, limit: int = -1) -> bytes:
+    """All bytes of a file, or the first ``limit`` of them.
 
     Raises:
         OSError: the file cannot be read.
     """
     with open_to_read(path) as file:
-        return file.read()
+        return file.read(limit)
 
 
 @contextmanager

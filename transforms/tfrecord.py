@@ -10,6 +10,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import google_crc32c
@@ -17,8 +18,22 @@ import google_crc32c
 _HEADER = struct.Struct("<QI")
 _GZIP_MAGIC = b"\x1f\x8b"
 _MASK_DELTA = 0xA282EAD8
-# A length whose checksum holds is trusted, but a single record is never larger than protobuf allows (2 GiB).
+# Protobuf allows no larger message (2 GiB), https://protobuf.dev/programming-guides/proto-limits/.
 _LONGEST_RECORD = 2**31
+_PIECE = 2**20
+
+
+@dataclass(frozen=True)
+class OversizedRecord:
+    """A record that was skipped, since it is larger than its reader wants.
+
+    Attributes:
+        offset: of its first byte in the file, uncompressed.
+        length: of its bytes.
+    """
+
+    offset: int
+    length: int
 
 
 class CorruptRecordError(Exception):
@@ -33,7 +48,10 @@ def masked_crc32c(data: bytes) -> int:
         >>> hex(masked_crc32c(b""))
         '0xa282ead8'
     """
-    crc: int = google_crc32c.value(data)
+    return _mask(google_crc32c.value(data))
+
+
+def _mask(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
@@ -58,13 +76,22 @@ def frame(record: bytes) -> bytes:
 
 
 def read_records(file: BinaryIO) -> Iterator[bytes]:
+    """The records of a TFRecord file, however long they are; see ``read_limited_records``."""
+    for record in read_limited_records(file, _LONGEST_RECORD):
+        assert isinstance(record, bytes)
+        yield record
+
+
+def read_limited_records(file: BinaryIO, max_bytes: int) -> Iterator[bytes | OversizedRecord]:
     """The records of a TFRecord file, plain or gzip, told apart by the first bytes and not by the name.
 
     Args:
         file: open at its start.
+        max_bytes: records that are longer are checked and skipped, without ever being held in memory.
 
     Raises:
-        CorruptRecordError: a checksum is wrong or the file ends inside a record; says at which byte.
+        CorruptRecordError: a checksum is wrong or the file ends inside a record; says at which byte of the uncompressed
+            file.
         OSError: the file cannot be read.
     """
     start = file.read(_HEADER.size)
@@ -73,7 +100,7 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
     # checksum of that length holds.
     if start.startswith(_GZIP_MAGIC) and not _is_header(start):
         whole = cast("BinaryIO", gzip.GzipFile(fileobj=whole))
-    yield from _read_plain(whole)
+    yield from _read_plain(whole, max_bytes)
 
 
 def _is_header(data: bytes) -> bool:
@@ -97,7 +124,7 @@ class _Prefixed:
         return prefix + self._file.read(size - len(prefix))
 
 
-def _read_plain(file: BinaryIO) -> Iterator[bytes]:
+def _read_plain(file: BinaryIO, max_bytes: int) -> Iterator[bytes | OversizedRecord]:
     offset = 0
     while True:
         header = _read_exactly(file, _HEADER.size, offset, may_end=True)
@@ -106,10 +133,18 @@ def _read_plain(file: BinaryIO) -> Iterator[bytes]:
         length, _ = _HEADER.unpack(header)
         if not _is_header(header) or length > _LONGEST_RECORD:
             raise CorruptRecordError(f"the length at byte {offset} does not match its checksum")
-        body = _read_exactly(file, length + 4, offset)
-        if masked_crc32c(body[:length]) != struct.unpack("<I", body[length:])[0]:
+        if length > max_bytes:
+            checksum = google_crc32c.Checksum()
+            for start in range(0, length, _PIECE):
+                checksum.update(_read_exactly(file, min(_PIECE, length - start), offset))
+            actual = _mask(int.from_bytes(checksum.digest(), "big"))
+            record: bytes | OversizedRecord = OversizedRecord(offset, length)
+        else:
+            record = _read_exactly(file, length, offset)
+            actual = masked_crc32c(record)
+        if actual != struct.unpack("<I", _read_exactly(file, 4, offset))[0]:
             raise CorruptRecordError(f"the record at byte {offset} does not match its checksum")
-        yield body[:length]
+        yield record
         offset += _HEADER.size + length + 4
 
 

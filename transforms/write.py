@@ -88,7 +88,7 @@ def write_shard(
             if record.serialized is None:
                 rows.add(record.row, None)
                 if result.quarantined < _LOGGED_PER_SHARD:
-                    _LOGGER.warning("quarantined %s: %s", record.row.key, record.error)
+                    _LOGGER.warning("quarantined %s: %s", record.row.key, _why(record.row))
             else:
                 framed = frame(record.serialized)
                 file.write(framed)
@@ -101,3 +101,7 @@ def write_shard(
     result.sha256 = checksum.hexdigest()
     rows.publish(output.records_path(plan.name), result, output.job_digest)
     return result
+
+
+def _why(row: Row) -> str:
+    return f"{row.reason}: {row.detail}" if row.detail else str(row.reason)

@@ -1,4 +1,6 @@
 import io
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from transforms.plan import ShardPlan
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Source, load, looks_like_image, read_sources
 from transforms.tfrecord import frame
+
+MAX_BYTES = 10**6
 
 
 def encoded(image_format: str) -> bytes:
@@ -31,35 +35,81 @@ def example_source(**features: object) -> Source:
 
 def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"content")
-    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"))
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
     assert source.key == "a.jpg"
     assert source.nbytes >= 7
-    assert load(source, "image/encoded").data == b"content"
+    assert load(source, "image/encoded", MAX_BYTES).data == b"content"
 
 
 def test_records_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22"))
-    sources = list(read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord")))
+    sources = list(read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES))
     assert [(s.key, s.serialized) for s in sources] == [("x.tfrecord#0", b"1"), ("x.tfrecord#1", b"22")]
 
 
 def test_what_comes_before_damage_is_read_and_the_damage_is_one_record(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22")[:-1])
-    first, damage = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"))
+    first, damage = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
     assert first.serialized == b"1"
-    with pytest.raises(Quarantine, match="corrupt_record: the file ends inside the record at byte 17"):
-        load(damage, "image/encoded")
+    with pytest.raises(
+        Quarantine, match="corrupt_record: record 1 and what follows: the file ends inside the record at byte 17"
+    ):
+        load(damage, "image/encoded", MAX_BYTES)
+
+
+@pytest.mark.parametrize("size", [19, 20, 21])
+def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a.jpg").write_bytes(bytes(size))
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), 20)
+    if size <= 20:
+        assert load(source, "image/encoded", 20).data == bytes(size)
+    else:
+        with pytest.raises(Quarantine, match="too_large: more than 20 bytes"):
+            load(source, "image/encoded", 20)
+
+
+def test_records_over_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(bytes(21)) + frame(b"22"))
+    first, large, last = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), 20)
+    assert (first.serialized, last.serialized) == (b"1", b"22")
+    assert large.key == "x.tfrecord#1"
+    with pytest.raises(Quarantine, match="too_large: record 1, at byte 17, has 21 bytes"):
+        load(large, "image/encoded", 20)
+
+
+@pytest.mark.parametrize("kind", ["image", "tfrecord"])
+def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    for name in ("pipe", "zero", "circle", "folder", "socket"):
+        file = InputFile("data", name, str(tmp_path / name), 0, 0.0, kind)  # type: ignore[arg-type]
+        [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), MAX_BYTES)  # type: ignore[arg-type]
+        with pytest.raises(Quarantine, match="unreadable_file") as caught:
+            load(source, "image/encoded", MAX_BYTES)
+        assert str(tmp_path) not in caught.value.detail
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the super-user may read everything")
+def test_a_file_that_may_not_be_read_is_one_record(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch(mode=0)
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    with pytest.raises(Quarantine, match="unreadable_file: Permission denied"):
+        load(source, "image/encoded", MAX_BYTES)
 
 
 @pytest.mark.parametrize("kind", ["image", "tfrecord"])
 def test_a_file_that_is_gone_is_one_record(tmp_path: Path, kind: str) -> None:
-    [source] = read_sources(plan_of(tmp_path / "gone", kind))
+    [source] = read_sources(plan_of(tmp_path / "gone", kind), MAX_BYTES)
     with pytest.raises(Quarantine, match="unreadable_file"):
-        load(source, "image/encoded")
+        load(source, "image/encoded", MAX_BYTES)
 
 
 def test_the_image_of_an_example() -> None:
-    loaded = load(example_source(photo=b"content", label=[1]), "photo")
+    loaded = load(example_source(photo=b"content", label=[1]), "photo", MAX_BYTES)
     assert loaded.data == b"content"
     assert loaded.example
     assert loaded.example.names() == ["photo", "label"]
@@ -81,13 +131,13 @@ def test_the_image_of_an_example() -> None:
 )
 def test_examples_that_are_held_back(features: dict[str, object], reason: Reason, detail: str) -> None:
     with pytest.raises(Quarantine, match=detail) as caught:
-        load(example_source(**features), "image/encoded")
+        load(example_source(**features), "image/encoded", MAX_BYTES)
     assert caught.value.reason is reason
 
 
 def test_bytes_that_are_no_example_are_held_back() -> None:
     with pytest.raises(Quarantine, match="invalid_example"):
-        load(Source("x#0", "x", b"\xff\xff", 2), "image/encoded")
+        load(Source("x#0", "x", b"\xff\xff", 2), "image/encoded", MAX_BYTES)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000"])

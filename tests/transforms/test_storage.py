@@ -39,7 +39,45 @@ def test_a_loop_of_links_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "folder" / "loop").symlink_to(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"1")
     (tmp_path / "link.jpg").symlink_to("photo.jpg")
-    assert [Path(file.path).name for file in storage.list_files(str(tmp_path))] == ["link.jpg", "photo.jpg"]
+    assert [
+        (file.path.removeprefix(f"{tmp_path}/"), file.size_in_bytes) for file in storage.list_files(str(tmp_path))
+    ] == [
+        ("folder/loop", 0),
+        ("link.jpg", 1),
+        ("photo.jpg", 1),
+    ]
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    storage.write_bytes(str(tmp_path / "elsewhere" / "a.jpg"), b"1")
+    (tmp_path / "photos").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "photos" / name).symlink_to(tmp_path / "elsewhere")
+    found = [file.path.removeprefix(f"{tmp_path}/") for file in storage.list_files(str(tmp_path / "photos"))]
+    assert found == ["photos/one/a.jpg", "photos/two/a.jpg"]
+
+
+def test_what_is_no_file_is_listed_without_a_size(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "broken.jpg").symlink_to("gone")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "folder.jpg").mkdir()
+    found = [(Path(file.path).name, file.size_in_bytes) for file in storage.list_files(str(tmp_path))]
+    assert found == [("broken.jpg", 0), ("circle.jpg", 0), ("pipe.jpg", 0), ("zero.jpg", 0)]
+
+
+def test_folders_may_be_nested_more_deeply_than_calls(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=folder)
+        below = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(os.open("a.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+    [file] = storage.list_files(str(tmp_path))
+    assert file.path == f"{tmp_path}/{'d/' * 1200}a.jpg"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

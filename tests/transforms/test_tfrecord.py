@@ -1,5 +1,6 @@
 import gzip
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.tfrecord import CorruptRecordError, frame, read_records
+from transforms.tfrecord import CorruptRecordError, OversizedRecord, frame, read_limited_records, read_records
 
 RECORDS = [b"", b"a", b"face" * 5000]
 
@@ -57,6 +58,32 @@ def test_cut_off_at_every_length_gives_the_whole_records_before(compress: object
             assert compress is bytes
             assert length == len(frame(b"first"))
         assert found == [b"first", b"second"][: len(found)]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 40))
+def test_longer_records_are_left_out(records: list[bytes], longest: int) -> None:
+    framed = b"".join(map(frame, records))
+    found = list(read_limited_records(io.BytesIO(framed), longest))
+    assert [r.length if isinstance(r, OversizedRecord) else r for r in found] == [
+        r if len(r) <= longest else len(r) for r in records
+    ]
+    for record in found:
+        if isinstance(record, OversizedRecord):
+            assert framed[record.offset :].startswith(frame(bytes(record.length))[:12])
+
+
+def test_a_long_record_is_checked_all_the_same() -> None:
+    framed = bytearray(frame(bytes(3 * 2**20)) + frame(b"next"))
+    assert list(read_limited_records(io.BytesIO(framed), 10)) == [OversizedRecord(0, 3 * 2**20), b"next"]
+    framed[2 * 2**20] = 1
+    with pytest.raises(CorruptRecordError, match="byte 0 does not match"):
+        list(read_limited_records(io.BytesIO(framed), 10))
+
+
+@given(st.binary(max_size=100), st.sampled_from([b"", b"\x1f\x8b\x08\0", frame(b"whole")]))
+def test_any_bytes_give_records_or_say_that_they_are_none(data: bytes, start: bytes) -> None:
+    with suppress(CorruptRecordError):
+        list(read_records(io.BytesIO(start + data)))
 
 
 @given(st.data())

@@ -18,13 +18,13 @@ def open_image(data: bytes, image_format: str) -> Image.Image:
 
 @contextmanager
 def decoder_errors(image_format: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a `Quarantine`: TRUNCATED, UNSUPPORTED_IMAGE or CORRUPT_IMAGE."""
+    """Turn whatever a decoder raises into a `Quarantine`: TRUNCATED, TOO_LARGE or CORRUPT_IMAGE."""
     try:
         yield
     except Quarantine:
         raise
     except Image.DecompressionBombError as error:
-        raise Quarantine(Reason.UNSUPPORTED_IMAGE, f"{image_format}: too many pixels") from error
+        raise Quarantine(Reason.TOO_LARGE, f"{image_format}: {error}") from error
     except UnidentifiedImageError as error:  # its text holds a memory address, another one in each run
         raise Quarantine(Reason.CORRUPT_IMAGE, f"{image_format}: the header cannot be read") from error
     except Exception as error:  # Pillow promises no list: struct.error, SyntaxError, KeyError, MemoryError, …

@@ -30,17 +30,18 @@ _SUPPORTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I
 _PNG_16_BIT = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}  # by the colour type
 
 
-def probe(data: bytes, keep_metadata: Collection[str] = ()) -> ImageInfo:
+def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | None = None) -> ImageInfo:
     """Read an image's header; no pixel is decoded.
 
     Args:
         data: the encoded image.
         keep_metadata: the groups of EXIF tags to keep, names from `KEEPABLE`.
+        max_pixels: an image of more is refused; None for no limit but Pillow's own.
 
     Raises:
-        Quarantine: EMPTY, NOT_AN_IMAGE, MULTIPLE_FRAMES, UNSUPPORTED_IMAGE (no decoder keeps all that is in it:
-            floating point, LAB, JPEG 2000, …), or CORRUPT_IMAGE or TRUNCATED when the header of a known format
-            cannot be read.
+        Quarantine: EMPTY, NOT_AN_IMAGE, TOO_LARGE, MULTIPLE_FRAMES, UNSUPPORTED_IMAGE (no decoder keeps all that is
+            in it: floating point, LAB, JPEG 2000, …), or CORRUPT_IMAGE or TRUNCATED when the header of a known
+            format cannot be read.
     """
     if not data:
         raise Quarantine(Reason.EMPTY)
@@ -50,36 +51,45 @@ def probe(data: bytes, keep_metadata: Collection[str] = ()) -> ImageInfo:
     if image_format == "jpeg2000":
         raise _unsupported("jpeg2000 cannot be written back like for like; convert it to PNG or JPEG")
     with decoder_errors(image_format):
-        if image_format == "heif":
-            return _probe_heif(data, keep_metadata)
-        if image_format == "webp" and any(name == b"ANIM" for name, _ in webp.chunks(data)):
-            raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation, if only of one frame")
-        if image_format == "png" and any(name == b"fdAT" for name, *_ in png.chunks(data)):
-            raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation")
-        if image_format == "tiff":
-            return _probe_tiff(data, keep_metadata)
-        image = open_image(png.without_pixels(data) if image_format == "png" else data, image_format)
-        if image_format != "jpeg":  # a JPEG's other pictures stand behind its end and go as all that stands there
-            _reject_frames(getattr(image, "n_frames", 1))
-        if image.mode not in _SUPPORTED_MODES:
-            raise _unsupported(f"{image_format} with pixels of mode {image.mode}")
-        mode, read_only = image.mode, ""
-        if image_format == "png":
-            header = png.header(data)
-            if header.bit_depth == 16:
-                mode = _PNG_16_BIT[header.colour_type]
-        if image_format == "avif":  # its orientation is a property of the picture, whatever EXIF and XMP say
-            facts = isobmff.facts(data)
-            _reject_frames(facts.pictures)
-            if facts.is_deep:
-                read_only = "avif with more than 8 bits per channel"
-            exif = exif_to_write(image.info.get("exif", b""), 1, keep_metadata)
-            return ImageInfo(image_format, *image.size, facts.orientation, mode, exif, read_only)
-        if image_format in ("bmp", "gif"):
-            return ImageInfo(image_format, *image.size, 1, mode)
-        orientation = _orientation(image)
-        exif = exif_to_write(image.info.get("exif", b""), orientation, keep_metadata)
-        return ImageInfo(image_format, *image.size, orientation, mode, exif)
+        info = _probe(data, image_format, keep_metadata)
+    if max_pixels is not None and info.width * info.height > max_pixels:
+        raise Quarantine(
+            Reason.TOO_LARGE, f"{info.width} x {info.height} px are more than {max_pixels} (--max_pixels allows more)"
+        )
+    return info
+
+
+def _probe(data: bytes, image_format: str, keep_metadata: Collection[str]) -> ImageInfo:
+    if image_format == "heif":
+        return _probe_heif(data, keep_metadata)
+    if image_format == "webp" and any(name == b"ANIM" for name, _ in webp.chunks(data)):
+        raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation, if only of one frame")
+    if image_format == "png" and any(name == b"fdAT" for name, *_ in png.chunks(data)):
+        raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation")
+    if image_format == "tiff":
+        return _probe_tiff(data, keep_metadata)
+    image = open_image(png.without_pixels(data) if image_format == "png" else data, image_format)
+    if image_format != "jpeg":  # a JPEG's other pictures stand behind its end and go as all that stands there
+        _reject_frames(getattr(image, "n_frames", 1))
+    if image.mode not in _SUPPORTED_MODES:
+        raise _unsupported(f"{image_format} with pixels of mode {image.mode}")
+    mode, read_only = image.mode, ""
+    if image_format == "png":
+        header = png.header(data)
+        if header.bit_depth == 16:
+            mode = _PNG_16_BIT[header.colour_type]
+    if image_format == "avif":  # its orientation is a property of the picture, whatever EXIF and XMP say
+        facts = isobmff.facts(data)
+        _reject_frames(facts.pictures)
+        if facts.is_deep:
+            read_only = "avif with more than 8 bits per channel"
+        exif = exif_to_write(image.info.get("exif", b""), 1, keep_metadata)
+        return ImageInfo(image_format, *image.size, facts.orientation, mode, exif, read_only)
+    if image_format in ("bmp", "gif"):
+        return ImageInfo(image_format, *image.size, 1, mode)
+    orientation = _orientation(image)
+    exif = exif_to_write(image.info.get("exif", b""), orientation, keep_metadata)
+    return ImageInfo(image_format, *image.size, orientation, mode, exif)
 
 
 def _probe_heif(data: bytes, keep: Collection[str]) -> ImageInfo:

@@ -73,11 +73,18 @@ def test_of_a_burst_of_jpegs_the_first_is_one_picture_and_the_others_are_metadat
     assert probe(data).format == "jpeg"
 
 
+def test_an_image_of_more_pixels_than_allowed_is_refused():
+    data = encode(picture(), "PNG")
+    assert probe(data, max_pixels=97 * 61).width == 97
+    with pytest.raises(Quarantine, match="too_large: 97 x 61 px are more than 5916"):
+        probe(data, max_pixels=97 * 61 - 1)
+
+
 def test_a_bomb_is_refused_before_it_is_decoded():
     data = bytearray(encode(Image.new("1", (8, 8)), "PNG"))
     data[16:24] = (60000).to_bytes(4, "big") * 2
     data[8:33] = png.chunk(b"IHDR", bytes(data[16:29]))
-    assert reason(bytes(data)) == Reason.UNSUPPORTED_IMAGE
+    assert reason(bytes(data)) == Reason.TOO_LARGE
 
 
 def test_details_are_the_same_in_every_run():

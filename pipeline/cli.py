@@ -21,9 +21,9 @@ from pipeline.options import OptionError
 from pipeline.report import format_report, quarantined_share
 from transforms import storage
 from transforms.detectors.models import ModelError
-from transforms.errors import AccessError, OutputError
+from transforms.errors import AccessError, AccountingError, OutputError
 
-DONE, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 2, 3, 4, 5
+DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
 
 _EXIT_STATUSES = """\
 exit status:
@@ -42,6 +42,7 @@ examples:
 
 All options of Apache Beam are taken too, such as --runner, --direct_num_workers or --temp_location:
 https://beam.apache.org/documentation/runners/capability-matrix/. A run that was killed is taken up by the same command.
+With --retry_quarantined, that command tries again what a finished run has quarantined.
 """
 
 
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, OUTPUT_TAKEN)
     except (AccessError, ModelError) as error:
         return _fail(error, UNREACHABLE)
+    except AccountingError as error:
+        return _fail(error, BUG)
     except KeyboardInterrupt:
         hint = "; the same command goes on where this one stopped" if given.command == "run" else ""
         print(f"faceveil: interrupted{hint}", file=sys.stderr)

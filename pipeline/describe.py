@@ -23,11 +23,13 @@ _VERSIONED = (
     "simplejpeg",
     "pyarrow",
 )
+LIMITS = ("max_pixels", "max_image_bytes")
+"""Options that decide which images are quarantined and about nothing else."""
 _DECISIVE_OPTIONS = (
     *("method", "strength", "coverage", "margin", "shape"),
     *("score_threshold", "quality", "detect_size", "classes", "engine", "precision", "image_feature"),
     "keep_metadata",
-    *("max_pixels", "max_image_bytes"),
+    *LIMITS,
 )
 
 
@@ -48,10 +50,15 @@ def describe_job(options: JobOptions, summary: InputSummary, layout: Layout, mod
     job["versions"] = {name: _version(name) for name in _VERSIONED}
     job["inputs_digest"] = summary.digest
     job["num_shards"] = {split: sizes.shards for split, sizes in layout.items()}
-    decisive = json.dumps({"job": job, "model": model}, sort_keys=True)
-    job["digest"] = hashlib.sha256(decisive.encode()).hexdigest()
+    settings = {name: value for name, value in job.items() if name not in _RETRIED_WITH}
+    job["settings_digest"] = _digest(settings, model)
+    job["digest"] = _digest(job, model)
     # As JSON gives it back, so that it can be compared with what was written.
     return JobDescription(json.loads(json.dumps(job)), model)
+
+
+def _digest(job: dict[str, Any], model: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps({"job": job, "model": model}, sort_keys=True).encode()).hexdigest()
 
 
 def _version(name: str) -> str | None:
@@ -79,7 +86,7 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
     there["model"], here["model"] = old.get("model"), new.model
     lines = []
     for name in here:
-        if name == "digest" or there.get(name) == here[name]:
+        if name in ("digest", "settings_digest") or there.get(name) == here[name]:
             continue
         if name == "inputs_digest":
             lines.append("inputs: files were added, removed or changed")
@@ -93,3 +100,5 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
 
 # A manifest names what the workers really used; a job that has not begun only what was asked for.
 _RESOLVED = ("engine", "precision")
+# What may be another when quarantined inputs are tried again: it does not change how any other record is made.
+_RETRIED_WITH = ("inputs_digest", *LIMITS)

@@ -25,9 +25,9 @@ from pipeline.detection import FoundModel, detector_config, find_models
 from pipeline.graph import AnonymizeDataset
 from pipeline.lock import hold_lock
 from pipeline.options import JobOptions, OptionError
-from pipeline.output import State, check_output, clear_output
+from pipeline.output import State, check_output, check_retry, clear_output, previous_job
 from pipeline.progress_bar import progress_bar
-from transforms import storage
+from transforms import manifest, storage
 from transforms.anonymize_shard import Anonymization, AnonymizeShards
 from transforms.anonymizers.masks import MaskGeometry
 from transforms.anonymizers.style import Style
@@ -35,9 +35,9 @@ from transforms.detectors import models
 from transforms.detectors.detector import Detector
 from transforms.errors import AccessError
 from transforms.inputs import InputSummary, summarize_inputs
-from transforms.manifest import JobDescription, read_manifest
+from transforms.manifest import JobDescription
 from transforms.parallel import usable_cores
-from transforms.plan import lay_out
+from transforms.plan import Layout, lay_out, lay_out_as_before
 from transforms.write import Output
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     beam_options = PipelineOptions(list(beam_flags))
     _check_runner(beam_options, options)
     summary = summarize_inputs(options.inputs, options.output)
-    layout = lay_out(summary, options.shard_bytes, options.num_shards)
+    layout = _lay_out(options, summary)
     found = find_models(options.models)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in found), "sha256": "+".join(m.sha256 for m in found)}
@@ -66,30 +66,47 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     output = Output(
         options.output,
         options.records_output or storage.join(options.output, "records"),
-        description.job["digest"],
+        description.job["settings_digest"],
     )
-    state = State.BEGIN if options.overwrite else check_output(output, description)
+    state = _check_output(options, output, description)
     if state is State.COMPLETE:
         _LOGGER.info("%s is complete already; nothing is done", options.output)
     else:
         if state is State.RESUME:
-            _LOGGER.info("%s: going on with what an earlier run has left unfinished", options.output)
+            left = "quarantined" if options.retry_quarantined else "unfinished"
+            _LOGGER.info("%s: going on with what an earlier run has left %s", options.output, left)
         config = _anonymization(options, found, _threads(beam_options))
-        anonymize = AnonymizeShards(config, output)
+        anonymize = AnonymizeShards(config, output, options.retry_quarantined)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
         _log_detector(anonymize.load().detector, description, by_default=options.model is None)
         if options.overwrite:
             clear_output(output)
         owner = {"job": description.job, "model": model}
         with hold_lock(options.output, owner), _progress(beam_options, summary) as shown:
+            # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
+            storage.delete([storage.join(options.output, manifest.NAME)])
             if not _is_local(beam_options):
                 config = _staged(config, beam_options)
             anonymize = replace(anonymize, config=config, progress_directory=shown)
             _run_graph(AnonymizeDataset(options.inputs, summary, layout, anonymize, description), beam_options)
-    manifest = read_manifest(options.output)
-    if manifest is None:
+    written = manifest.read_manifest(options.output)
+    if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
-    return manifest
+    return written
+
+
+def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
+    if options.retry_quarantined and (previous := previous_job(options.output)):
+        # Repaired files have other sizes, but all shards must keep their names.
+        return lay_out_as_before(summary, previous["job"]["num_shards"])
+    return lay_out(summary, options.shard_bytes, options.num_shards)
+
+
+def _check_output(options: JobOptions, output: Output, description: JobDescription) -> State:
+    if options.overwrite:
+        return State.BEGIN
+    check = check_retry if options.retry_quarantined else check_output
+    return check(output, description, options.inputs)
 
 
 def _log_detector(detector: Detector, description: JobDescription, by_default: bool) -> None:

@@ -95,6 +95,12 @@ class JobOptions:
         metavar="DIR",
     )
     overwrite: bool = _option(False, "data", "remove what an earlier job has written to the output", parse=bool)
+    retry_quarantined: bool = _option(
+        False,
+        "data",
+        "make those inputs of a finished job again that were quarantined, repaired or with higher limits",
+        parse=bool,
+    )
     image_feature: str = _option("image/encoded", "data", "feature that holds the image in tf.train.Examples")
     shard_bytes: int = _option(
         256 * 2**20,
@@ -405,6 +411,8 @@ def _check_together(options: JobOptions) -> None:
     for given in options.inputs:
         if not given.pattern:
             raise OptionError(f"--input {given.split}=: names a split without a glob")
+    if options.overwrite and options.retry_quarantined:
+        raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
     named = {given.named for given in options.inputs}
     if len(named) > 1:
         raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
 
-from pipeline.describe import differences
+from pipeline.describe import LIMITS, differences
 from pipeline.lock import is_live, lock_path, read_lock
 from transforms import manifest, storage
 from transforms.errors import OutputError
+from transforms.inputs import Input
 from transforms.manifest import JobDescription
+from transforms.reuse import changed_inputs
 from transforms.write import Output
 
 _SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet)(\.partial)?")
+
+_NAMED_FILES = 10
 
 
 class State(Enum):
@@ -24,23 +29,20 @@ class State(Enum):
     COMPLETE = auto()
 
 
-def check_output(output: Output, description: JobDescription) -> State:
+def check_output(output: Output, description: JobDescription, inputs: Sequence[Input]) -> State:
     """Whether the job has to begin, go on or do nothing.
 
     Raises:
-        OutputError: the output holds another job's data; says what differs.
+        OutputError: the output holds another job's data; says what differs, changed inputs by name.
     """
-    try:
-        finished = manifest.read_manifest(output.directory)
-    except ValueError as error:
-        raise OutputError(f"{error}; use --overwrite or another --output") from error
+    finished = _finished(output.directory)
     if finished:
-        _refuse_other_job(output, finished, description)
+        _refuse_other_job(output, finished, description, inputs, complete=True)
         return State.COMPLETE
     lock = read_lock(output.directory)
     if lock:
         if lock["job"] or not is_live(lock):
-            _refuse_other_job(output, lock["job"], description)
+            _refuse_other_job(output, lock["job"], description, inputs, complete=False)
         return State.RESUME
     leftovers = _job_files(output)
     if leftovers:
@@ -51,13 +53,72 @@ def check_output(output: Output, description: JobDescription) -> State:
     return State.BEGIN
 
 
-def _refuse_other_job(output: Output, other: dict[str, Any], description: JobDescription) -> None:
-    if other.get("job", {}).get("digest") != description.job["digest"]:
-        lines = "\n  ".join(differences(other, description)) or "its description cannot be read"
-        raise OutputError(
-            f"{output.directory}: holds another job's data; use --overwrite or another --output. "
-            f"What differs:\n  {lines}"
-        )
+def previous_job(directory: str) -> dict[str, Any] | None:
+    """``{"job": …, "model": …}`` of the job that has written to an output, finished or not; None where there is none.
+
+    Raises:
+        OutputError: there is a manifest that is not ours.
+    """
+    finished = _finished(directory)
+    if finished:
+        return finished
+    lock = read_lock(directory)
+    return lock["job"] if lock and lock["job"] else None
+
+
+def check_retry(output: Output, description: JobDescription, inputs: Sequence[Input]) -> State:
+    """Whether there is something to make again of what was quarantined.
+
+    Raises:
+        OutputError: nothing was made yet, or with other settings, or with inputs that have changed although they were
+            not quarantined.
+    """
+    previous = previous_job(output.directory)
+    if previous is None:
+        raise OutputError(f"{output.directory}: --retry_quarantined needs the output of an earlier run; there is none")
+    job, before = description.job, previous["job"]
+    if before.get("settings_digest") != job["settings_digest"]:
+        raise _other_job(output, differences(previous, description))
+    lowered = [f"{name}: {before[name]} there, less here" for name in LIMITS if job[name] < before[name]]
+    if lowered:
+        raise _other_job(output, lowered)
+    complete = _finished(output.directory) is not None
+    changed = changed_inputs(inputs, output, complete, repaired=True)
+    if changed:
+        raise _other_job(output, _shortened(changed))
+    return State.COMPLETE if complete and not previous["totals"]["quarantined"] else State.RESUME
+
+
+def _finished(directory: str) -> dict[str, Any] | None:
+    try:
+        return manifest.read_manifest(directory)
+    except ValueError as error:
+        raise OutputError(f"{error}; use --overwrite or another --output") from error
+
+
+def _refuse_other_job(
+    output: Output, other: dict[str, Any], description: JobDescription, inputs: Sequence[Input], complete: bool
+) -> None:
+    before = other.get("job", {})
+    if before.get("digest") == description.job["digest"]:
+        return
+    lines = differences(other, description)
+    if before.get("settings_digest") == description.job["settings_digest"]:
+        lines += _shortened(changed_inputs(inputs, output, complete, repaired=False))
+    raise _other_job(output, lines)
+
+
+def _other_job(output: Output, lines: Sequence[str]) -> OutputError:
+    differing = "\n  ".join(lines) or "its description cannot be read"
+    return OutputError(
+        f"{output.directory}: holds another job's data; use --overwrite or another --output. "
+        f"What differs:\n  {differing}"
+    )
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _NAMED_FILES
+    return [*lines[:_NAMED_FILES], *([f"and {more} more"] if more > 0 else [])]
 
 
 def clear_output(output: Output) -> None:

@@ -25,7 +25,8 @@ from transforms.progress import ProgressFile
 from transforms.quarantine import Reason
 from transforms.read import read_sources
 from transforms.records import Row, ShardResult, Status
-from transforms.steps import anonymize, batch_like_shaped, decode, detect_batch, finish, guarded, in_order
+from transforms.reuse import kept_records, with_kept
+from transforms.steps import Finished, anonymize, batch_like_shaped, decode, detect_batch, finish, guarded, in_order
 from transforms.write import Output, finished_shard, write_shard
 
 # What all shards of a process together hold between reading and writing.
@@ -70,7 +71,13 @@ class Worker:
         self.pool = OrderedPool(config.detector.threads, _IN_FLIGHT_BYTES)
 
 
-def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: Callable[[Row], None]) -> ShardResult:
+def anonymize_shard(
+    plan: ShardPlan,
+    output: Output,
+    worker: Worker,
+    on_record: Callable[[Row], None],
+    kept: Iterator[Finished] | None = None,
+) -> ShardResult:
     """Makes one output shard whole: reads, decodes, detects, anonymizes and writes its records in order.
 
     Args:
@@ -78,6 +85,7 @@ def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: 
         output: where to write.
         worker: the model and the threads.
         on_record: called with the row of each record as it is written.
+        kept: records of an earlier run that are taken as they are, in the shard's order.
 
     Raises:
         AccessError: the output cannot be written.
@@ -103,13 +111,14 @@ def anonymize_shard(plan: ShardPlan, output: Output, worker: Worker, on_record: 
     )
 
     sources = read_sources(plan, config.limits.max_image_bytes)
-    decoded = pool.map(decode_step, sources)
+    decoded = pool.map(decode_step, with_kept(sources, kept) if kept else sources)
     batches = batch_like_shaped(decoded, detector.batch_size)
     detected = in_order(pool.map(functools.partial(detect_batch, detector=detector), batches))
     finished = map(finish, pool.map(anonymize_step, detected))
 
     result = ShardResult(
         *(plan.name, plan.split),
+        inputs_digest=plan.inputs_digest,
         engine=", ".join(sorted({engine.name for engine in detector.engines})),
         precision=", ".join(sorted({engine.precision for engine in detector.engines})),
         device=", ".join(sorted({engine.device for engine in detector.engines})),
@@ -126,17 +135,21 @@ class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
     Attributes:
         config: how records are anonymized.
         output: where to write.
+        retry_quarantined: whether finished shards are made again where records are quarantined.
         progress_directory: where local workers tell how far they are; None elsewhere.
     """
 
     config: Anonymization
     output: Output
+    retry_quarantined: bool = False
     progress_directory: str | None = None
     _shared: Shared = field(default_factory=Shared, repr=False)
 
     def expand(self, plans: beam.PCollection[ShardPlan]) -> beam.PCollection[ShardResult]:
         """Builds the graph."""
-        dofn = _AnonymizeShardDoFn(self.config, self.output, self.progress_directory, self._shared)
+        dofn = _AnonymizeShardDoFn(
+            self.config, self.output, self.retry_quarantined, self.progress_directory, self._shared
+        )
         # Shards are spread over all workers here, whatever the grouping before has put together.
         return plans | "Spread" >> beam.Reshuffle() | "AnonymizeShard" >> beam.ParDo(dofn)
 
@@ -155,9 +168,17 @@ def _load(shared: Shared, config: Anonymization) -> Worker:
 
 
 class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, config: Anonymization, output: Output, progress_directory: str | None, shared: Shared) -> None:
+    def __init__(
+        self,
+        config: Anonymization,
+        output: Output,
+        retry_quarantined: bool,
+        progress_directory: str | None,
+        shared: Shared,
+    ) -> None:
         self._config = config
         self._output = output
+        self._retry_quarantined = retry_quarantined
         self._progress_directory = progress_directory
         self._shared = shared
         self._counters = {status: Metrics.counter("faceveil", status) for status in Status}
@@ -171,10 +192,11 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
     def process(self, plan: ShardPlan) -> Iterator[ShardResult]:
         """Makes one shard, or finds it made."""
         result = finished_shard(plan, self._output)
-        if result:
+        if result and not (self._retry_quarantined and result.quarantined):
             self._progress.resumed(result)
         else:
-            result = anonymize_shard(plan, self._output, self._worker, self._count)
+            kept = kept_records(plan, self._output) if self._retry_quarantined else None
+            result = anonymize_shard(plan, self._output, self._worker, self._count, kept)
         yield result
 
     def _count(self, row: Row) -> None:

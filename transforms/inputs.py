@@ -83,6 +83,24 @@ class InputFile:
     updated: float
     kind: Kind
 
+    @property
+    def digest(self) -> str:
+        """Identifies this version of the file, wherever it lies; 64 hexadecimal digits."""
+        identity = f"{self.split}\0{self.key}\0{self.size}\0{self.updated!r}"
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def add_digests(digests: Iterable[str]) -> str:
+    """One digest for several files or sets of files: a sum, so neither order nor grouping matters.
+
+    Example usage::
+
+        >>> parts = ["ff", add_digests(["01", "02"])]
+        >>> add_digests(parts) == add_digests(["01", "02", "ff"]), int(add_digests(parts), 16)
+        (True, 258)
+    """
+    return f"{sum(int(digest or '0', 16) for digest in digests) % 2**256:064x}"
+
 
 @dataclass
 class SplitSummary:
@@ -238,7 +256,7 @@ def summarize_inputs(inputs: Sequence[Input], output: str) -> InputSummary:
     """
     own = _absolute(output).rstrip("/") + "/"
     summary = InputSummary()
-    digest = 0
+    digest = ""
     for number, given in enumerate(inputs):
         split = summary.splits.setdefault(given.split, SplitSummary())
         matched = 0
@@ -259,13 +277,11 @@ def summarize_inputs(inputs: Sequence[Input], output: str) -> InputSummary:
             else:
                 split.tfrecords += 1
                 split.tfrecord_bytes += file.size
-            identity = f"{file.split}\0{file.key}\0{file.size}\0{file.updated!r}".encode()
-            # A sum does not depend on the order in which a store lists its objects.
-            digest += int.from_bytes(hashlib.sha256(identity).digest())
+            digest = add_digests([digest, file.digest])
         if not matched:
             raise AccessError(_nothing_matched(given, number, ignored))
         summary.ignored += ignored
-    summary.digest = f"{digest % 2**256:064x}"
+    summary.digest = digest
     return summary
 
 

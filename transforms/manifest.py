@@ -11,8 +11,8 @@ from typing import Any
 import apache_beam as beam
 
 from transforms import storage
-from transforms.errors import AccountingError
-from transforms.inputs import InputSummary
+from transforms.errors import AccessError, AccountingError
+from transforms.inputs import InputSummary, add_digests
 from transforms.plan import Layout, shard_name
 from transforms.records import ShardResult
 
@@ -43,6 +43,7 @@ def build_manifest(
 
     Raises:
         AccountingError: a shard is missing or there twice, an image was not read, or the totals do not balance.
+        AccessError: files were added, removed or changed since the inputs were listed first.
     """
     shards = sorted(results, key=lambda result: result.name)
     _check_balance(shards, layout, summary)
@@ -93,17 +94,19 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
     names = Counter(shard.name for shard in shards)
     wrong = sorted((expected ^ names.keys()) | {name for name, times in names.items() if times > 1})
     if wrong:
-        raise AccountingError(
-            f"{len(wrong)} shards are missing, unplanned or there twice, {wrong[0]} first; did inputs change meanwhile?"
+        raise AccountingError(f"{len(wrong)} shards are missing, unplanned or there twice, {wrong[0]} first")
+    # A shard names the versions of the files it was planned with, so none can have come, gone or changed unnoticed.
+    if int(add_digests(shard.inputs_digest for shard in shards), 16) != int(summary.digest or "0", 16):
+        raise AccessError(
+            "inputs changed while the job ran; use --retry_quarantined to go on with what is there now, or "
+            "--overwrite to begin anew"
         )
     for split, sizes in layout.items():
         image_shards = {shard_name(split, index, sizes.shards) for index in range(sizes.image_shards)}
         read = sum(shard.records for shard in shards if shard.name in image_shards)
         matched = summary.splits[split].images
         if read != matched:
-            raise AccountingError(
-                f"split {split}: {matched} images were matched and {read} read; did inputs change meanwhile?"
-            )
+            raise AccountingError(f"split {split}: {matched} images were matched and {read} read")
     for shard in shards:
         if shard.records != shard.anonymized + shard.no_faces + shard.quarantined:
             raise AccountingError(f"{shard.name}: the totals do not balance: {shard}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
-from transforms.inputs import Input, InputFile, InputSummary, Kind, list_inputs
+from transforms.inputs import Input, InputFile, InputSummary, Kind, add_digests, list_inputs
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class ShardPlan:
         count: the number of shards in its split.
         kind: what the files hold.
         files: sorted by key, and keys are distinct; exactly one where they are TFRecord files.
+        inputs_digest: identifies the versions of these files.
     """
 
     split: str
@@ -44,6 +45,7 @@ class ShardPlan:
     count: int
     kind: Kind
     files: tuple[InputFile, ...]
+    inputs_digest: str = ""
 
     @property
     def name(self) -> str:
@@ -81,6 +83,25 @@ def lay_out(summary: InputSummary, shard_bytes: int, num_shards: int | None) -> 
     return layout
 
 
+def lay_out_as_before(summary: InputSummary, num_shards: Mapping[str, int]) -> dict[str, SplitLayout]:
+    """The layout of an earlier job on the same inputs, whatever their sizes are now.
+
+    Args:
+        summary: what the inputs hold.
+        num_shards: of each split, from the job's manifest.
+
+    Example usage::
+
+        >>> from transforms.inputs import SplitSummary
+        >>> lay_out_as_before(InputSummary({"data": SplitSummary(images=10, tfrecords=2)}), {"data": 5})
+        {'data': SplitLayout(image_shards=3, tfrecord_shards=2)}
+    """
+    return {
+        name: SplitLayout(max(0, num_shards.get(name, 0) - split.tfrecords), split.tfrecords)
+        for name, split in summary.splits.items()
+    }
+
+
 def shard_of_key(key: str, shards: int) -> int:
     """The shard that a key belongs to: a hash, so that shards are even and mixed, and the same everywhere.
 
@@ -99,8 +120,10 @@ def plan_images(grouped: tuple[tuple[str, int], Iterable[InputFile | None]], lay
         grouped: split and index of the shard, and its files in any order.
         layout: all shards.
     """
-    (split, index), files = grouped
-    return ShardPlan(split, index, layout[split].shards, "image", _sorted_and_distinct(files))
+    (split, index), grouped_files = grouped
+    files = [file for file in grouped_files if file]
+    digest = add_digests(file.digest for file in files)
+    return ShardPlan(split, index, layout[split].shards, "image", sorted_and_distinct(files), digest)
 
 
 def plan_tfrecords(grouped: tuple[str, Iterable[InputFile]], layout: Layout) -> Iterator[ShardPlan]:
@@ -110,17 +133,19 @@ def plan_tfrecords(grouped: tuple[str, Iterable[InputFile]], layout: Layout) -> 
         grouped: the split and its TFRecord files in any order.
         layout: all shards.
     """
-    split, files = grouped
+    split, grouped_files = grouped
+    files = list(grouped_files)
+    digests = {file.path: file.digest for file in files}
     sizes = layout[split]
-    for index, file in enumerate(_sorted_and_distinct(files), start=sizes.image_shards):
-        yield ShardPlan(split, index, sizes.shards, "tfrecord", (file,))
+    for index, file in enumerate(sorted_and_distinct(files), start=sizes.image_shards):
+        yield ShardPlan(split, index, sizes.shards, "tfrecord", (file,), digests[file.path])
 
 
-def _sorted_and_distinct(files: Iterable[InputFile | None]) -> tuple[InputFile, ...]:
+def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
     """The files by key; several of the same key, from different globs, get ``~2``, ``~3``, … behind it."""
     distinct: list[InputFile] = []
     taken: set[str] = set()
-    for file in sorted((f for f in files if f), key=lambda f: (f.key, f.path)):
+    for file in sorted(files, key=lambda f: (f.key, f.path)):
         unique, repetition = file.key, 1
         while unique in taken:
             repetition += 1

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from transforms import storage
 from transforms.faces import Faces
+from transforms.inputs import Kind
 
+_SIDES = ("x0", "y0", "x1", "y1")
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -31,8 +33,7 @@ SCHEMA = pa.schema(
             "faces",
             pa.list_(
                 pa.struct(
-                    [(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "score")]
-                    + [("keypoints", pa.list_(pa.float32()))]
+                    [(name, pa.float32()) for name in (*_SIDES, "score")] + [("keypoints", pa.list_(pa.float32()))]
                 )
             ),
             nullable=False,
@@ -41,7 +42,7 @@ SCHEMA = pa.schema(
         pa.field("reencoded", pa.bool_(), nullable=False),
     ]
 )
-_RESULT_KEY = b"faceveil.shard"
+_STAMP_KEY = b"faceveil.shard"
 _ROWS_HELD = 4096
 
 
@@ -99,6 +100,7 @@ class ShardResult:
         precision: the number format it computed in.
         device: the kind of CPU or accelerator it ran on.
         reencoded: anonymized records whose lossy images were encoded again as a whole.
+        inputs_digest: identifies the versions of the files it was made from.
     """
 
     name: str
@@ -116,6 +118,7 @@ class ShardResult:
     precision: str = ""
     device: str = ""
     reencoded: int = 0
+    inputs_digest: str = ""
 
     def count(self, row: Row) -> None:
         """Adds one record."""
@@ -132,6 +135,23 @@ class ShardResult:
             self.anonymized += 1
         else:
             self.no_faces += 1
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a records file says of its shard as a whole.
+
+    Attributes:
+        settings_digest: identifies the settings it was made with.
+        result: what it adds to the manifest.
+        kind: what its input files are.
+        files: key, size in bytes and time of change of each input file.
+    """
+
+    settings_digest: str
+    result: ShardResult
+    kind: Kind
+    files: tuple[tuple[str, int, float], ...]
 
 
 class RecordsFile:
@@ -164,15 +184,14 @@ class RecordsFile:
         if len(self._rows) >= _ROWS_HELD:
             self._flush()
 
-    def publish(self, path: str, result: ShardResult, job_digest: str) -> None:
+    def publish(self, path: str, stamp: Stamp) -> None:
         """Writes the file, whose presence says that the shard is done.
 
         Raises:
             AccessError: it cannot be written.
         """
         self._flush()
-        stamp = json.dumps({"job": job_digest, "result": asdict(result)}, sort_keys=True)
-        self._writer.add_key_value_metadata({_RESULT_KEY: stamp.encode()})
+        self._writer.add_key_value_metadata({_STAMP_KEY: json.dumps(asdict(stamp), sort_keys=True).encode()})
         self._writer.close()
         storage.write_bytes(path, self._buffer.getvalue())
 
@@ -186,14 +205,14 @@ def _face_structs(faces: Faces) -> Iterator[dict[str, Any]]:
     for number, (box, score) in enumerate(zip(faces.boxes, faces.scores, strict=True)):
         keypoints = None if faces.keypoints is None else np.ravel(faces.keypoints[number]).tolist()
         yield {
-            **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True)),
+            **dict(zip(_SIDES, box, strict=True)),
             "score": score,
             "keypoints": keypoints,
         }
 
 
-def read_result(path: str) -> tuple[str, ShardResult] | None:
-    """The job's digest and the shard's result from a records file; None where there is no such file.
+def read_stamp(path: str) -> Stamp | None:
+    """What a records file says of its shard; None where there is no such file.
 
     Raises:
         AccessError: storage cannot be reached.
@@ -203,10 +222,36 @@ def read_result(path: str) -> tuple[str, ShardResult] | None:
         return None
     try:
         metadata = pq.read_metadata(io.BytesIO(storage.read_bytes(path))).metadata or {}
-        stamp = json.loads(metadata[_RESULT_KEY])
+        stamp = json.loads(metadata[_STAMP_KEY])
         result = ShardResult(**stamp["result"])
+        files = tuple((key, size, updated) for key, size, updated in stamp["files"])
     except (pa.ArrowInvalid, KeyError, TypeError) as error:
         raise ValueError(f"{path}: is no records file of faceveil") from error
     # JSON spells the keys of an object as strings.
     result.faces_per_image = {int(faces): images for faces, images in result.faces_per_image.items()}
-    return stamp["job"], result
+    return Stamp(stamp["settings_digest"], result, stamp["kind"], files)
+
+
+def read_rows(path: str) -> Iterator[Row]:
+    """The rows of a records file, in their order.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with pq.ParquetFile(io.BytesIO(storage.read_bytes(path))) as file:
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                faces = _faces(row["faces"])
+                size = (row[name] for name in ("width", "height"))
+                rest = (row[name] for name in ("reencoded", "detail"))
+                yield Row(row["key"], Status(row["status"]), row["reason"], *size, faces, *rest)
+
+
+def _faces(structs: list[dict[str, Any]]) -> Faces:
+    if not structs:
+        return Faces.none()
+    boxes = np.array([[face[side] for side in _SIDES] for face in structs], np.float32)
+    scores = np.array([face["score"] for face in structs], np.float32)
+    points = [face["keypoints"] for face in structs]
+    keypoints = None if points[0] is None else np.array(points, np.float32).reshape(len(structs), -1, 2)
+    return Faces(boxes, scores, keypoints)

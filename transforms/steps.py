@@ -109,10 +109,14 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
+# Nothing more is to be done: it was held back, or it is as an earlier run has left it.
+Settled = Failed | Finished
+
+
 def guarded(
     step: Callable[[In], Out], key_of: Callable[[In], str], reason: Reason
-) -> Callable[[In | Failed], Out | Failed]:
-    """A step that turns what it raises into ``Failed``, and lets through what failed before.
+) -> Callable[[In | Settled], Out | Settled]:
+    """A step that turns what it raises into ``Failed``, and lets through what is settled.
 
     Args:
         step: the step.
@@ -122,8 +126,10 @@ def guarded(
     return functools.partial(_guarded, step, key_of, reason)
 
 
-def _guarded(step: Callable[[In], Out], key_of: Callable[[In], str], reason: Reason, item: In | Failed) -> Out | Failed:
-    if isinstance(item, Failed):
+def _guarded(
+    step: Callable[[In], Out], key_of: Callable[[In], str], reason: Reason, item: In | Settled
+) -> Out | Settled:
+    if isinstance(item, (Failed, Finished)):
         return item
     try:
         return step(item)
@@ -154,7 +160,7 @@ class Batch:
     """Decoded records whose views have the same shapes, with their places in the stream."""
 
     places: Sequence[int]
-    items: Sequence[Decoded | Failed]
+    items: Sequence[Decoded | Settled]
 
     @property
     def nbytes(self) -> int:
@@ -167,7 +173,7 @@ class DetectedBatch:
     """A batch after detection."""
 
     places: Sequence[int]
-    items: Sequence[Detected | Failed]
+    items: Sequence[Detected | Settled]
 
     @property
     def nbytes(self) -> int:
@@ -175,12 +181,12 @@ class DetectedBatch:
         return sum(item.nbytes for item in self.items)
 
 
-def batch_like_shaped(items: Iterable[Decoded | Failed], size: int) -> Iterator[Batch]:
+def batch_like_shaped(items: Iterable[Decoded | Settled], size: int) -> Iterator[Batch]:
     """Groups records whose views have the same shapes into batches, within a window of a few batches.
 
     The batches depend on the order of the records alone, never on timing, so that a rerun forms the same ones.
     """
-    waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Decoded | Failed]]] = {}
+    waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Decoded | Settled]]] = {}
     waiting_items = 0
     for place, item in enumerate(items):
         shape = tuple(view.pixels.shape for view in item.views) if isinstance(item, Decoded) else ()
@@ -199,7 +205,7 @@ def batch_like_shaped(items: Iterable[Decoded | Failed], size: int) -> Iterator[
     yield from map(_batch, waiting.values())
 
 
-def _batch(group: Sequence[tuple[int, Decoded | Failed]]) -> Batch:
+def _batch(group: Sequence[tuple[int, Decoded | Settled]]) -> Batch:
     places, items = zip(*group, strict=True)
     return Batch(places, items)
 
@@ -225,9 +231,9 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
         return DetectedBatch(batch.places, [Failed(item.record.key, cause)])
 
 
-def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Failed]:
+def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Settled]:
     """The records of the batches in the order they had before batching."""
-    early: dict[int, Detected | Failed] = {}
+    early: dict[int, Detected | Settled] = {}
     place = 0
     for batch in batches:
         early.update(zip(batch.places, batch.items, strict=True))
@@ -290,7 +296,7 @@ def _serialize(record: Loaded, info: ImageInfo, data: bytes, faces: Faces, image
     return Example.empty().with_features({**described, **found})
 
 
-def finish(item: Finished | Failed) -> Finished:
+def finish(item: Settled) -> Finished:
     """What is written of a record: of one that failed, only its name and the reason."""
     if isinstance(item, Finished):
         return item

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from transforms import storage
 from transforms.plan import ShardPlan
-from transforms.records import RecordsFile, Row, ShardResult, read_result
+from transforms.records import RecordsFile, Row, ShardResult, Stamp, read_stamp
 from transforms.steps import Finished
 from transforms.tfrecord import frame
 
@@ -25,16 +25,20 @@ class Output:
     Attributes:
         directory: of the shards and the manifest.
         records_directory: of the records files.
-        job_digest: identifies the job, so that another one's shards are never taken for its own.
+        settings_digest: identifies the job's settings, so that another one's shards are never taken for its own.
     """
 
     directory: str
     records_directory: str
-    job_digest: str
+    settings_digest: str
 
     def shard_file(self, name: str) -> str:
         """The name of a shard's file in the output directory."""
         return f"{name}.tfrecord"
+
+    def shard_path(self, name: str) -> str:
+        """Where a shard is."""
+        return storage.join(self.directory, self.shard_file(name))
 
     def records_path(self, name: str) -> str:
         """Where a shard's rows are."""
@@ -45,17 +49,19 @@ def finished_shard(plan: ShardPlan, output: Output) -> ShardResult | None:
     """The result of a shard that an earlier run of the same job has finished, else None."""
     path = output.records_path(plan.name)
     try:
-        found = read_result(path)
+        found = read_stamp(path)
     except ValueError as error:
         # Damaged, as an object store never leaves it but a full disk might: the shard is simply made again.
         _LOGGER.warning("%s; the shard is made again", error)
         return None
-    if found is None or found[0] != output.job_digest:
+    if found is None or found.settings_digest != output.settings_digest:
         return None
-    shard = storage.join(output.directory, output.shard_file(plan.name))
-    if not storage.exists(shard) or storage.metadata(shard).size_in_bytes != found[1].bytes:
+    if found.result.inputs_digest != plan.inputs_digest:
         return None
-    return found[1]
+    shard = output.shard_path(plan.name)
+    if not storage.exists(shard) or storage.metadata(shard).size_in_bytes != found.result.bytes:
+        return None
+    return found.result
 
 
 def write_shard(
@@ -83,7 +89,7 @@ def write_shard(
     rows = RecordsFile(plan.split, file_name, method)
     checksum = hashlib.sha256()
     written = 0
-    with storage.open_to_publish(storage.join(output.directory, file_name)) as file:
+    with storage.open_to_publish(output.shard_path(plan.name)) as file:
         for record in records:
             if record.serialized is None:
                 rows.add(record.row, None)
@@ -99,7 +105,8 @@ def write_shard(
             result.count(record.row)
             on_record(record.row)
     result.sha256 = checksum.hexdigest()
-    rows.publish(output.records_path(plan.name), result, output.job_digest)
+    files = tuple((file.key, file.size, file.updated) for file in plan.files)
+    rows.publish(output.records_path(plan.name), Stamp(output.settings_digest, result, plan.kind, files))
     return result
 
 

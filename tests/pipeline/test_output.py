@@ -11,7 +11,7 @@ from transforms.manifest import NAME as MANIFEST
 from transforms.manifest import JobDescription
 from transforms.write import Output
 
-HERE = JobDescription({"method": "blur", "digest": "here"}, {"name": "centerface"})
+HERE = JobDescription({"method": "blur", "digest": "here", "settings_digest": "s"}, {"name": "centerface"})
 THERE = {"job": {"method": "bar", "digest": "there"}, "model": {"name": "centerface"}}
 SAME = {"job": HERE.job, "model": HERE.model}
 
@@ -30,26 +30,26 @@ def write_lock(output: Output, job: dict[str, object]) -> None:
 
 
 def test_an_empty_output_begins(output: Output) -> None:
-    assert check_output(output, HERE) is State.BEGIN
+    assert check_output(output, HERE, []) is State.BEGIN
 
 
 def test_files_of_others_do_not_matter(output: Output) -> None:
     (Path(output.directory) / "notes.txt").touch()
-    assert check_output(output, HERE) is State.BEGIN
+    assert check_output(output, HERE, []) is State.BEGIN
 
 
 def test_the_same_job_resumes_or_is_complete(output: Output) -> None:
     write_lock(output, SAME)
-    assert check_output(output, HERE) is State.RESUME
+    assert check_output(output, HERE, []) is State.RESUME
     write_manifest(output, SAME)
-    assert check_output(output, HERE) is State.COMPLETE
+    assert check_output(output, HERE, []) is State.COMPLETE
 
 
 @pytest.mark.parametrize("write", [write_lock, write_manifest])
 def test_another_job_is_refused_and_told_what_differs(output: Output, write: object) -> None:
     write(output, THERE)  # type: ignore[operator]
     with pytest.raises(OutputError, match="method: bar there, blur here"):
-        check_output(output, HERE)
+        check_output(output, HERE, [])
 
 
 @pytest.mark.parametrize("name", ["data-00000-of-00001.tfrecord", "records/data-00000-of-00001.parquet"])
@@ -58,7 +58,7 @@ def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str
     path.parent.mkdir(exist_ok=True)
     path.touch()
     with pytest.raises(OutputError, match=path.name):
-        check_output(output, HERE)
+        check_output(output, HERE, [])
 
 
 def test_clearing_removes_the_job_s_files_and_no_others(output: Output) -> None:

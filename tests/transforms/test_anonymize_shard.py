@@ -67,7 +67,7 @@ def test_as_a_transform_it_gives_one_result_a_shard(photos: Path, centerface: st
         ]
 
     for resumed in (0, 6):
-        transform = AnonymizeShards(config(centerface), output(tmp_path / "out"), str(progress))
+        transform = AnonymizeShards(config(centerface), output(tmp_path / "out"), progress_directory=str(progress))
         with TestPipeline() as pipeline:
             assert_that(pipeline | beam.Create([*plans, empty]) | transform, check)
         told: Progress = read_progress(str(progress))

@@ -1,13 +1,14 @@
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 
-from transforms.errors import AccountingError
-from transforms.inputs import InputSummary, SplitSummary
+from transforms.errors import AccessError, AccountingError
+from transforms.inputs import InputSummary, SplitSummary, add_digests
 from transforms.manifest import JobDescription, WriteManifest, build_manifest, read_manifest
 from transforms.plan import SplitLayout
 from transforms.records import ShardResult
@@ -70,6 +71,16 @@ def test_totals_that_do_not_balance_fail_the_job() -> None:
     wrong[1].anonymized = 0
     with pytest.raises(AccountingError, match="do not balance"):
         build_manifest(wrong, DESCRIPTION, LAYOUT, SUMMARY)
+
+
+def test_inputs_that_changed_meanwhile_fail_the_job() -> None:
+    digests = [add_digests(["1", "2"]), "3", "4"]
+    summary = replace(SUMMARY, digest=add_digests(digests))
+    planned = [replace(result, inputs_digest=digest) for result, digest in zip(results(), digests, strict=True)]
+    assert build_manifest(planned, DESCRIPTION, LAYOUT, summary)["totals"]["records"] == 6
+    planned[1].inputs_digest = "5"
+    with pytest.raises(AccessError, match="inputs changed while the job ran"):
+        build_manifest(planned, DESCRIPTION, LAYOUT, summary)
 
 
 def test_is_written_and_read_back(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from transforms.faces import Faces
-from transforms.records import RecordsFile, Row, ShardResult, Status, read_result
+from transforms.records import RecordsFile, Row, ShardResult, Stamp, Status, read_rows, read_stamp
 
 FACES = Faces(
     np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32),
@@ -14,9 +15,13 @@ FACES = Faces(
 )
 ROWS = [
     Row("a.jpg", Status.ANONYMIZED, None, 640, 480, FACES, reencoded=True),
-    Row("b.jpg", Status.QUARANTINED, "truncated", None, None, Faces.none()),
+    Row("b.jpg", Status.QUARANTINED, "truncated", None, None, Faces.none(), detail="at byte 9"),
     Row("c.jpg", Status.NO_FACES, None, 10, 20, Faces.none()),
 ]
+
+
+def stamp(result: ShardResult) -> Stamp:
+    return Stamp("digest", result, "image", (("a.jpg", 12, 1234567890.25),))
 
 
 def publish(path: Path) -> ShardResult:
@@ -25,7 +30,7 @@ def publish(path: Path) -> ShardResult:
     for index, row in zip((0, None, 1), ROWS, strict=True):
         rows.add(row, index)
         result.count(row)
-    rows.publish(str(path), result, "digest")
+    rows.publish(str(path), stamp(result))
     return result
 
 
@@ -46,6 +51,15 @@ def test_pyarrow_reads_the_rows(tmp_path: Path) -> None:
     )
     assert (second["width"], second["faces"], second["method"]) == (None, [], "blur")
     assert (third["shard"], third["index"]) == ("data-00000-of-00001.tfrecord", 1)
+
+
+def test_the_rows_come_back(tmp_path: Path) -> None:
+    publish(tmp_path / "x.parquet")
+    found = list(read_rows(str(tmp_path / "x.parquet")))
+    for row, expected in zip(found, ROWS, strict=True):
+        assert replace(row, faces=expected.faces) == expected
+        for name in ("boxes", "scores", "keypoints"):
+            np.testing.assert_array_equal(getattr(row.faces, name), getattr(expected.faces, name))
 
 
 def test_types_are_as_documented(tmp_path: Path) -> None:
@@ -69,7 +83,7 @@ def test_the_result_comes_back(tmp_path: Path) -> None:
         2,
     )
     assert result.faces_per_image == {2: 1, 0: 1}
-    assert read_result(str(tmp_path / "x.parquet")) == ("digest", result)
+    assert read_stamp(str(tmp_path / "x.parquet")) == stamp(result)
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
@@ -82,12 +96,12 @@ def test_many_rows_are_written_in_parts(tmp_path: Path) -> None:
     rows = RecordsFile("data", "s", "blur")
     for number in range(10_000):
         rows.add(Row(f"{number}", Status.NO_FACES, None, 1, 1, Faces.none()), number)
-    rows.publish(str(tmp_path / "x.parquet"), ShardResult("s", "data"), "digest")
+    rows.publish(str(tmp_path / "x.parquet"), stamp(ShardResult("s", "data")))
     assert pq.read_table(tmp_path / "x.parquet")["index"].to_pylist() == list(range(10_000))
 
 
 def test_absent_and_damaged_files(tmp_path: Path) -> None:
-    assert read_result(str(tmp_path / "x.parquet")) is None
+    assert read_stamp(str(tmp_path / "x.parquet")) is None
     (tmp_path / "x.parquet").write_bytes(b"PAR1 damaged")
     with pytest.raises(ValueError, match="no records file"):
-        read_result(str(tmp_path / "x.parquet"))
+        read_stamp(str(tmp_path / "x.parquet"))

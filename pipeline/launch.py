@@ -27,6 +27,7 @@ from pipeline.lock import hold_lock
 from pipeline.options import JobOptions, OptionError
 from pipeline.output import State, check_output, check_retry, clear_output, previous_job
 from pipeline.progress_bar import progress_bar
+from pipeline.supervise import allow_restart
 from transforms import manifest, storage
 from transforms.anonymize_shard import Anonymization, AnonymizeShards
 from transforms.anonymizers.masks import MaskGeometry
@@ -125,6 +126,8 @@ def _progress(beam_options: PipelineOptions, summary: InputSummary) -> AbstractC
 
 
 def _run_graph(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
+    if _is_local(beam_options):
+        allow_restart()
     # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
     runner = FnApiRunner() if _is_local(beam_options) else None
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
@@ -142,6 +145,8 @@ def _original_error(error: Exception) -> BaseException:
     told = f"{type(error).__module__}.{type(error).__name__}: {error}"
     if "KeyboardInterrupt [while running" in told:
         return KeyboardInterrupt()
+    if "Channel closed prematurely" in told:  # what Beam says when one of several worker processes dies
+        return AccessError("a worker process has died; the same command goes on, and is careful where it died")
     match = re.search(r"transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)
     kind = getattr(transforms.errors, match[1], None) if match else None
     return kind(match[2]) if match and kind else error

@@ -58,7 +58,17 @@ def _process_lives(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    # One that has died and that nobody has waited for yet still answers.
+    return _state_of(pid) != "Z"
+
+
+def _state_of(pid: int) -> str:
+    """The process's state in one letter (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html); "" elsewhere."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from transforms.manifest import JobDescription
 from transforms.reuse import changed_inputs
 from transforms.write import Output
 
-_SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet)(\.partial)?")
+_SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.partial)?")
 
 _NAMED_FILES = 10
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
+from typing import TypeVar
 
 import apache_beam as beam
 import cv2
@@ -23,14 +24,34 @@ from transforms.parallel import OrderedPool
 from transforms.plan import ShardPlan
 from transforms.progress import ProgressFile
 from transforms.quarantine import Reason
-from transforms.read import read_sources
+from transforms.read import Source, read_sources
 from transforms.records import Row, ShardResult, Status
 from transforms.reuse import kept_records, with_kept
-from transforms.steps import Finished, anonymize, batch_like_shaped, decode, detect_batch, finish, guarded, in_order
+from transforms.steps import (
+    Batch,
+    Decoded,
+    Detected,
+    DetectedBatch,
+    Finished,
+    Settled,
+    anonymize,
+    batch_like_shaped,
+    decode,
+    detect_batch,
+    finish,
+    guarded,
+    in_order,
+)
+from transforms.trial import Trial, attempt
+from transforms.watchdog import Watchdog
 from transforms.write import Output, finished_shard, write_shard
 
+_LOGGER = logging.getLogger(__name__)
 # What all shards of a process together hold between reading and writing.
 _IN_FLIGHT_BYTES = 256 * 2**20
+
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -55,7 +76,7 @@ class Anonymization:
 
 
 class Worker:
-    """What the shards of a process share: the loaded model and the threads."""
+    """What the shards of a process share: the loaded model, the threads and who watches them."""
 
     def __init__(self, config: Anonymization) -> None:
         # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
@@ -69,6 +90,7 @@ class Worker:
         models = tuple(map(storage.local_copy, config.detector.model_dirs))
         self.detector = Detector(replace(config.detector, model_dirs=models))
         self.pool = OrderedPool(config.detector.threads, _IN_FLIGHT_BYTES)
+        self.watchdog = Watchdog(config.limits.image_timeout)
 
 
 def anonymize_shard(
@@ -91,39 +113,66 @@ def anonymize_shard(
         AccessError: the output cannot be written.
     """
     config, detector, pool = worker.config, worker.detector, worker.pool
-    key = attrgetter("key")
-    record_key = attrgetter("record.key")
-    decode_step = guarded(
-        functools.partial(
-            decode,
-            image_feature=config.image_feature,
-            detector=detector,
-            limits=config.limits,
-            keep_metadata=config.keep_metadata,
-        ),
-        key,
-        Reason.CORRUPT_IMAGE,
-    )
-    anonymize_step = guarded(
-        functools.partial(anonymize, method=config.method, style=config.style, image_feature=config.image_feature),
-        record_key,
-        Reason.ANONYMIZATION_FAILED,
+    with attempt(output, plan.name) as died, Trial(config) as trial:
+        if died:
+            _LOGGER.warning("%s: an earlier attempt died; every record is tried in another process first", plan.name)
+        decode_step, detect_step, anonymize_step = _steps(worker, worker.watchdog, trial if died else None)
+        sources = read_sources(plan, config.limits.max_image_bytes)
+        decoded = pool.map(decode_step, with_kept(sources, kept) if kept else sources)
+        detected = in_order(pool.map(detect_step, batch_like_shaped(decoded, detector.batch_size)))
+        finished = map(finish, pool.map(anonymize_step, detected))
+        return write_shard(plan, finished, output, _empty_result(plan, detector), config.method, on_record)
+
+
+def anonymize_record(source: Source, worker: Worker) -> Finished:
+    """Makes one record by itself, as ``anonymize_shard`` does; for trying whether it can be made."""
+    decode_step, detect_step, anonymize_step = _steps(worker)
+    [detected] = detect_step(Batch([0], [decode_step(source)])).items
+    return finish(anonymize_step(detected))
+
+
+def _steps(
+    worker: Worker, watchdog: Watchdog | None = None, trial: Trial | None = None
+) -> tuple[
+    Callable[[Source | Settled], Decoded | Settled],
+    Callable[[Batch], DetectedBatch],
+    Callable[[Detected | Settled], Finished | Settled],
+]:
+    """What is done to a record, each step under watch."""
+    config, detector = worker.config, worker.detector
+
+    def watched(step: Callable[[In], Out], name_of: Callable[[In], str]) -> Callable[[In], Out]:
+        return watchdog.watch(step, name_of) if watchdog else step
+
+    def decode_source(source: Source) -> Decoded:
+        if trial and watchdog:
+            with watchdog.paused():
+                trial.run(source)
+        return decode(source, config.image_feature, detector, config.limits, config.keep_metadata)
+
+    def anonymize_detected(detected: Detected) -> Finished:
+        return anonymize(detected, config.method, config.style, config.image_feature)
+
+    key, record_key = attrgetter("key"), attrgetter("record.key")
+    return (
+        guarded(watched(decode_source, key), key, Reason.CORRUPT_IMAGE),
+        watched(functools.partial(detect_batch, detector=detector), _names),
+        guarded(watched(anonymize_detected, record_key), record_key, Reason.ANONYMIZATION_FAILED),
     )
 
-    sources = read_sources(plan, config.limits.max_image_bytes)
-    decoded = pool.map(decode_step, with_kept(sources, kept) if kept else sources)
-    batches = batch_like_shaped(decoded, detector.batch_size)
-    detected = in_order(pool.map(functools.partial(detect_batch, detector=detector), batches))
-    finished = map(finish, pool.map(anonymize_step, detected))
 
-    result = ShardResult(
+def _names(batch: Batch) -> str:
+    return ", ".join(item.record.key for item in batch.items if isinstance(item, Decoded))
+
+
+def _empty_result(plan: ShardPlan, detector: Detector) -> ShardResult:
+    return ShardResult(
         *(plan.name, plan.split),
         inputs_digest=plan.inputs_digest,
         engine=", ".join(sorted({engine.name for engine in detector.engines})),
         precision=", ".join(sorted({engine.precision for engine in detector.engines})),
         device=", ".join(sorted({engine.device for engine in detector.engines})),
     )
-    return write_shard(plan, finished, output, result, config.method, on_record)
 
 
 @dataclass
@@ -193,6 +242,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         """Makes one shard, or finds it made."""
         result = finished_shard(plan, self._output)
         if result and not (self._retry_quarantined and result.quarantined):
+            storage.delete([self._output.attempt_path(plan.name)])  # it may have been killed between its last two acts
             self._progress.resumed(result)
         else:
             kept = kept_records(plan, self._output) if self._retry_quarantined else None

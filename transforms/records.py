@@ -242,9 +242,9 @@ def read_rows(path: str) -> Iterator[Row]:
         for batch in file.iter_batches():
             for row in batch.to_pylist():
                 faces = _faces(row["faces"])
-                size = (row[name] for name in ("width", "height"))
-                rest = (row[name] for name in ("reencoded", "detail"))
-                yield Row(row["key"], Status(row["status"]), row["reason"], *size, faces, *rest)
+                size = row["width"], row["height"]
+                status, reencoded = Status(row["status"]), row["reencoded"]
+                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, row["detail"])
 
 
 def _faces(structs: list[dict[str, Any]]) -> Faces:

@@ -40,6 +40,10 @@ class Output:
         """Where a shard is."""
         return storage.join(self.directory, self.shard_file(name))
 
+    def attempt_path(self, name: str) -> str:
+        """Where a file says that a shard is being made; hidden from readers of the records."""
+        return storage.join(self.records_directory, f".{name}.attempt")
+
     def records_path(self, name: str) -> str:
         """Where a shard's rows are."""
         return storage.join(self.records_directory, f"{name}.parquet")

@@ -1,0 +1,120 @@
+"""Native code that crashes or hangs on an image, as users see it: the job goes on without that image.
+
+No codec is known to crash, so one is made to: Python imports ``sitecustomize`` at its start, in the job and
+in the processes that it starts, and there the JPEG decoder gets a weakness for two comments.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.test_end_to_end import FAST, examples, faceveil, files, rows
+
+pytestmark = pytest.mark.usefixtures("centerface")
+
+WEAKNESS = """
+import ctypes, time
+import simplejpeg
+
+decode = simplejpeg.decode_jpeg
+
+def decode_jpeg(data, *args, **kwargs):
+    if b"CRASH" in bytes(data):
+        ctypes.string_at(0)
+    if b"HANG" in bytes(data):
+        time.sleep(3600)
+    return decode(data, *args, **kwargs)
+
+simplejpeg.decode_jpeg = decode_jpeg
+"""
+
+
+def with_comment(jpeg: bytes, text: bytes) -> bytes:
+    return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
+
+
+def run_weakened(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command, in processes whose JPEG decoder is weak."""
+    (folder / "site").mkdir(exist_ok=True)
+    (folder / "site" / "sitecustomize.py").write_text(WEAKNESS)
+    environment = os.environ | {"PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def inputs(photos: Path, tmp_path: Path) -> Path:
+    """Photos, one that crashes the decoder, and one that it hangs on, in different shards."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo = (photos / "people" / "portrait.jpeg").read_bytes()
+    for number in range(6):
+        (folder / f"{number}.jpg").write_bytes(photo)
+    (folder / "crash.jpg").write_bytes(with_comment(photo, b"CRASH"))
+    (folder / "hang-2.jpg").write_bytes(with_comment(photo, b"HANG"))
+    return folder
+
+
+def test_a_crash_and_a_hang_cost_one_record_each(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    options = ("--num_shards", 2, "--image_timeout", 10, "--max_quarantined", 1, *FAST)
+    run = run_weakened(tmp_path, "run", "--input", f"{inputs}/*", "--output", output, *options)
+    assert run.returncode == 0, run.stderr
+    assert "faceveil: crashed (SIGSEGV); the job goes on" in run.stderr
+    assert "an earlier attempt died; every record is tried in another process first" in run.stderr
+    found = rows(output)
+    assert {key: row["reason"] for key, row in found.items() if row["reason"]} == {
+        "crash.jpg": "crashed",
+        "hang-2.jpg": "timed_out",
+    }
+    assert len(found) == 8
+    assert sorted(examples(output)) == [f"{number}.jpg" for number in range(6)]
+    assert not [name for name in files(output) if "attempt" in name or "lock" in name]
+    # With a sound decoder, trying again gives what a run without a fault gives: the careful way changes no byte.
+    job = ("run", "--input", f"{inputs}/*", "--num_shards", 2, *FAST, "--output")
+    assert faceveil(*job, output, "--retry_quarantined") == 0
+    assert faceveil(*job, tmp_path / "fresh") == 0
+    assert files(output) == files(tmp_path / "fresh")
+
+
+def test_a_job_on_hold_is_not_taken_for_a_hanging_one(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
+    process = subprocess.Popen([*command, *FAST, "--image_timeout", "2"], cwd=ROOT, start_new_session=True)
+    while not list((tmp_path).glob("out/records/.*.attempt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(4)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.wait(timeout=60) == 0
+
+
+def test_whoever_ends_the_command_ends_the_job(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
+    for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
+        process = subprocess.Popen([*command, *FAST], cwd=ROOT, start_new_session=True)
+        while not list((tmp_path).glob("out/records/.*.attempt")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(timeout=60) == status
+        deadline = time.monotonic() + 10
+        while _group_lives(process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        [marker] = (tmp_path).glob("out/records/.*.attempt")
+        marker.unlink()
+
+
+def _group_lives(group: int) -> bool:
+    """Whether a process of the group is left that is not a zombie."""
+    states = subprocess.run(["ps", "-o", "stat=", "-g", str(group)], capture_output=True, text=True).stdout.split()
+    return any(not state.startswith("Z") for state in states)

@@ -1,0 +1,149 @@
+"""Trying records in another process first, where a crash or a hang costs no more than that process.
+
+Native codecs may crash on damaged images, which ends the whole process and cannot be caught. Whoever makes a shard
+leaves a marker while it does so; who finds the marker of an attempt that died tries every record here first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from transforms import storage
+from transforms.errors import AccessError
+from transforms.quarantine import Quarantine, Reason
+from transforms.read import Source
+from transforms.write import Output
+
+if TYPE_CHECKING:
+    from transforms.anonymize_shard import Anonymization
+
+_LENGTH = struct.Struct("<Q")
+_DONE = b"+"
+
+
+@contextlib.contextmanager
+def attempt(output: Output, name: str) -> Iterator[bool]:
+    """Marks a shard as being made while the block runs; only a process that dies leaves the mark behind.
+
+    Yields:
+        Whether an earlier attempt has died.
+
+    Raises:
+        AccessError: the output cannot be written.
+    """
+    marker = output.attempt_path(name)
+    died = storage.exists(marker)
+    if not died:
+        storage.write_bytes(marker, b"")
+    try:
+        yield died
+    finally:
+        with contextlib.suppress(AccessError):  # the error that ended the attempt matters more
+            storage.delete([marker])
+
+
+class Trial:
+    """A process that makes records and throws them away; it is started when first needed, and anew when it has died.
+
+    Several threads may use it, one after the other.
+    """
+
+    def __init__(self, config: Anonymization) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end()
+
+    def run(self, source: Source) -> None:
+        """Makes one record in the other process.
+
+        Raises:
+            Quarantine: CRASHED or TIMED_OUT. Whatever else is wrong with it shows when it is made here.
+            RuntimeError: the other process cannot be started.
+        """
+        with self._lock:
+            process = self._process or self._start()
+            seconds = self._config.limits.image_timeout
+            answer = _ask(process, pickle.dumps(source), seconds)
+            if answer == _DONE:
+                return
+            if answer is None:
+                self._end()
+                raise Quarantine(Reason.TIMED_OUT, f"not done after {seconds:g} s")
+            raise Quarantine(Reason.CRASHED, f"its process was ended by {self._cause_of_death()}")
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # Where modules are found, too: a worker's path need not be in its environment. No GPU: its memory is taken.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-m", "transforms.trial"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
+        if _ask(self._process, pickle.dumps(self._config), None) != _DONE:
+            raise RuntimeError(f"the process to try records in was ended by {self._cause_of_death()} as it started")
+        return self._process
+
+    def _cause_of_death(self) -> str:
+        assert self._process
+        status = self._process.wait()
+        self._end()
+        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _ask(process: subprocess.Popen[bytes], request: bytes, seconds: float | None) -> bytes | None:
+    """The answer; empty when the process died, None when it took too long."""
+    assert process.stdin
+    assert process.stdout
+    try:
+        process.stdin.write(_LENGTH.pack(len(request)) + request)
+        process.stdin.flush()
+    except BrokenPipeError:
+        return b""
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    return os.read(process.stdout.fileno(), 1) if ready else None
+
+
+def _serve() -> None:
+    """The other process: reads its configuration and then records from standard input, and answers each."""
+    from transforms.anonymize_shard import Worker, anonymize_record
+
+    answers = os.dup(1)
+    os.dup2(2, 1)  # what libraries print is no answer
+
+    def requests() -> Iterator[bytes]:
+        while header := sys.stdin.buffer.read(_LENGTH.size):
+            yield sys.stdin.buffer.read(_LENGTH.unpack(header)[0])
+
+    received = requests()
+    worker = Worker(pickle.loads(next(received)))  # noqa: S301  from the process that has started this one
+    os.write(answers, _DONE)
+    for request in received:
+        anonymize_record(pickle.loads(request), worker)  # noqa: S301
+        os.write(answers, _DONE)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -270,6 +270,19 @@ def hostile(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.jpg").touch()
     (folder / "truncated.jpg").write_bytes(good[: len(good) // 2])
     (folder / "notes.txt").write_text("ignored")
+    (folder / "png.jpg").write_bytes((photos / "people" / "space" / "astronaut.png").read_bytes())
+    (folder / "large.png").write_bytes((photos / "people" / "space" / "astronaut.png").read_bytes() + bytes(10**6))
+    Image.new("1", (40_000, 30_000)).save(folder / "bomb.png")
+    Image.new("RGB", (1, 20_000)).save(folder / "thin.png")
+    os.mkfifo(folder / "pipe.jpg")
+    os.mkfifo(folder / "pipe.tfrecord")
+    (folder / "broken.jpg").symlink_to("gone")
+    (folder / "circle.jpg").symlink_to("circle.jpg")
+    (folder / "zero.jpg").symlink_to("/dev/zero")
+    (folder / "folder.jpg").mkdir()
+    (folder / "folder.jpg" / "good.jpg").symlink_to(folder / "good.jpg")
+    (folder / "folder.jpg" / "up").symlink_to(folder)
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg")).write_bytes(good)
     with tf.io.TFRecordWriter(str(folder / "x.tfrecord")) as writer:
         for name in ("image/encoded", "image/other"):
             feature = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[good]))}
@@ -283,7 +296,8 @@ def hostile(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_bad_inputs_are_quarantined_and_the_rest_comes_out(
     hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = ("run", "--input", f"{hostile}/*", "--output", tmp_path / "out", *FAST)
+    limits = ("--max_image_bytes", "1MB", "--max_pixels", 10**8)
+    job = ("run", "--input", f"{hostile}/**", "--output", tmp_path / "out", *FAST, *limits)
     assert faceveil(*job) == 3
     assert "quarantined, more than --max_quarantined 0.01 allows" in capsys.readouterr().err
     assert {key: row["reason"] for key, row in rows(tmp_path / "out").items()} == {
@@ -291,16 +305,32 @@ def test_bad_inputs_are_quarantined_and_the_rest_comes_out(
         "text.jpg": "not_an_image",
         "empty.jpg": "empty",
         "truncated.jpg": "truncated",
+        "png.jpg": None,
+        "large.png": "too_large",
+        "bomb.png": "too_large",
+        "thin.png": None,
+        "pipe.jpg": "unreadable_file",
+        "pipe.tfrecord#0": "unreadable_file",
+        "broken.jpg": "unreadable_file",
+        "circle.jpg": "unreadable_file",
+        "zero.jpg": "unreadable_file",
+        "folder.jpg/good.jpg": None,
+        "\\xff.jpg": None,
         "x.tfrecord#0": None,
         "x.tfrecord#1": "embedded_image",
         "x.tfrecord#2": "invalid_example",
         "cut.tfrecord#0": "corrupt_record",
     }
-    assert sorted(examples(tmp_path / "out")) == ["good.jpg", "x.tfrecord#0"]
+    written = ["\\xff.jpg", "folder.jpg/good.jpg", "good.jpg", "png.jpg", "thin.png", "x.tfrecord#0"]
+    assert sorted(examples(tmp_path / "out")) == written
+    details = {key: row["detail"] for key, row in rows(tmp_path / "out").items()}
+    assert details["cut.tfrecord#0"] == "record 0 and what follows: the file ends inside the record at byte 0"
+    assert details["bomb.png"] == "40000 x 30000 px are more than 100000000 (--max_pixels allows more)"
+    assert not [detail for detail in details.values() if str(hostile) in str(detail)]
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     totals = manifest["totals"]
-    assert (totals["records"], totals["anonymized"], totals["quarantined"], totals["ignored"]) == (8, 2, 6, 1)
-    assert sum(manifest["quarantined_for"].values()) == 6
+    assert (totals["records"], totals["anonymized"], totals["quarantined"], totals["ignored"]) == (19, 5, 13, 2)
+    assert sum(manifest["quarantined_for"].values()) == 13
     assert faceveil(*job, "--max_quarantined", 1) == 0
 
 

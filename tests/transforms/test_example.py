@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 import tensorflow as tf
 from hypothesis import given
@@ -78,3 +80,13 @@ def test_of_a_feature_given_twice_the_last_counts_and_no_old_value_stays() -> No
 def test_what_is_no_example_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidExampleError):
         Example.parse(data)
+
+
+@given(st.binary(max_size=100), st.booleans())
+def test_any_bytes_are_an_example_or_said_to_be_none(noise: bytes, behind_one: bool) -> None:
+    data = Example.empty().with_features({"a": b"1", "b": [2]}) + noise if behind_one else noise
+    with suppress(InvalidExampleError):
+        example = Example.parse(data)
+        for name in example.names():
+            example.bytes_values(name)
+        assert Example.parse(example.with_features({"c": b"3"})).bytes_values("c") == [b"3"]

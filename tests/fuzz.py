@@ -1,0 +1,310 @@
+"""Thousands of damaged images and TFRecords in one job: nothing may be lost, crash, grow memory or come out unmasked.
+
+    python -m tests.fuzz 5000
+
+Seeded: the same number and seed give the same files. Prints what it found, and fails where a promise is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import skimage
+import tensorflow as tf
+from PIL import Image
+
+from tests.conftest import ROOT
+from transforms.detectors import models
+from transforms.detectors.detector import Detector, DetectorConfig
+from transforms.detectors.views import Quality
+from transforms.tfrecord import frame
+
+RECORDS_PER_FILE = 10
+SHARE_IN_TFRECORDS = 0.2
+DETECT_SIZE = 320
+CLEAR_SCORE = 0.5
+# A solid mask is black; a lossy codec rings beside its edge.
+DARK = 24
+
+Photo = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job: its exit status, what it said, the most memory that one of its processes held, and its output."""
+
+    status: int
+    said: str
+    peak_mib: float
+    output: Path
+
+
+def sound_images() -> list[Photo]:
+    """Photographs with and without faces in every format and most of their variants: name's ending and bytes."""
+    folder = Path(skimage.__file__).parent / "data"
+    astronaut = Image.open(folder / "astronaut.png").convert("RGB")
+    pictures = [
+        astronaut.resize((256, 256)),
+        astronaut.crop((100, 0, 340, 240)),
+        Image.open(folder / "chelsea.png").convert("RGB").resize((225, 150)),
+        Image.open(folder / "coffee.png").convert("RGB").resize((300, 200)),
+    ]
+    variants: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("jpg", "JPEG", "RGB", {"quality": 90}),
+        ("jpg", "JPEG", "RGB", {"quality": 75, "progressive": True, "subsampling": "4:4:4"}),
+        ("jpg", "JPEG", "RGB", {"quality": 85, "restart_marker_rows": 1, "exif": _turned()}),
+        ("jpg", "JPEG", "L", {}),
+        ("jpg", "JPEG", "CMYK", {}),
+        ("png", "PNG", "RGB", {}),
+        ("png", "PNG", "RGBA", {}),
+        ("png", "PNG", "P", {}),
+        ("png", "PNG", "I;16", {}),
+        ("webp", "WEBP", "RGB", {"quality": 85}),
+        ("webp", "WEBP", "RGBA", {"lossless": True}),
+        ("bmp", "BMP", "RGB", {}),
+        ("tif", "TIFF", "RGB", {"compression": "tiff_lzw"}),
+        ("tiff", "TIFF", "RGB", {"compression": "jpeg"}),
+        ("avif", "AVIF", "RGB", {"quality": 70, "speed": 9}),
+        ("gif", "GIF", "P", {}),
+    ]
+    found = []
+    for picture in pictures:
+        for ending, image_format, mode, options in variants:
+            buffer = io.BytesIO()
+            _in_mode(picture, mode).save(buffer, image_format, **options)
+            found.append((ending, buffer.getvalue()))
+    return found
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    return picture.convert(mode)
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    """One to three kinds of damage, anywhere; now and then none at all."""
+    if chance.random() < 0.1:
+        return data
+    for _ in range(chance.choice((1, 1, 1, 2, 3))):
+        data = chance.choice(_DAMAGES)(bytearray(data), chance) if data else data
+    return data
+
+
+def _flip(data: bytearray, chance: random.Random) -> bytes:
+    for _ in range(chance.choice((1, 2, 8, 40))):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    return bytes(data)
+
+
+def _cut(data: bytearray, chance: random.Random) -> bytes:
+    return bytes(data[: chance.randrange(len(data))])
+
+
+def _drop(data: bytearray, chance: random.Random) -> bytes:
+    start = chance.randrange(len(data))
+    del data[start : start + chance.choice((1, 2, 16, 500))]
+    return bytes(data)
+
+
+def _repeat(data: bytearray, chance: random.Random) -> bytes:
+    start = chance.randrange(len(data))
+    data[start:start] = data[start : start + chance.choice((1, 4, 64, 2000))] * chance.choice((1, 2, 50))
+    return bytes(data)
+
+
+def _overwrite_header(data: bytearray, chance: random.Random) -> bytes:
+    start = chance.randrange(min(len(data), 400))
+    value = chance.choice(
+        (b"\0", b"\xff", b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xd8", b"\xff\xd9")
+    )
+    data[start : start + len(value)] = value
+    return bytes(data)
+
+
+def _append(data: bytearray, chance: random.Random) -> bytes:
+    return bytes(data) + chance.randbytes(chance.choice((1, 100, 5000)))
+
+
+_DAMAGES: tuple[Callable[[bytearray, random.Random], bytes], ...] = (
+    *(_flip, _flip, _cut, _drop, _repeat),
+    *(_overwrite_header, _append),
+)
+
+
+def write_inputs(folder: Path, count: int, seed: int, damage: bool) -> None:
+    """Image files and TFRecord files that hold about ``count`` images."""
+    chance = random.Random(seed)  # noqa: S311  nothing secret
+    photos = sound_images()
+    in_tfrecords = round(count * SHARE_IN_TFRECORDS)
+    folder.mkdir()
+    for number in range(count - in_tfrecords):
+        ending, data = photos[number % len(photos)]
+        (folder / f"{number:05d}.{ending}").write_bytes(mutate(data, chance) if damage else data)
+    for start in range(0, in_tfrecords, RECORDS_PER_FILE):
+        framed = bytearray()
+        for number in range(start, min(start + RECORDS_PER_FILE, in_tfrecords)):
+            data = photos[number % len(photos)][1]
+            record = _example(mutate(data, chance) if damage else data)
+            framed += frame(mutate(record, chance) if damage and chance.random() < 0.1 else record)
+        content = bytes(framed)
+        if damage and chance.random() < 0.3:
+            content = mutate(content, chance)
+        if start % (3 * RECORDS_PER_FILE) == 0:
+            content = gzip.compress(content, 1, mtime=0)
+            if damage and chance.random() < 0.3:
+                content = mutate(content, chance)
+        (folder / f"{start:05d}.tfrecord").write_bytes(content)
+
+
+def _example(data: bytes) -> bytes:
+    feature = {
+        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
+        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[3])),
+    }
+    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    return serialized
+
+
+def run_job(inputs: Path, output: Path) -> Run:
+    """Anonymizes with black masks, so that what is masked can be told from the pixels alone."""
+    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{inputs}/*", "--output", str(output)]
+    options = ["--method", "solid", "--detect_size", str(DETECT_SIZE), "--num_shards", "8", "--max_quarantined", "1"]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=said, stderr=said)
+        # Of the processes that it has waited for, too; not those of others, as getrusage's total would be.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return Run(process.returncode, said.read().decode(errors="replace"), usage.ru_maxrss / unit, output)
+
+
+def check(inputs: Path, run: Run) -> dict[str, Any]:
+    """Looks at an output with other tools than those that made it, and fails where it does not hold.
+
+    Returns:
+        Figures.
+    """
+    assert run.status == 0, run.said
+    assert not re.search("Traceback|crashed|earlier attempt died", run.said), run.said
+    manifest = json.loads((run.output / "manifest.json").read_text())
+    totals = manifest["totals"]
+    rows = pq.read_table(run.output / "records").to_pylist()
+    keys = Counter(row["key"] for row in rows)
+    statuses = Counter(row["status"] for row in rows)
+    assert max(keys.values()) == 1
+    assert totals["records"] == len(rows) == totals["anonymized"] + totals["no_faces"] + totals["quarantined"]
+    assert all(totals[status] == statuses[status] for status in ("anonymized", "no_faces", "quarantined"))
+    read = {key.rpartition("#")[0] if ".tfrecord#" in key else key for key in keys}
+    # An empty TFRecord file is whole, and holds no record.
+    files = {path.name for path in inputs.iterdir() if path.suffix != ".tfrecord" or path.stat().st_size}
+    assert {name for name in files if not name.endswith(".tfrecord")} <= read <= files
+    reasons = Counter(row["reason"] for row in rows if row["reason"])
+    assert not {"crashed", "timed_out", "anonymization_failed", "detection_failed"} & reasons.keys(), reasons
+    compared, faces = 0, 0
+    for key, data in _written(run.output, manifest):
+        after = _pixels(data)
+        assert after is not None, f"{key}: what was written cannot be decoded"
+        before = _pixels((inputs / key).read_bytes()) if (inputs / key).is_file() else None
+        if before is not None and before.shape == after.shape:
+            compared += 1
+            faces += _count_masked(key, before, after)
+    return {
+        **{"records": totals["records"], "written": len(rows) - totals["quarantined"], "faces": totals["faces"]},
+        **{"quarantined_for": dict(sorted(reasons.items())), "images_compared": compared, "clear_faces_masked": faces},
+    }
+
+
+def _written(output: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    for shard in manifest["shards"]:
+        trail = pq.read_table(output / "records" / shard["file"].replace(".tfrecord", ".parquet")).to_pylist()
+        keys = [row["key"] for row in trail if row["index"] is not None]
+        records = list(tf.data.TFRecordDataset(str(output / shard["file"])).as_numpy_iterator())
+        assert len(records) == len(keys) == shard["records"]
+        for key, record in zip(keys, records, strict=True):
+            feature = tf.train.Example.FromString(record).features.feature
+            yield key, feature["image/encoded"].bytes_list.value[0]
+
+
+def _pixels(data: bytes) -> np.ndarray | None:
+    """uint8 RGB ``[H, W, 3]``, or None where Pillow cannot decode it."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode.startswith("I;16"):
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return np.asarray(image.convert("RGB"))
+    except Exception:  # noqa: BLE001  it promises no list
+        return None
+
+
+_detectors: list[Detector] = []
+
+
+def _count_masked(key: str, before: np.ndarray, after: np.ndarray) -> int:
+    """How many clear faces of the input are black in the output; fails if one is not."""
+    if not _detectors:
+        _detectors.append(
+            Detector(DetectorConfig((str(models.model_path("centerface")),), quality=Quality(DETECT_SIZE)))
+        )
+    detector = _detectors[0]
+    height, width = before.shape[:2]
+    [faces] = detector.detect([detector.prepare(np.ascontiguousarray(before), width, height)])
+    clear = faces.boxes[faces.scores >= CLEAR_SCORE]
+    for x0, y0, x1, y1 in clear.tolist():
+        x, y = (x1 - x0) / 4, (y1 - y0) / 4
+        middle = after[max(0, int(y0 + y)) : int(y1 - y) + 1, max(0, int(x0 + x)) : int(x1 - x) + 1]
+        assert middle.mean() < DARK, f"{key}: the face at {x0:.0f}, {y0:.0f} is not masked"
+    return len(clear)
+
+
+def fuzz(folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """A clean run and a damaged one of as many images.
+
+    Returns:
+        Figures.
+    """
+    runs = {}
+    for name, damage in (("clean", False), ("damaged", True)):
+        write_inputs(folder / name, count, seed, damage)
+        runs[name] = run_job(folder / name, folder / f"{name}-out")
+    figures = check(folder / "damaged", runs["damaged"])
+    peaks = {f"{name}_peak_mib": round(run.peak_mib) for name, run in runs.items()}
+    assert runs["damaged"].peak_mib < 1.5 * runs["clean"].peak_mib, peaks
+    return {**figures, **peaks}
+
+
+def main() -> None:
+    """Prints the figures of one run as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("count", type=int, nargs="?", default=5000, help="images, a fifth of them in TFRecords")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="faceveil-fuzz-") as folder:
+        print(json.dumps(fuzz(Path(folder), given.count, given.seed), indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import skimage
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.conftest import ROOT
 from transforms.detectors import models
@@ -87,7 +87,8 @@ def sound_images() -> list[Photo]:
     for picture in pictures:
         for ending, image_format, mode, options in variants:
             buffer = io.BytesIO()
-            _in_mode(picture, mode).save(buffer, image_format, **options)
+            stored = picture.transpose(Image.Transpose.ROTATE_90) if "exif" in options else picture
+            _in_mode(stored, mode).save(buffer, image_format, **options)
             found.append((ending, buffer.getvalue()))
     return found
 
@@ -188,9 +189,9 @@ def _example(data: bytes) -> bytes:
     return serialized
 
 
-def run_job(inputs: Path, output: Path) -> Run:
+def run_job(inputs: Path, output: Path, pattern: str = "*") -> Run:
     """Anonymizes with black masks, so that what is masked can be told from the pixels alone."""
-    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{inputs}/*", "--output", str(output)]
+    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{inputs}/{pattern}", "--output", str(output)]
     options = ["--method", "solid", "--detect_size", str(DETECT_SIZE), "--num_shards", "8", "--max_quarantined", "1"]
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=said, stderr=said)
@@ -250,9 +251,9 @@ def _written(output: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, byte
 
 
 def _pixels(data: bytes) -> np.ndarray | None:
-    """uint8 RGB ``[H, W, 3]``, or None where Pillow cannot decode it."""
+    """uint8 RGB ``[H, W, 3]``, upright as the job looks at it, or None where Pillow cannot decode it."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with ImageOps.exif_transpose(Image.open(io.BytesIO(data))) as image:
             if image.mode.startswith("I;16"):
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             return np.asarray(image.convert("RGB"))

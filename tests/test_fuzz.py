@@ -1,8 +1,11 @@
+import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from tests.fuzz import fuzz
+from tests.conftest import shared_data
+from tests.fuzz import fuzz, run_job
 
 
 @pytest.mark.usefixtures("centerface")
@@ -11,3 +14,14 @@ def test_damaged_images_and_tfrecords_are_accounted_for(tmp_path: Path) -> None:
     figures = fuzz(tmp_path, count=120, seed=1)
     assert figures["clear_faces_masked"] > 0
     assert len(figures["quarantined_for"]) >= 4
+
+
+@pytest.mark.usefixtures("centerface")
+def test_awkward_files_of_other_projects_are_accounted_for(tmp_path: Path) -> None:
+    tricky = shared_data("tricky")
+    run = run_job(tricky, tmp_path / "out", pattern="**")
+    assert run.status == 0, run.said
+    keys = [row["key"] for row in pq.read_table(tmp_path / "out" / "records").to_pylist()]
+    assert sorted(keys) == sorted(str(path.relative_to(tricky)) for path in tricky.rglob("*") if path.is_file())
+    assert len(keys) == 339
+    assert not re.search("Traceback|crashed|earlier attempt died", run.said)

@@ -32,6 +32,7 @@ from transforms.codecs import (
 )
 from transforms.detectors.detector import Detector
 from transforms.detectors.views import View
+from transforms.errors import AccessError
 from transforms.example import Example
 from transforms.faces import Faces
 from transforms.limits import Limits
@@ -121,7 +122,7 @@ def guarded(
     Args:
         step: the step.
         key_of: how to name the record.
-        reason: what an error that is no Quarantine is called.
+        reason: what an error that is no Quarantine is called; an AccessError is raised, for it ends the job.
     """
     return functools.partial(_guarded, step, key_of, reason)
 
@@ -135,6 +136,8 @@ def _guarded(
         return step(item)
     except Quarantine as error:
         return Failed(key_of(item), error)
+    except AccessError:  # not this record's fault
+        raise
     except Exception as error:  # noqa: BLE001  whatever goes wrong, nothing of this record may be written
         return Failed(key_of(item), Quarantine(reason, f"{type(error).__name__}: {error}"))
 

@@ -74,7 +74,7 @@ class Trial:
 
         Raises:
             Quarantine: CRASHED or TIMED_OUT. Whatever else is wrong with it shows when it is made here.
-            RuntimeError: the other process cannot be started.
+            AccessError: the other process cannot be started.
         """
         with self._lock:
             process = self._process or self._start()
@@ -93,7 +93,7 @@ class Trial:
         command = [sys.executable, "-m", "transforms.trial"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
         if _ask(self._process, pickle.dumps(self._config), None) != _DONE:
-            raise RuntimeError(f"the process to try records in was ended by {self._cause_of_death()} as it started")
+            raise AccessError(f"the process to try records in was ended by {self._cause_of_death()} as it started")
         return self._process
 
     def _cause_of_death(self) -> str:

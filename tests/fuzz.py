@@ -11,7 +11,6 @@ import argparse
 import gzip
 import io
 import json
-import os
 import random
 import re
 import subprocess
@@ -39,6 +38,14 @@ RECORDS_PER_FILE = 10
 SHARE_IN_TFRECORDS = 0.2
 DETECT_SIZE = 320
 CLEAR_SCORE = 0.5
+# Runs a command and writes down its status and the most memory that it, or a process it has waited for, held. A
+# process of its own does so: a new process counts what the one that started it held, and this one holds TensorFlow.
+_MEASURE = """
+import os, pathlib, sys
+child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(child, 0)
+pathlib.Path(sys.argv[1]).write_text(f"{os.waitstatus_to_exitcode(status)} {usage.ru_maxrss}")
+"""
 # A solid mask is black; a lossy codec rings beside its edge.
 DARK = 24
 
@@ -193,14 +200,13 @@ def run_job(inputs: Path, output: Path, pattern: str = "*") -> Run:
     """Anonymizes with black masks, so that what is masked can be told from the pixels alone."""
     command = [sys.executable, "-m", "pipeline", "run", "--input", f"{inputs}/{pattern}", "--output", str(output)]
     options = ["--method", "solid", "--detect_size", str(DETECT_SIZE), "--num_shards", "8", "--max_quarantined", "1"]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=said, stderr=said)
-        # Of the processes that it has waited for, too; not those of others, as getrusage's total would be.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report"
+        measured = [sys.executable, "-c", _MEASURE, str(report), *command, *options]
+        ended = subprocess.run(measured, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        status, peak = map(int, report.read_text().split())
         unit = 2**20 if sys.platform == "darwin" else 2**10
-        return Run(process.returncode, said.read().decode(errors="replace"), usage.ru_maxrss / unit, output)
+        return Run(status, ended.stdout.decode(errors="replace"), peak / unit, output)
 
 
 def check(inputs: Path, run: Run) -> dict[str, Any]:

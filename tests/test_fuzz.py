@@ -11,9 +11,9 @@ from tests.fuzz import fuzz, run_job
 @pytest.mark.usefixtures("centerface")
 def test_damaged_images_and_tfrecords_are_accounted_for(tmp_path: Path) -> None:
     """A small one of `make test-fuzz`."""
-    figures = fuzz(tmp_path, count=120, seed=1)
+    figures = fuzz(tmp_path, count=120, seed=3)
     assert figures["clear_faces_masked"] > 0
-    assert len(figures["quarantined_for"]) >= 4
+    assert figures["quarantined_for"].keys() >= {"corrupt_image", "truncated", "unsupported_image"}
 
 
 @pytest.mark.usefixtures("centerface")

@@ -192,7 +192,9 @@ def _example(data: bytes) -> bytes:
         "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
         "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[3])),
     }
-    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    serialized: bytes = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(
+        deterministic=True
+    )
     return serialized
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,23 @@ def shared_data(name: str) -> Path:
 def wider_dev() -> Path:
     """200 photos of WIDER FACE's training split."""
     return shared_data("wider-dev")
+
+
+@pytest.fixture(scope="session")
+def efficientdet(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Exports of ``object_detection_api.export`` by its options, each made once."""
+    from tests.transforms.detectors import object_detection_api
+
+    folder = tmp_path_factory.mktemp("efficientdet")
+    made: dict[str, str] = {}
+
+    def export(**options: Any) -> str:
+        name = "-".join(f"{key}={value}" for key, value in sorted(options.items())) or "plain"
+        if name not in made:
+            made[name] = object_detection_api.export(folder / name, **options)
+        return made[name]
+
+    return export
 
 
 def annotations(folder: Path) -> list[dict[str, Any]]:

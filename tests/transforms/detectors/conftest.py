@@ -30,19 +30,26 @@ def make_model(tmp_path: Path) -> MakeModel:
     """Writes a SavedModel that returns the given outputs ``[N, ...]`` for every image."""
     import tensorflow as tf
 
-    def make(outputs: dict[str, np.ndarray], *, batch: int | None = None, unconvertible: bool = False) -> str:
+    def make(
+        outputs: dict[str, np.ndarray],
+        *,
+        shape: tuple[int | None, ...] = (None, None, None, 3),
+        dtype: str = "uint8",
+        unconvertible: bool = False,
+    ) -> str:
         def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
             images = tf.shape(input_tensor)[0]
             zero = tf.reduce_sum(tf.cast(input_tensor, tf.float32)) * 0
             if unconvertible:
                 zero += tf.cast(tf.strings.length(tf.strings.as_string(zero)), tf.float32) * 0
             return {
-                name: tf.broadcast_to(value, [images, *value.shape]) + tf.cast(zero, value.dtype)
+                name: tf.broadcast_to(value, [images, *value.shape])
+                + (tf.cast(zero, value.dtype) if value.dtype.kind == "f" else "")
                 for name, value in outputs.items()
             }
 
         module = tf.Module()
-        spec = tf.TensorSpec([batch, None, None, 3], tf.uint8, name="input_tensor")
+        spec = tf.TensorSpec(shape, dtype, name="input_tensor")
         module.serve = tf.function(serve, input_signature=[spec], autograph=False)
         folder = str(tmp_path / f"model{len(list(tmp_path.iterdir()))}")
         tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})

@@ -59,7 +59,7 @@ def test_engines_agree(centerface: str, astronaut: np.ndarray) -> None:
 def test_contract_of_the_object_detection_api(
     make_model: MakeModel, outputs: dict[str, np.ndarray], engine: str, batch: int | None
 ) -> None:
-    found = load_engine(make_model(outputs, batch=batch), engine, "float32").run(IMAGES)
+    found = load_engine(make_model(outputs, shape=(batch, None, None, 3)), engine, "float32").run(IMAGES)
     assert len(found) == 2
     for candidates in found:
         np.testing.assert_array_equal(candidates.boxes, outputs["detection_boxes"][:3])
@@ -93,6 +93,8 @@ def test_auto_takes_tensorflow_where_openvino_cannot(
     assert len(engine.run(IMAGES)[0].scores) == 3
     with pytest.raises(ModelError, match="--engine tensorflow"):
         load_engine(model, "openvino")
+    with pytest.raises(ModelError, match=r"TensorFlow may, but not with --precision bfloat16|has no bfloat16"):
+        load_engine(model, "auto", "bfloat16")
 
 
 def test_no_model(tmp_path: Path) -> None:

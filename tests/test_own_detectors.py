@@ -118,7 +118,8 @@ def test_a_broken_contract_is_told_before_any_work(
     module = tf.Module()
 
     @tf.function(input_signature=[spec])
-    def serve(_: tf.Tensor) -> dict[str, tf.Tensor]:
+    def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
+        del input_tensor
         return {name: tf.zeros(shape) for name, shape in shapes.items() if name != lacking}
 
     module.serve = serve

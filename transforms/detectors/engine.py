@@ -99,7 +99,7 @@ def load_engine(model_dir: str, engine: EngineName = "auto", precision: Precisio
         raise ModelError(f"{model_dir} is no SavedModel: it holds no saved_model.pb")
     if engine == "tensorflow":
         return _TensorFlowEngine(model_dir, precision, threads)
-    known = model_digest(model_dir) in {model.sha256 for model in KNOWN_MODELS.values()}
+    known = model_digest(model_dir) in {model.digest for model in KNOWN_MODELS.values()}
     original = None if known else _TensorFlowEngine(model_dir, "float32", threads)
     try:
         converted = _OpenVinoEngine(model_dir, precision, threads)

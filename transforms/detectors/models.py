@@ -173,7 +173,7 @@ def model_digest(path: str | Path) -> str:
     note = folder / _NOTE
     if note.is_file():
         content = json.loads(note.read_text())
-        if content["files_sha256"] == digest:
+        if content.get("files_sha256") == digest and "model_sha256" in content:
             return str(content["model_sha256"])
     return digest
 

@@ -41,7 +41,7 @@ class Quality:
             no tiles.
         small_too: whether the whole image is also shown small, for faces that fill it.
         mirrored: whether everything is shown mirrored too.
-        turned: whether the whole image is also shown turned by a quarter to either side.
+        turned: whether the whole image is also shown turned by a quarter to either side, and upside down.
         averaged: whether a face's score is averaged over the views that show it; if not, the best one counts.
     """
 
@@ -136,7 +136,7 @@ def plan_windows(width: int, height: int, quality: Quality) -> Iterator[Window]:
         if quality.mirrored:
             yield replace(window, mirrored=True)
     if quality.turned:
-        for turns in (1, 3):
+        for turns in (1, 2, 3):
             yield replace(shown[0], turns=turns)
 
 

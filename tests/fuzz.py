@@ -85,7 +85,7 @@ def sound_images() -> list[Photo]:
         ("webp", "WEBP", "RGB", {"quality": 85}),
         ("webp", "WEBP", "RGBA", {"lossless": True}),
         ("bmp", "BMP", "RGB", {}),
-        ("tif", "TIFF", "RGB", {"compression": "tiff_adobe_deflate"}),
+        ("tif", "TIFF", "RGB", {}),
         ("tiff", "TIFF", "RGB", {"compression": "jpeg"}),
         ("avif", "AVIF", "RGB", {"quality": 70, "speed": 9}),
         ("gif", "GIF", "P", {}),

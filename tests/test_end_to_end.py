@@ -237,7 +237,7 @@ def test_a_killed_job_does_not_mix_with_another(many: Path, tmp_path: Path) -> N
         assert process.poll() is None
         time.sleep(0.01)
     # While it is alive even the same job is refused. It is stopped meanwhile, lest it ends before.
-    process.send_signal(signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGSTOP)
     assert faceveil(*many_job(many, output)) == 4
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

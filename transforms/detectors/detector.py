@@ -107,7 +107,8 @@ class Detector:
         for shown in by_shape.values():
             for start in range(0, len(shown), self.batch_size):
                 numbers, views = zip(*shown[start : start + self.batch_size], strict=True)
-                batch = np.stack([view.pixels for view in views])
+                # One image is not copied.
+                batch = np.stack([view.pixels for view in views]) if len(views) > 1 else views[0].pixels[np.newaxis]
                 for place, engine in enumerate(self.engines):
                     results = engine.run(batch, self._least_candidate)
                     for number, view, candidates in zip(numbers, views, results, strict=True):

@@ -20,7 +20,7 @@ SIDE_MULTIPLE = 32
 _OVERLAP = 0.25
 """Of a tile's side: a face up to this size is whole in one tile at least; larger ones are seen by the whole view."""
 
-_SMALL_SIDE = 320
+_SMALL_SIDE = 256
 """Pixels. Of a face that fills the frame at 1024 px, CenterFace finds a quarter; shown this small, all of it."""
 
 _LARGE_FACE = 0.15
@@ -56,7 +56,7 @@ class Quality:
 
 QUALITIES: dict[QualityName, Quality] = {
     "fast": Quality(640),
-    "balanced": Quality(1152, reduce_at_most=2, small_too=True),
+    "balanced": Quality(1056, reduce_at_most=2, small_too=True),
     "thorough": Quality(
         1152, scales=(1.0, 1.5), reduce_at_most=1, small_too=True, mirrored=True, turned=True, averaged=True
     ),
@@ -214,12 +214,19 @@ def take_view(rgb: UInt8Array, window: Window, width: int, height: int) -> View:
     ]
     size = window.width, window.height
     if (part.shape[1], part.shape[0]) != size:
-        # Down to a half, linear interpolation misses no pixel, and takes a seventh of averaging's time.
-        halves = size[0] * size[1] * 4 < part.shape[0] * part.shape[1]
-        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA if halves else cv2.INTER_LINEAR)
+        part = _resize(part, *size)
     if window.mirrored:
         part = part[:, ::-1]
     return View(np.ascontiguousarray(np.rot90(part, window.turns)), window, width, height)
+
+
+def _resize(part: UInt8Array, width: int, height: int) -> UInt8Array:
+    """Resizes by halves as far as they go, then linearly: no pixel is missed, in a third of the time of averaging."""
+    while part.shape[0] >= 2 * height and part.shape[1] >= 2 * width:
+        even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]
+        part = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    resized: UInt8Array = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized
 
 
 def faces_in_image(candidates: Candidates, view: View) -> Faces:

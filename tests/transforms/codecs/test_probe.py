@@ -84,7 +84,7 @@ def test_a_bomb_is_refused_before_it_is_decoded():
     data = bytearray(encode(Image.new("1", (8, 8)), "PNG"))
     data[16:24] = (60000).to_bytes(4, "big") * 2
     data[8:33] = png.chunk(b"IHDR", bytes(data[16:29]))
-    with pytest.raises(Quarantine, match="too_large: 60000 x 60000 px"):
+    with pytest.raises(Quarantine, match="too_large"):
         probe(bytes(data), max_pixels=150_000_000)
 
 

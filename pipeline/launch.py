@@ -187,7 +187,7 @@ def _anonymization(options: JobOptions, found: Sequence[FoundModel], threads: in
     geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
     style = Style(geometry, options.strength)
     keep, limits = options.keep_metadata, options.limits
-    return Anonymization(detector, options.method, style, options.image_feature, keep, limits)
+    return Anonymization(detector, options.method, style, options.features, keep, limits)
 
 
 def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
@@ -20,6 +21,7 @@ from transforms.anonymizers.masks import Shape
 from transforms.codecs.exif import KEEPABLE
 from transforms.detectors.engine import EngineName, Precision
 from transforms.detectors.views import QUALITIES, Quality, QualityName
+from transforms.features import FeatureRoles
 from transforms.inputs import Input
 from transforms.limits import Limits
 
@@ -101,7 +103,17 @@ class JobOptions:
         "make those inputs of a finished job again that were quarantined, repaired or with higher limits",
         parse=bool,
     )
-    image_feature: str = _option("image/encoded", "data", "feature that holds the image in tf.train.Examples")
+    image_feature: tuple[str, ...] = _option(
+        FeatureRoles.images,
+        "data",
+        "features that hold images in tf.train.Examples; each is anonymized, the first is the main one",
+    )
+    drop_features: tuple[str, ...] = _option((), "data", "features that are left out of the Examples that are written")
+    allow_features: tuple[str, ...] = _option(
+        (),
+        "data",
+        "features that pass as they are, even images: nobody looks at them, so faces in them get out",
+    )
     shard_bytes: int = _option(
         256 * 2**20,
         "data",
@@ -242,6 +254,11 @@ class JobOptions:
     def limits(self) -> Limits:
         """What an image may cost."""
         return Limits(self.max_pixels, self.max_image_bytes, self.image_timeout)
+
+    @property
+    def features(self) -> FeatureRoles:
+        """What the features of Examples are."""
+        return FeatureRoles(self.image_feature, self.drop_features, self.allow_features)
 
     @property
     def inputs(self) -> list[Input]:
@@ -411,8 +428,23 @@ def _check_together(options: JobOptions) -> None:
     for given in options.inputs:
         if not given.pattern:
             raise OptionError(f"--input {given.split}=: names a split without a glob")
+    _check_features(options.features)
     if options.overwrite and options.retry_quarantined:
         raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
     named = {given.named for given in options.inputs}
     if len(named) > 1:
         raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")
+
+
+def _check_features(roles: FeatureRoles) -> None:
+    if not roles.images:
+        raise OptionError("--image_feature: names no feature")
+    by_option = {
+        "--image_feature": roles.written(),
+        "--drop_features": [*roles.images, *roles.dropped],
+        "--allow_features": [*roles.written(), *roles.dropped, *roles.allowed],
+    }
+    for option, names in by_option.items():
+        twice = next((name for name, times in Counter(names).items() if times > 1), None)
+        if twice:
+            raise OptionError(f"{option}: {twice} is named twice, by it or another option, or is written by faceveil")

@@ -19,6 +19,7 @@ from PIL import Image
 from transforms import storage
 from transforms.anonymizers.style import Style
 from transforms.detectors.detector import Detector, DetectorConfig
+from transforms.features import FeatureRoles
 from transforms.limits import Limits
 from transforms.parallel import OrderedPool
 from transforms.plan import ShardPlan
@@ -62,7 +63,7 @@ class Anonymization:
         detector: which model looks for faces, and how.
         method: name of the anonymizer.
         style: the masks' geometry and the method's strength.
-        image_feature: the feature that holds the image in Examples that are read.
+        features: which features of an Example that is read hold images, are dropped, or pass unseen.
         keep_metadata: the groups of EXIF tags that are kept, names from `KEEPABLE`.
         limits: what an image may cost.
     """
@@ -70,7 +71,7 @@ class Anonymization:
     detector: DetectorConfig
     method: str
     style: Style
-    image_feature: str
+    features: FeatureRoles
     keep_metadata: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
@@ -148,10 +149,10 @@ def _steps(
         if trial and watchdog:
             with watchdog.paused():
                 trial.run(source)
-        return decode(source, config.image_feature, detector, config.limits, config.keep_metadata)
+        return decode(source, config.features, detector, config.limits, config.keep_metadata)
 
     def anonymize_detected(detected: Detected) -> Finished:
-        return anonymize(detected, config.method, config.style, config.image_feature)
+        return anonymize(detected, config.method, config.style, config.features)
 
     key, record_key = attrgetter("key"), attrgetter("record.key")
     return (
@@ -251,5 +252,5 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
 
     def _count(self, row: Row) -> None:
         self._counters[row.status].inc()
-        self._faces.inc(len(row.faces))
+        self._faces.inc(row.face_count)
         self._progress.count(row)

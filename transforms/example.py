@@ -3,12 +3,12 @@
 On the wire a map field is a repeated message of key and value, and a message field reads as bytes just as well
 (https://protobuf.dev/programming-guides/encoding/#maps). So the schema below leaves each feature's value
 serialised: what is not looked into is neither parsed nor written anew, and keeps its place. Field numbers are those
-of tensorflow/core/example/{example,feature}.proto.
+of tensorflow/core/example/{example,feature}.proto. A SequenceExample differs from an Example by its second field alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
@@ -32,7 +32,11 @@ def _messages() -> tuple[type[message.Message], type[message.Message]]:
     one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
     add("Entry", ("key", 1, field.TYPE_STRING, one, None), ("value", 2, field.TYPE_BYTES, one, None))
     add("Features", ("feature", 1, field.TYPE_MESSAGE, many, ".faceveil.Entry"))
-    add("Example", ("features", 1, field.TYPE_MESSAGE, one, ".faceveil.Features"))
+    add(
+        "Example",
+        ("features", 1, field.TYPE_MESSAGE, one, ".faceveil.Features"),
+        ("feature_lists", 2, field.TYPE_BYTES, many, None),  # repeated, so that empty ones are seen too
+    )
     add("BytesList", ("value", 1, field.TYPE_BYTES, many, None))
     add("FloatList", ("value", 1, field.TYPE_FLOAT, many, None))
     add("Int64List", ("value", 1, field.TYPE_INT64, many, None))
@@ -71,20 +75,32 @@ class Example:
     def parse(cls, serialized: bytes) -> Example:
         """Reads a serialised Example.
 
+        Of a feature given twice the last counts, as in any map field; an earlier value, which no reader would see, is
+        dropped, so that nothing passes that nobody has looked at.
+
         Raises:
             InvalidExampleError: it is none.
         """
-        parsed = _Example()
+        parsed: Any = _Example()
         try:
             parsed.ParseFromString(serialized)
         except message.DecodeError as error:
             raise InvalidExampleError(str(error)) from error
+        entries = parsed.features.feature
+        last = {entry.key: index for index, entry in enumerate(entries)}
+        for index in reversed([i for i, entry in enumerate(entries) if last[entry.key] != i]):
+            del entries[index]
         return cls(parsed)
 
     @classmethod
     def empty(cls) -> Example:
         """An Example without features."""
         return cls(_Example())
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether it is a tf.train.SequenceExample, which has feature lists beside its features."""
+        return bool(self._parsed.feature_lists)
 
     def names(self) -> list[str]:
         """The names of all features, in their order."""
@@ -96,7 +112,7 @@ class Example:
         Raises:
             InvalidExampleError: the feature cannot be parsed.
         """
-        for entry in reversed(self._parsed.features.feature):  # of a key given twice, the last counts
+        for entry in self._parsed.features.feature:
             if entry.key == name:
                 feature: Any = _Feature()
                 try:
@@ -106,24 +122,23 @@ class Example:
                 return list(feature.bytes_list.value) if feature.HasField("bytes_list") else None
         return None
 
-    def with_features(self, features: Mapping[str, FeatureValue]) -> bytes:
+    def with_features(self, features: Mapping[str, FeatureValue], without: Collection[str] = ()) -> bytes:
         """This Example, serialised, with these features replaced where they stand or added at the end.
 
         Args:
             features: one bytes value, or a list of bytes, int or float values each; an empty list is one of floats.
+            without: names of features that are left out, these ones included.
         """
         result: Any = _Example()
         result.CopyFrom(self._parsed)
         entries = result.features.feature
-        last = {entry.key: index for index, entry in enumerate(entries)}
+        present = {entry.key: entry for entry in entries}
         for name, value in features.items():
-            serialized = _serialize(value)
-            if name in last:
-                entries[last[name]].value = serialized
+            if name in present:
+                present[name].value = _serialize(value)
             else:
-                entries.add(key=name, value=serialized)
-        stale = [i for i, entry in enumerate(entries) if entry.key in features and last.get(entry.key, i) != i]
-        for index in reversed(stale):
+                entries.add(key=name, value=_serialize(value))
+        for index in reversed([i for i, entry in enumerate(entries) if entry.key in without]):
             del entries[index]
         serialized_example: bytes = result.SerializeToString(deterministic=True)
         return serialized_example

@@ -48,7 +48,7 @@ class ProgressFile:
     def count(self, row: Row) -> None:
         """Adds one record."""
         self._totals.records += 1
-        self._totals.faces += len(row.faces)
+        self._totals.faces += row.face_count
         self._totals.quarantined += row.reason is not None
         self._write()
 

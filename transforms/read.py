@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from transforms import storage
 from transforms.example import Example, InvalidExampleError
+from transforms.features import FeatureRoles
 from transforms.plan import ShardPlan
 from transforms.quarantine import Quarantine, Reason
 from transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
@@ -50,17 +51,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Loaded:
-    """One record with its image's bytes.
+    """One record with its images' bytes.
 
     Attributes:
         key: the record's key.
-        data: the compressed image.
-        example: what the image came in; None for an image file.
+        images: the compressed images, the main one first; one alone of an image file.
+        example: what they came in; None for an image file.
     """
 
     key: str
-    data: bytes
+    images: tuple[bytes, ...]
     example: Example | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(map(len, self.images))
 
 
 def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source]:
@@ -98,12 +104,12 @@ def _read_tfrecords(key: str, path: str, max_bytes: int) -> Iterator[Source]:
         yield Source(f"{key}#{index}", path, None, 0, _unreadable(error, f"record {index} and what follows: "))
 
 
-def load(source: Source, image_feature: str, max_bytes: int) -> Loaded:
-    """Gets the compressed image of a record, from its file or from its Example's image feature.
+def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
+    """Gets the compressed images of a record, from its file or from its Example's image features.
 
     Raises:
-        Quarantine: there is none, it is larger than ``max_bytes``, or the Example holds other images that nobody asked
-            to anonymize.
+        Quarantine: one is missing, it is larger than ``max_bytes``, or the Example holds other images that nobody
+            asked to anonymize.
     """
     if source.error:
         raise source.error
@@ -114,19 +120,26 @@ def load(source: Source, image_feature: str, max_bytes: int) -> Loaded:
             raise _unreadable(error) from error
         if len(data) > max_bytes:
             raise _too_large(f"more than {max_bytes} bytes")
-        return Loaded(source.key, data, None)
+        return Loaded(source.key, (data,), None)
     try:
         example = Example.parse(source.serialized)
-        values = example.bytes_values(image_feature)
-        _refuse_other_images(example, image_feature)
+        if example.is_sequence:
+            raise Quarantine(Reason.SEQUENCE_EXAMPLE, "it has feature lists, which are not looked at")
+        _refuse_other_images(example, roles)
+        images = tuple(_image(example, name) for name in roles.images)
     except InvalidExampleError as error:
         raise Quarantine(Reason.INVALID_EXAMPLE, str(error)) from error
+    return Loaded(source.key, images, example)
+
+
+def _image(example: Example, name: str) -> bytes:
+    values = example.bytes_values(name)
     if values is None:
         names = ", ".join(example.names()) or "none"
-        raise Quarantine(Reason.MISSING_IMAGE, f"no bytes feature {image_feature}; the Example's features: {names}")
+        raise Quarantine(Reason.MISSING_IMAGE, f"no bytes feature {name}; the Example's features: {names}")
     if len(values) != 1:
-        raise Quarantine(Reason.MISSING_IMAGE, f"feature {image_feature} holds {len(values)} values, not one")
-    return Loaded(source.key, values[0], example)
+        raise Quarantine(Reason.MISSING_IMAGE, f"feature {name} holds {len(values)} values, not one")
+    return values[0]
 
 
 def _too_large(detail: str) -> Quarantine:
@@ -138,10 +151,12 @@ def _unreadable(error: OSError, where: str = "") -> Quarantine:
     return Quarantine(Reason.UNREADABLE_FILE, where + (error.strerror or str(error)))
 
 
-def _refuse_other_images(example: Example, image_feature: str) -> None:
+def _refuse_other_images(example: Example, roles: FeatureRoles) -> None:
+    unseen = roles.unseen
     for name in example.names():
-        if name != image_feature and any(map(looks_like_image, example.bytes_values(name) or ())):
-            raise Quarantine(Reason.EMBEDDED_IMAGE, f"feature {name} holds an image too")
+        if name not in unseen and any(map(looks_like_image, example.bytes_values(name) or ())):
+            options = "--image_feature, --drop_features or --allow_features"
+            raise Quarantine(Reason.EMBEDDED_IMAGE, f"feature {name} holds an image too; name it with {options}")
 
 
 def looks_like_image(data: bytes) -> bool:

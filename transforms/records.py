@@ -18,6 +18,12 @@ from transforms.faces import Faces
 from transforms.inputs import Kind
 
 _SIDES = ("x0", "y0", "x1", "y1")
+_FACES = pa.list_(
+    pa.struct([(name, pa.float32()) for name in (*_SIDES, "score")] + [("keypoints", pa.list_(pa.float32()))])
+)
+_OTHER_IMAGE = pa.struct(
+    [("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", _FACES)],
+)
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -29,17 +35,10 @@ SCHEMA = pa.schema(
         ("index", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
-        pa.field(
-            "faces",
-            pa.list_(
-                pa.struct(
-                    [(name, pa.float32()) for name in (*_SIDES, "score")] + [("keypoints", pa.list_(pa.float32()))]
-                )
-            ),
-            nullable=False,
-        ),
+        pa.field("faces", _FACES, nullable=False),
         pa.field("method", pa.string(), nullable=False),
         pa.field("reencoded", pa.bool_(), nullable=False),
+        pa.field("other_images", pa.list_(_OTHER_IMAGE), nullable=False),
     ]
 )
 _STAMP_KEY = b"faceveil.shard"
@@ -52,6 +51,16 @@ class Status(StrEnum):
     ANONYMIZED = "anonymized"
     NO_FACES = "no_faces"
     QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class OtherImage:
+    """One image of a record beside its main one: its feature, its size as the row's, and its faces."""
+
+    feature: str
+    width: int
+    height: int
+    faces: Faces
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class Row:
         reencoded: whether a lossy image had to be encoded again as a whole, so that pixels outside the masks
             may differ.
         detail: more about the reason, such as the place of the damage.
+        other_images: those that were named beside the main one, which width, height and faces speak of.
     """
 
     key: str
@@ -78,6 +88,12 @@ class Row:
     faces: Faces
     reencoded: bool = False
     detail: str | None = None
+    other_images: tuple[OtherImage, ...] = ()
+
+    @property
+    def face_count(self) -> int:
+        """The faces of all its images."""
+        return len(self.faces) + sum(len(image.faces) for image in self.other_images)
 
 
 @dataclass
@@ -94,7 +110,7 @@ class ShardResult:
         faces: all faces found and masked.
         bytes: size of the shard's file.
         sha256: of the shard's file.
-        faces_per_image: how many written records have so many faces.
+        faces_per_image: how many written records have so many faces, in all their images together.
         reasons: how many records are quarantined for which reason.
         engine: what ran the detector.
         precision: the number format it computed in.
@@ -127,7 +143,7 @@ class ShardResult:
             self.quarantined += 1
             self.reasons[row.reason] = self.reasons.get(row.reason, 0) + 1
             return
-        faces = len(row.faces)
+        faces = row.face_count
         self.faces += faces
         self.reencoded += row.reencoded
         self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
@@ -178,6 +194,7 @@ class RecordsFile:
                 "height": row.height,
                 "faces": list(_face_structs(row.faces)),
                 "reencoded": row.reencoded,
+                "other_images": [{**vars(i), "faces": list(_face_structs(i.faces))} for i in row.other_images],
                 **self._constants,
             }
         )
@@ -244,7 +261,8 @@ def read_rows(path: str) -> Iterator[Row]:
                 faces = _faces(row["faces"])
                 size = row["width"], row["height"]
                 status, reencoded = Status(row["status"]), row["reencoded"]
-                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, row["detail"])
+                others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row["other_images"])
+                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, row["detail"], others)
 
 
 def _faces(structs: list[dict[str, Any]]) -> Faces:

@@ -26,19 +26,19 @@ from transforms.codecs import (
     probe,
     splice,
     stored,
-    stored_boxes,
     strip_metadata,
     upright,
 )
+from transforms.compose import AnonymizedImage, compose_example
 from transforms.detectors.detector import Detector
 from transforms.detectors.views import View
 from transforms.errors import AccessError
-from transforms.example import Example
 from transforms.faces import Faces
+from transforms.features import FeatureRoles
 from transforms.limits import Limits
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Loaded, Source, load
-from transforms.records import Row, Status
+from transforms.records import OtherImage, Row, Status
 
 # Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
 # bounded whatever the images' sizes.
@@ -56,17 +56,15 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A record ready for the detector.
+class DecodedImage:
+    """One image ready for the detector.
 
     Attributes:
-        record: the compressed image and what it came in.
-        info: the image's format, size and orientation.
+        info: its format, size and orientation.
         views: what the detector is shown.
-        pixels: the image's stored pixels, if they had to be decoded whole anyway and are not too large to keep.
+        pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
     """
 
-    record: Loaded
     info: ImageInfo
     views: tuple[View, ...]
     pixels: Pixels | None
@@ -75,22 +73,42 @@ class Decoded:
     def nbytes(self) -> int:
         """Bytes held."""
         pixels = self.pixels.values.nbytes if self.pixels else 0
-        return len(self.record.data) + sum(int(view.pixels.nbytes) for view in self.views) + pixels
+        return sum(int(view.pixels.nbytes) for view in self.views) + pixels
 
 
 @dataclass(frozen=True)
-class Detected:
-    """A record whose faces are known; the views are no longer held."""
+class Decoded:
+    """A record ready for the detector: its compressed images, what they came in, and what is shown of each."""
 
     record: Loaded
-    info: ImageInfo
-    pixels: Pixels | None
-    faces: Faces
+    images: tuple[DecodedImage, ...]
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return len(self.record.data) + (self.pixels.values.nbytes if self.pixels else 0)
+        return self.record.nbytes + sum(image.nbytes for image in self.images)
+
+
+@dataclass(frozen=True)
+class DetectedImage:
+    """One image whose faces are known; the views are no longer held."""
+
+    info: ImageInfo
+    pixels: Pixels | None
+    faces: Faces
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A record with the faces of each of its images."""
+
+    record: Loaded
+    images: tuple[DetectedImage, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.record.nbytes + sum(image.pixels.values.nbytes for image in self.images if image.pixels)
 
 
 @dataclass(frozen=True)
@@ -143,19 +161,31 @@ def _guarded(
 
 
 def decode(
-    source: Source, image_feature: str, detector: Detector, limits: Limits, keep_metadata: Collection[str] = ()
+    source: Source, roles: FeatureRoles, detector: Detector, limits: Limits, keep_metadata: Collection[str] = ()
 ) -> Decoded:
-    """Reads a record's image and prepares it for the detector.
+    """Reads a record's images and prepares them for the detector.
 
     Raises:
-        Quarantine: it cannot be read or decoded.
+        Quarantine: one of them cannot be read or decoded.
     """
-    record = load(source, image_feature, limits.max_image_bytes)
-    info = probe(record.data, keep_metadata, limits.max_pixels)
-    preview = decode_for_detection(record.data, info, detector.side_needed(info.upright_width, info.upright_height))
+    record = load(source, roles, limits.max_image_bytes)
+    images = []
+    for name, data in zip(roles.images, record.images, strict=False):  # an image file is one image, whatever is named
+        try:
+            images.append(_decode_image(data, detector, limits, keep_metadata))
+        except Quarantine as error:
+            if len(record.images) == 1:
+                raise
+            raise Quarantine(error.reason, f"feature {name}: {error.detail}") from error
+    return Decoded(record, tuple(images))
+
+
+def _decode_image(data: bytes, detector: Detector, limits: Limits, keep_metadata: Collection[str]) -> DecodedImage:
+    info = probe(data, keep_metadata, limits.max_pixels)
+    preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
     views = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= _LARGEST_KEPT else None
-    return Decoded(record, info, views, kept)
+    return DecodedImage(info, views, kept)
 
 
 @dataclass(frozen=True)
@@ -192,7 +222,7 @@ def batch_like_shaped(items: Iterable[Decoded | Settled], size: int) -> Iterator
     waiting: dict[tuple[tuple[int, ...], ...], list[tuple[int, Decoded | Settled]]] = {}
     waiting_items = 0
     for place, item in enumerate(items):
-        shape = tuple(view.pixels.shape for view in item.views) if isinstance(item, Decoded) else ()
+        shape = _shapes(item) if isinstance(item, Decoded) else ()
         group = waiting.setdefault(shape, [])
         group.append((place, item))
         waiting_items += 1
@@ -208,6 +238,10 @@ def batch_like_shaped(items: Iterable[Decoded | Settled], size: int) -> Iterator
     yield from map(_batch, waiting.values())
 
 
+def _shapes(item: Decoded) -> tuple[tuple[int, ...], ...]:
+    return tuple(view.pixels.shape for image in item.images for view in image.views)
+
+
 def _batch(group: Sequence[tuple[int, Decoded | Settled]]) -> Batch:
     places, items = zip(*group, strict=True)
     return Batch(places, items)
@@ -217,14 +251,10 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
     """Finds the faces of a batch; when that fails, of each image alone, so that only the culprit is held back."""
     decoded = [item for item in batch.items if isinstance(item, Decoded)]
     try:
-        faces = iter(detector.detect([item.views for item in decoded]) if decoded else [])
-        return DetectedBatch(
-            batch.places,
-            [
-                Detected(item.record, item.info, item.pixels, next(faces)) if isinstance(item, Decoded) else item
-                for item in batch.items
-            ],
-        )
+        views = [image.views for item in decoded for image in item.images]
+        faces = iter(detector.detect(views) if views else [])
+        items = [_detected(item, faces) if isinstance(item, Decoded) else item for item in batch.items]
+        return DetectedBatch(batch.places, items)
     except Exception as error:  # noqa: BLE001  whatever the model raises is this batch's, not the job's
         if len(batch.items) > 1:
             alone = [detect_batch(Batch([0], [item]), detector) for item in batch.items]
@@ -232,6 +262,10 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
         [item] = decoded
         cause = Quarantine(Reason.DETECTION_FAILED, f"{type(error).__name__}: {error}")
         return DetectedBatch(batch.places, [Failed(item.record.key, cause)])
+
+
+def _detected(item: Decoded, faces: Iterator[Faces]) -> Detected:
+    return Detected(item.record, tuple(DetectedImage(image.info, image.pixels, next(faces)) for image in item.images))
 
 
 def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Settled]:
@@ -245,26 +279,37 @@ def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Settled]:
             place += 1
 
 
-def anonymize(detected: Detected, method: str, style: Style, image_feature: str) -> Finished:
+def anonymize(detected: Detected, method: str, style: Style, roles: FeatureRoles) -> Finished:
     """Masks the faces of a record and makes its Example; an image without faces keeps its compressed data."""
-    record, info, faces = detected.record, detected.info, detected.faces
-    reencoded = False
-    if len(faces):
-        pixels = detected.pixels or decode_pixels(record.data, info)
-        masked = METHODS[method](upright(pixels.values, info.orientation), faces, style, pixels.black)
-        painted = painted_pixels(method, faces, style, *masked.shape[:2])
-        data, reencoded = _encode(
-            replace(pixels, values=stored(masked, info.orientation)),
-            stored(painted, info.orientation),
-            record.data,
-            info,
-        )
-        status = Status.ANONYMIZED
-    else:
-        data = strip_metadata(record.data, info)
-        status = Status.NO_FACES
-    row = Row(record.key, status, None, info.upright_width, info.upright_height, faces, reencoded)
-    return Finished(row, _serialize(record, info, data, faces, image_feature))
+    record = detected.record
+    images = [
+        _anonymize_image(data, image, method, style) for data, image in zip(record.images, detected.images, strict=True)
+    ]
+    main, *others = images
+    row = Row(
+        record.key,
+        Status.ANONYMIZED if any(len(image.faces) for image in images) else Status.NO_FACES,
+        None,
+        *(main.info.upright_width, main.info.upright_height, main.faces),
+        reencoded=any(image.reencoded for image in images),
+        other_images=tuple(
+            OtherImage(name, image.info.upright_width, image.info.upright_height, image.faces)
+            for name, image in zip(roles.images[1:], others, strict=False)
+        ),
+    )
+    return Finished(row, compose_example(record, images, roles))
+
+
+def _anonymize_image(data: bytes, image: DetectedImage, method: str, style: Style) -> AnonymizedImage:
+    info, faces = image.info, image.faces
+    if not len(faces):
+        return AnonymizedImage(strip_metadata(data, info), info, faces, reencoded=False)
+    pixels = image.pixels or decode_pixels(data, info)
+    masked = METHODS[method](upright(pixels.values, info.orientation), faces, style, pixels.black)
+    painted = painted_pixels(method, faces, style, *masked.shape[:2])
+    stored_pixels = replace(pixels, values=stored(masked, info.orientation))
+    encoded, reencoded = _encode(stored_pixels, stored(painted, info.orientation), data, info)
+    return AnonymizedImage(encoded, info, faces, reencoded)
 
 
 def _encode(pixels: Pixels, painted: NDArray[np.bool_], original: bytes, info: ImageInfo) -> tuple[bytes, bool]:
@@ -273,30 +318,6 @@ def _encode(pixels: Pixels, painted: NDArray[np.bool_], original: bytes, info: I
     if spliced is not None:
         return spliced, False
     return encode_pixels(pixels, original, info), is_lossy(original, info)
-
-
-def _serialize(record: Loaded, info: ImageInfo, data: bytes, faces: Faces, image_feature: str) -> bytes:
-    size = np.array([info.upright_width, info.upright_height] * 2, np.float32)
-    boxes = np.clip(stored_boxes(faces.boxes / size, info.orientation), 0, 1)
-    xmin, ymin, xmax, ymax = boxes.T.tolist()
-    found = {
-        "image/face/count": [len(faces)],
-        "image/face/bbox/xmin": xmin,
-        "image/face/bbox/ymin": ymin,
-        "image/face/bbox/xmax": xmax,
-        "image/face/bbox/ymax": ymax,
-        "image/face/score": faces.scores.tolist(),
-    }
-    if record.example:
-        return record.example.with_features({image_feature: data, **found})
-    described = {
-        "image/encoded": data,
-        "image/format": info.format.encode(),
-        "image/filename": record.key.encode(),
-        "image/height": [info.height],
-        "image/width": [info.width],
-    }
-    return Example.empty().with_features({**described, **found})
 
 
 def finish(item: Settled) -> Finished:

@@ -144,3 +144,20 @@ def test_the_article_s_settings() -> None:
         *("blur", 0.5, 0.7),
         *("box", 0),
     )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"image_feature": ["a", "a"]},
+        {"image_feature": ["a", "image"]},  # whose faces would be written where those of the first are
+        {"image_feature": ["a", "image/face/score"]},
+        {"image_feature": ["a"], "drop_features": ["a"]},
+        {"image_feature": ["a"], "allow_features": ["a"]},
+        {"drop_features": ["a"], "allow_features": ["a"]},
+        {"allow_features": ["image/face/count"]},
+    ],
+)
+def test_a_feature_is_one_thing(flags: dict[str, list[str]]) -> None:
+    with pytest.raises(OptionError, match="is named twice"):
+        built(**flags)

@@ -9,6 +9,7 @@ from transforms.anonymize_shard import Anonymization, AnonymizeShards, Worker, a
 from transforms.anonymizers.style import Style
 from transforms.detectors.detector import DetectorConfig
 from transforms.detectors.views import Quality
+from transforms.features import FeatureRoles
 from transforms.inputs import Input, list_inputs
 from transforms.plan import ShardPlan
 from transforms.progress import Progress, read_progress
@@ -18,7 +19,7 @@ from transforms.write import Output, finished_shard
 
 def config(centerface: str) -> Anonymization:
     detector = DetectorConfig((centerface,), quality=Quality(320), threads=2)
-    return Anonymization(detector, "blur", Style(), "image/encoded")
+    return Anonymization(detector, "blur", Style(), FeatureRoles())
 
 
 def output(folder: Path) -> Output:

@@ -64,6 +64,12 @@ def test_other_features_pass_through_bit_by_bit(features: dict[str, tf.train.Fea
         assert parsed[name].SerializeToString() == feature.SerializeToString()
 
 
+def test_features_can_be_left_out() -> None:
+    before = tf_example(a=bytes_feature(b"x"), b=int_feature(1), c=float_feature(2))
+    after = Example.parse(before).with_features({"c": [3.0], "d": [4]}, without={"b", "d", "unknown"})
+    assert after == tf_example(a=bytes_feature(b"x"), c=float_feature(3))
+
+
 def test_replacing_with_the_same_changes_nothing() -> None:
     serialized = tf_example(label=int_feature(7), image=bytes_feature(b"x"), name=bytes_feature(b"y"))
     assert Example.parse(serialized).with_features({"image": b"x"}) == serialized

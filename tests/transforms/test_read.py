@@ -4,10 +4,12 @@ import socket
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tests.conftest import noise_image
 from transforms.example import Example
+from transforms.features import FeatureRoles
 from transforms.inputs import InputFile
 from transforms.plan import ShardPlan
 from transforms.quarantine import Quarantine, Reason
@@ -38,7 +40,7 @@ def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
     [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
     assert source.key == "a.jpg"
     assert source.nbytes >= 7
-    assert load(source, "image/encoded", MAX_BYTES).data == b"content"
+    assert load(source, FeatureRoles(), MAX_BYTES).images == (b"content",)
 
 
 def test_records_are_numbered(tmp_path: Path) -> None:
@@ -54,7 +56,7 @@ def test_what_comes_before_damage_is_read_and_the_damage_is_one_record(tmp_path:
     with pytest.raises(
         Quarantine, match="corrupt_record: record 1 and what follows: the file ends inside the record at byte 17"
     ):
-        load(damage, "image/encoded", MAX_BYTES)
+        load(damage, FeatureRoles(), MAX_BYTES)
 
 
 @pytest.mark.parametrize("size", [19, 20, 21])
@@ -62,10 +64,10 @@ def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(size))
     [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), 20)
     if size <= 20:
-        assert load(source, "image/encoded", 20).data == bytes(size)
+        assert load(source, FeatureRoles(), 20).images == (bytes(size),)
     else:
         with pytest.raises(Quarantine, match="too_large: more than 20 bytes"):
-            load(source, "image/encoded", 20)
+            load(source, FeatureRoles(), 20)
 
 
 def test_records_over_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_records_over_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
     assert (first.serialized, last.serialized) == (b"1", b"22")
     assert large.key == "x.tfrecord#1"
     with pytest.raises(Quarantine, match="too_large: record 1, at byte 17, has 21 bytes"):
-        load(large, "image/encoded", 20)
+        load(large, FeatureRoles(), 20)
 
 
 @pytest.mark.parametrize("kind", ["image", "tfrecord"])
@@ -89,7 +91,7 @@ def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind
         file = InputFile("data", name, str(tmp_path / name), 0, 0.0, kind)  # type: ignore[arg-type]
         [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), MAX_BYTES)  # type: ignore[arg-type]
         with pytest.raises(Quarantine, match="unreadable_file") as caught:
-            load(source, "image/encoded", MAX_BYTES)
+            load(source, FeatureRoles(), MAX_BYTES)
         assert str(tmp_path) not in caught.value.detail
 
 
@@ -98,19 +100,19 @@ def test_a_file_that_may_not_be_read_is_one_record(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch(mode=0)
     [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
     with pytest.raises(Quarantine, match="unreadable_file: Permission denied"):
-        load(source, "image/encoded", MAX_BYTES)
+        load(source, FeatureRoles(), MAX_BYTES)
 
 
 @pytest.mark.parametrize("kind", ["image", "tfrecord"])
 def test_a_file_that_is_gone_is_one_record(tmp_path: Path, kind: str) -> None:
     [source] = read_sources(plan_of(tmp_path / "gone", kind), MAX_BYTES)
     with pytest.raises(Quarantine, match="unreadable_file"):
-        load(source, "image/encoded", MAX_BYTES)
+        load(source, FeatureRoles(), MAX_BYTES)
 
 
 def test_the_image_of_an_example() -> None:
-    loaded = load(example_source(photo=b"content", label=[1]), "photo", MAX_BYTES)
-    assert loaded.data == b"content"
+    loaded = load(example_source(photo=b"content", label=[1]), FeatureRoles(("photo",)), MAX_BYTES)
+    assert loaded.images == (b"content",)
     assert loaded.example
     assert loaded.example.names() == ["photo", "label"]
 
@@ -127,17 +129,45 @@ def test_the_image_of_an_example() -> None:
         ({"image__encoded": [1]}, Reason.MISSING_IMAGE, "no bytes feature"),
         ({"image__encoded": [b"1", b"2"]}, Reason.MISSING_IMAGE, "holds 2 values"),
         ({"image__encoded": b"1", "thumb": encoded("PNG")}, Reason.EMBEDDED_IMAGE, "feature thumb"),
+        ({"image__encoded": b"1", "thumbs": [b"1", encoded("GIF")]}, Reason.EMBEDDED_IMAGE, "feature thumbs"),
     ],
 )
 def test_examples_that_are_held_back(features: dict[str, object], reason: Reason, detail: str) -> None:
     with pytest.raises(Quarantine, match=detail) as caught:
-        load(example_source(**features), "image/encoded", MAX_BYTES)
+        load(example_source(**features), FeatureRoles(), MAX_BYTES)
     assert caught.value.reason is reason
+
+
+def test_several_images_are_read_in_the_order_in_which_they_are_named() -> None:
+    source = example_source(right=b"r", left=b"l", thumb=encoded("PNG"), depth=encoded("PNG"))
+    roles = FeatureRoles(("left", "right"), dropped=("thumb",), allowed=("depth",))
+    assert load(source, roles, MAX_BYTES).images == (b"l", b"r")
+    with pytest.raises(Quarantine, match="missing_image: no bytes feature rear"):
+        load(source, FeatureRoles(("left", "rear"), ("thumb", "right"), ("depth",)), MAX_BYTES)
+
+
+def test_an_image_in_the_first_of_two_values_of_a_feature_never_gets_out() -> None:
+    first = Example.empty().with_features({"thumb": encoded("PNG"), "image/encoded": b"1"})
+    twice = first + Example.empty().with_features({"thumb": b"text"})
+    loaded = load(Source("x#0", "x", twice, len(twice)), FeatureRoles(), MAX_BYTES)
+    assert loaded.example
+    assert b"PNG" not in loaded.example.with_features({})
+
+
+@pytest.mark.parametrize("lists", [{}, {"frames": tf.train.FeatureList()}])
+def test_sequence_examples_are_held_back(lists: dict[str, tf.train.FeatureList]) -> None:
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"1"]))
+    sequence = tf.train.SequenceExample(
+        context=tf.train.Features(feature={"image/encoded": image}),
+        feature_lists=tf.train.FeatureLists(feature_list=lists),
+    )
+    with pytest.raises(Quarantine, match="sequence_example"):
+        load(Source("x#0", "x", sequence.SerializeToString(), 1), FeatureRoles(), MAX_BYTES)
 
 
 def test_bytes_that_are_no_example_are_held_back() -> None:
     with pytest.raises(Quarantine, match="invalid_example"):
-        load(Source("x#0", "x", b"\xff\xff", 2), "image/encoded", MAX_BYTES)
+        load(Source("x#0", "x", b"\xff\xff", 2), FeatureRoles(), MAX_BYTES)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000"])

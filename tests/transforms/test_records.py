@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from transforms.faces import Faces
-from transforms.records import RecordsFile, Row, ShardResult, Stamp, Status, read_rows, read_stamp
+from transforms.records import OtherImage, RecordsFile, Row, ShardResult, Stamp, Status, read_rows, read_stamp
 
 FACES = Faces(
     np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32),
@@ -18,6 +18,15 @@ ROWS = [
     Row("b.jpg", Status.QUARANTINED, "truncated", None, None, Faces.none(), detail="at byte 9"),
     Row("c.jpg", Status.NO_FACES, None, 10, 20, Faces.none()),
 ]
+STEREO = Row(
+    "x#0",
+    Status.ANONYMIZED,
+    None,
+    10,
+    20,
+    Faces.none(),
+    other_images=(OtherImage("right", 30, 40, FACES), OtherImage("rear", 50, 60, Faces.none())),
+)
 
 
 def stamp(result: ShardResult) -> Stamp:
@@ -60,6 +69,24 @@ def test_the_rows_come_back(tmp_path: Path) -> None:
         assert replace(row, faces=expected.faces) == expected
         for name in ("boxes", "scores", "keypoints"):
             np.testing.assert_array_equal(getattr(row.faces, name), getattr(expected.faces, name))
+
+
+def test_the_faces_of_all_images_are_kept_and_counted(tmp_path: Path) -> None:
+    result = ShardResult("s", "data")
+    result.count(STEREO)
+    rows = RecordsFile("data", "s", "blur")
+    rows.add(STEREO, 0)
+    rows.publish(str(tmp_path / "x.parquet"), stamp(result))
+    assert (result.faces, result.faces_per_image) == (2, {2: 1})
+    [found] = pq.read_table(tmp_path / "x.parquet")["other_images"].to_pylist()
+    assert [(i["feature"], i["width"], i["height"], len(i["faces"])) for i in found] == [
+        ("right", 30, 40, 2),
+        ("rear", 50, 60, 0),
+    ]
+    [row] = read_rows(str(tmp_path / "x.parquet"))
+    assert [image.feature for image in row.other_images] == ["right", "rear"]
+    for name in ("boxes", "scores", "keypoints"):
+        np.testing.assert_array_equal(getattr(row.other_images[0].faces, name), getattr(FACES, name))
 
 
 def test_types_are_as_documented(tmp_path: Path) -> None:

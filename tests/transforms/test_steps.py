@@ -13,12 +13,15 @@ from transforms.anonymizers.style import Style
 from transforms.codecs import ImageInfo, probe
 from transforms.detectors.views import View, Window
 from transforms.faces import Faces
+from transforms.features import FeatureRoles
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Loaded
 from transforms.records import ShardResult, Status
 from transforms.steps import (
     Decoded,
+    DecodedImage,
     Detected,
+    DetectedImage,
     Failed,
     anonymize,
     batch_like_shaped,
@@ -33,7 +36,7 @@ def decoded(key: str, width: int = 32, image_width: int = 32) -> Decoded:
     info = ImageInfo("jpeg", image_width, 32, 1, "RGB")
     window = Window(0, 0, image_width, 32, width, 32)
     view = View(np.zeros((32, width, 3), np.uint8), window, image_width, 32)
-    return Decoded(Loaded(key, b"", None), info, (view,), None)
+    return Decoded(Loaded(key, (b"",), None), (DecodedImage(info, (view,), None),))
 
 
 class FlakyDetector:
@@ -52,7 +55,8 @@ def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | Non
     batches = list(batch_like_shaped(iter(items), size))
     for batch in batches:
         assert len(batch.items) <= size
-        assert len({item.views[0].pixels.shape if isinstance(item, Decoded) else 0 for item in batch.items}) == 1
+        shapes = {item.images[0].views[0].pixels.shape if isinstance(item, Decoded) else 0 for item in batch.items}
+        assert len(shapes) == 1
     detected = [detect_batch(batch, FlakyDetector()) for batch in batches]  # type: ignore[arg-type]
     keys = [item.key if isinstance(item, Failed) else item.record.key for item in in_order(detected)]
     assert keys == [str(n) for n in range(len(items))]
@@ -102,7 +106,8 @@ def jpeg(orientation: int = 1) -> bytes:
 
 def anonymized(data: bytes, faces: Faces) -> tuple[bytes, dict[str, tf.train.Feature]]:
     info = probe(data)
-    finished = anonymize(Detected(Loaded("a.jpg", data, None), info, None, faces), "solid", Style(), "image/encoded")
+    detected = Detected(Loaded("a.jpg", (data,), None), (DetectedImage(info, None, faces),))
+    finished = anonymize(detected, "solid", Style(), FeatureRoles())
     assert finished.serialized
     feature = tf.train.Example.FromString(finished.serialized).features.feature
     return feature["image/encoded"].bytes_list.value[0], feature
@@ -176,8 +181,8 @@ def encoded(image_format: str, **options: object) -> bytes:
 def test_a_lossy_image_that_is_encoded_again_as_a_whole_is_counted(data: bytes, reencoded: bool) -> None:
     faces = Faces(np.array([[10, 10, 30, 30]], np.float32), np.array([0.75], np.float32))
     for found, expected in ((faces, reencoded), (Faces.none(), False)):
-        detected = Detected(Loaded("a", data, None), probe(data), None, found)
-        row = anonymize(detected, "blur", Style(), "image/encoded").row
+        detected = Detected(Loaded("a", (data,), None), (DetectedImage(probe(data), None, found),))
+        row = anonymize(detected, "blur", Style(), FeatureRoles()).row
         assert row.reencoded == expected
         result = ShardResult("data-00000-of-00001", "data")
         result.count(row)

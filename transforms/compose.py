@@ -1,0 +1,75 @@
+"""The Example that is written for a record: anonymized images, their faces, and the other features as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from transforms.checksums import renewed_checksums
+from transforms.codecs import ImageInfo, stored_boxes
+from transforms.example import Example, FeatureValue
+from transforms.faces import Faces
+from transforms.features import FeatureRoles
+from transforms.read import Loaded
+
+_OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
+
+
+@dataclass(frozen=True)
+class AnonymizedImage:
+    """One image of a record as it will be written.
+
+    Attributes:
+        data: the compressed image.
+        info: its format, size and orientation.
+        faces: found in it and masked, in pixels of the upright image.
+        reencoded: whether it is lossy and was encoded again as a whole.
+    """
+
+    data: bytes
+    info: ImageInfo
+    faces: Faces
+    reencoded: bool
+
+
+def compose_example(record: Loaded, images: Sequence[AnonymizedImage], roles: FeatureRoles) -> bytes:
+    """The serialised Example of a record.
+
+    Args:
+        record: as it was read.
+        images: its anonymized images, in the order in which ``roles`` names them.
+        roles: what its features are.
+    """
+    found: dict[str, FeatureValue] = {}
+    for prefix, image in zip(roles.prefixes(), images, strict=False):  # an image file is one image, whatever is named
+        found |= _face_features(prefix, image)
+    if record.example:
+        replaced = dict(zip(roles.images, (image.data for image in images), strict=True))
+        changed = [(before, image.data) for before, image in zip(record.images, images, strict=True)]
+        checksums = renewed_checksums(record.example, roles.unseen, changed)
+        return record.example.with_features({**replaced, **checksums, **found}, roles.dropped)
+    [image] = images
+    described = {
+        _OWN_IMAGE: image.data,
+        "image/format": image.info.format.encode(),
+        "image/filename": record.key.encode(),
+        "image/height": [image.info.height],
+        "image/width": [image.info.width],
+    }
+    return Example.empty().with_features({**described, **found}, set(roles.dropped) - {_OWN_IMAGE})
+
+
+def _face_features(prefix: str, image: AnonymizedImage) -> dict[str, FeatureValue]:
+    size = np.array([image.info.upright_width, image.info.upright_height] * 2, np.float32)
+    boxes = np.clip(stored_boxes(image.faces.boxes / size, image.info.orientation), 0, 1)
+    xmin, ymin, xmax, ymax = boxes.T.tolist()
+    return {
+        f"{prefix}/face/count": [len(image.faces)],
+        f"{prefix}/face/bbox/xmin": xmin,
+        f"{prefix}/face/bbox/ymin": ymin,
+        f"{prefix}/face/bbox/xmax": xmax,
+        f"{prefix}/face/bbox/ymax": ymax,
+        f"{prefix}/face/score": image.faces.scores.tolist(),
+    }

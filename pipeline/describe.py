@@ -47,6 +47,8 @@ def describe_job(options: JobOptions, summary: InputSummary, layout: Layout, mod
         data lies does not count.
     """
     job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
+    key_hash = options.key_hash
+    job["hash_keys"] = key_hash.fingerprint if key_hash else None
     job["versions"] = {name: _version(name) for name in _VERSIONED}
     job["inputs_digest"] = summary.digest
     job["num_shards"] = {split: sizes.shards for split, sizes in layout.items()}
@@ -89,6 +91,8 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
         if name in ("digest", "settings_digest") or there.get(name) == here[name]:
             continue
         if name == "inputs_digest":
+            if there.get("hash_keys") != here["hash_keys"]:
+                continue  # keys count in it, so it differs anyway
             lines.append("inputs: files were added, removed or changed")
         elif name == "versions":
             changed = {k: v for k, v in here[name].items() if (there.get(name) or {}).get(k) != v}

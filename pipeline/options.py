@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -23,8 +24,10 @@ from transforms.detectors.engine import EngineName, Precision
 from transforms.detectors.views import QUALITIES, Quality, QualityName
 from transforms.features import FeatureRoles
 from transforms.inputs import Input
+from transforms.keys import KeyHash
 from transforms.limits import Limits
 
+SALT = "FACEVEIL_SALT"
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
@@ -101,6 +104,12 @@ class JobOptions:
         False,
         "data",
         "make those inputs of a finished job again that were quarantined, repaired or with higher limits",
+        parse=bool,
+    )
+    hash_keys: bool = _option(
+        False,
+        "data",
+        f"write hashes instead of the names of files; the environment variable {SALT} holds their secret salt",
         parse=bool,
     )
     image_feature: tuple[str, ...] = _option(
@@ -261,13 +270,36 @@ class JobOptions:
         return FeatureRoles(self.image_feature, self.drop_features, self.allow_features)
 
     @property
+    def key_hash(self) -> KeyHash | None:
+        """What hides the names of files, if they are to be hidden.
+
+        Raises:
+            OptionError: they are, but there is no salt.
+        """
+        if not self.hash_keys:
+            return None
+        salt = os.environ.get(SALT)
+        if not salt:
+            raise OptionError(
+                f"--hash_keys: needs a secret salt in the environment variable {SALT}, such as "
+                "`openssl rand -hex 32` gives; keep it, for a rerun needs the same"
+            )
+        return KeyHash(os.fsencode(salt))
+
+    @property
     def inputs(self) -> list[Input]:
-        """The globs with their splits."""
+        """The globs with their splits.
+
+        Raises:
+            OptionError: the names of files are to be hidden, but there is no salt.
+        """
+        key_hash = self.key_hash
         parsed = []
         for text in self.input:
             name, separator, pattern = text.partition("=")
             named = bool(separator) and _SPLIT_NAME.fullmatch(name) is not None
-            parsed.append(Input(name, pattern, named=True) if named else Input("data", text))
+            split, pattern = (name, pattern) if named else ("data", text)
+            parsed.append(Input(split, pattern, named, key_hash))
         return parsed
 
 

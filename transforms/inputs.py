@@ -13,6 +13,7 @@ from apache_beam.io.filesystem import FileMetadata
 
 from transforms import storage
 from transforms.errors import AccessError
+from transforms.keys import KeyHash
 
 IMAGE_ENDINGS = frozenset(
     [
@@ -56,11 +57,13 @@ class Input:
             characters; ``\\[`` or ``[[]`` is a bracket itself. Case is ignored after the first of these. A path
             that exists as it stands is taken as it stands; of a folder, everything below it.
         named: whether the user named the split, which then is part of every key.
+        key_hash: what hides the names of files in their keys; None where they may be seen.
     """
 
     split: str
     pattern: str
     named: bool = False
+    key_hash: KeyHash | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ class InputFile:
 
     Attributes:
         split: the split it belongs to.
-        key: its path below its glob's fixed prefix, behind ``<split>/`` where splits are named.
+        key: its path below its glob's fixed prefix, or the hash of that; behind ``<split>/`` where splits are named.
         path: where it is.
         size: in bytes.
         updated: time of its last change, seconds since the epoch.
         kind: what it holds, by its ending.
+        place: where it belongs in its split, from 0 to 2**64 - 1; the same whether or not its key is a hash.
     """
 
     split: str
@@ -82,6 +86,7 @@ class InputFile:
     size: int
     updated: float
     kind: Kind
+    place: int = 0
 
     @property
     def digest(self) -> str:
@@ -225,9 +230,22 @@ def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | No
         key = file.path[len(prefix) :]
         # A name that is not UTF-8 cannot be a key in JSON or Parquet: its odd bytes are spelt out, such as \\xff.
         key = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        if split.named:
-            key = f"{split.split}/{key}"
-        yield InputFile(split.split, key, file.path, file.size_in_bytes, file.last_updated_in_seconds, kind)
+        shown = split.key_hash.hashed(key) if split.key_hash else key
+        prefix_of_key = f"{split.split}/" if split.named else ""
+        place = stable_place(prefix_of_key + key)
+        version = file.size_in_bytes, file.last_updated_in_seconds
+        yield InputFile(split.split, prefix_of_key + shown, file.path, *version, kind, place)
+
+
+def stable_place(key: str) -> int:
+    """A number from 0 to 2**64 - 1 for a key: a hash, so that places are even and mixed, and the same everywhere.
+
+    Example usage::
+
+        >>> stable_place("a.jpg") >> 56
+        80
+    """
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
 
 
 def _literal_or_glob(pattern: str) -> tuple[str, str, re.Pattern[str] | None]:

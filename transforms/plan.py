@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -102,15 +101,16 @@ def lay_out_as_before(summary: InputSummary, num_shards: Mapping[str, int]) -> d
     }
 
 
-def shard_of_key(key: str, shards: int) -> int:
-    """The shard that a key belongs to: a hash, so that shards are even and mixed, and the same everywhere.
+def shard_of(place: int, shards: int) -> int:
+    """The shard that a place in a split belongs to.
 
     Example usage::
 
-        >>> [shard_of_key(key, 4) for key in ("a.jpg", "b.jpg", "c.jpg")]
+        >>> from transforms.inputs import stable_place
+        >>> [shard_of(stable_place(key), 4) for key in ("a.jpg", "b.jpg", "c.jpg")]
         [1, 1, 2]
     """
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) * shards >> 64
+    return place * shards >> 64
 
 
 def plan_images(grouped: tuple[tuple[str, int], Iterable[InputFile | None]], layout: Layout) -> ShardPlan:
@@ -198,7 +198,7 @@ def _matched(number: int, inputs: Sequence[Input]) -> Iterator[InputFile]:
 
 def _by_shard(file: InputFile, layout: Layout) -> Iterator[tuple[tuple[str, int], InputFile]]:
     if file.kind == "image":
-        yield (file.split, shard_of_key(file.key, layout[file.split].image_shards)), file
+        yield (file.split, shard_of(file.place, layout[file.split].image_shards)), file
 
 
 def _by_split(file: InputFile) -> Iterator[tuple[str, InputFile]]:

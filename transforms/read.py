@@ -116,7 +116,7 @@ def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
     if source.serialized is None:
         try:
             data = storage.read_bytes(source.path, max_bytes + 1)
-        except OSError as error:
+        except Exception as error:  # object stores' clients raise errors of their own
             raise _unreadable(error) from error
         if len(data) > max_bytes:
             raise _too_large(f"more than {max_bytes} bytes")
@@ -146,9 +146,11 @@ def _too_large(detail: str) -> Quarantine:
     return Quarantine(Reason.TOO_LARGE, f"{detail} (--max_image_bytes allows more)")
 
 
-def _unreadable(error: OSError, where: str = "") -> Quarantine:
-    # Without the path: the key says which file, and where the data lies is no part of the output.
-    return Quarantine(Reason.UNREADABLE_FILE, where + (error.strerror or str(error)))
+def _unreadable(error: Exception, where: str = "") -> Quarantine:
+    # Without the path: the key says which file, and where the data lies is no part of the output. What object stores
+    # say quotes it in many spellings, so of that there is only the kind of error.
+    said = error.strerror if isinstance(error, OSError) else None
+    return Quarantine(Reason.UNREADABLE_FILE, where + (said or type(error.__cause__ or error).__name__))
 
 
 def _refuse_other_images(example: Example, roles: FeatureRoles) -> None:

@@ -7,8 +7,8 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.inputs import Input, InputFile, InputSummary, SplitSummary, summarize_inputs
-from transforms.plan import PlanShards, ShardPlan, SplitLayout, lay_out, plan_images, shard_of_key
+from transforms.inputs import Input, InputFile, InputSummary, SplitSummary, stable_place, summarize_inputs
+from transforms.plan import PlanShards, ShardPlan, SplitLayout, lay_out, plan_images, shard_of
 
 
 def image(key: str, path: str = "") -> InputFile:
@@ -34,12 +34,12 @@ def test_number_of_shards(images: int, image_bytes: int, shard_bytes: int, num_s
 
 @given(st.text(), st.integers(1, 1000))
 def test_a_key_has_one_shard_in_range(key: str, shards: int) -> None:
-    assert 0 <= shard_of_key(key, shards) < shards
-    assert shard_of_key(key, shards) == shard_of_key(key, shards)
+    assert 0 <= shard_of(stable_place(key), shards) < shards
+    assert shard_of(stable_place(key), shards) == shard_of(stable_place(key), shards)
 
 
 def test_shards_are_even() -> None:
-    sizes = Counter(shard_of_key(f"images/{n}.jpg", 10) for n in range(10_000))
+    sizes = Counter(shard_of(stable_place(f"images/{n}.jpg"), 10) for n in range(10_000))
     assert min(sizes.values()) > 850
     assert max(sizes.values()) < 1150
 

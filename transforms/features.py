@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAIN_PREFIX = "image"
+_MAIN_PREFIX = "image"
 _FACE_FEATURES = ("count", "bbox/xmin", "bbox/ymin", "bbox/xmax", "bbox/ymax", "score")
 
 
@@ -30,7 +30,7 @@ class FeatureRoles:
 
     def prefixes(self) -> Iterator[str]:
         """What the names of the face features of each image begin with: of the main one ``image``, else its name."""
-        yield MAIN_PREFIX
+        yield _MAIN_PREFIX
         yield from self.images[1:]
 
     def written(self) -> list[str]:

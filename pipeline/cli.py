@@ -13,11 +13,11 @@ from collections.abc import Sequence
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from pipeline import options as job_options
 from pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from pipeline.launch import run_job
 from pipeline.models_command import add_models_command, run_models_command
-from pipeline.options import OptionError
+from pipeline.option_parsing import add_arguments, build_options
+from pipeline.options import FIELDS, OptionError
 from pipeline.report import format_report, quarantined_share
 from transforms import storage
 from transforms.detectors.models import ModelError
@@ -96,15 +96,15 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")
-    job_options.add_arguments(run)
+    add_arguments(run)
     add_models_command(commands)
     add_evaluate_command(commands)
     return parser
 
 
 def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
-    flags = {name: value for name, value in vars(given).items() if name in job_options.FIELDS}
-    options, beam_flags = job_options.build_options(flags, rest, given.config)
+    flags = {name: value for name, value in vars(given).items() if name in FIELDS}
+    options, beam_flags = build_options(flags, rest, given.config)
     manifest = run_job(options, beam_flags)
     records_output = options.records_output or storage.join(options.output, "records")
     print(format_report(manifest, options.output, records_output))

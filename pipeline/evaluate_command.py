@@ -24,7 +24,8 @@ from evaluation.detect import LEAST_SCORE, detect_all
 from evaluation.measures import BANDS, ImageResult, measure
 from evaluation.report import describe_bands, draw_curves, format_tables
 from pipeline.detection import detector_config, find_models
-from pipeline.options import FIELDS, JobOptions, OptionError, add_arguments, check_flags
+from pipeline.option_parsing import add_arguments, check_flags
+from pipeline.options import FIELDS, JobOptions, OptionError
 from transforms import storage
 from transforms.detectors.detector import Detector
 from transforms.errors import AccessError

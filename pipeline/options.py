@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import difflib
 import math
 import os
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-import yaml
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from transforms import storage
 from transforms.anonymizers import METHODS
 from transforms.anonymizers.masks import Shape
 from transforms.codecs.exif import KEEPABLE
@@ -37,14 +29,15 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Between:
-    """The numbers that an option may have."""
+class Between:
+    """The numbers that an option may have, bounds included unless ``above_low``."""
 
     low: float
     high: float = math.inf
     above_low: bool = False
 
     def holds(self, value: float) -> bool:
+        """Whether a number is one of them."""
         return (self.low < value if self.above_low else self.low <= value) and value <= self.high
 
     def __str__(self) -> str:
@@ -128,29 +121,29 @@ class JobOptions:
         "data",
         "size of the images that make a shard, such as 256MiB",
         parse_size,
-        _Between(1),
+        Between(1),
         "SIZE",
     )
     num_shards: int | None = _option(
-        None, "data", "number of shards of images, instead of --shard_bytes", int, _Between(1, 99_999), "N"
+        None, "data", "number of shards of images, instead of --shard_bytes", int, Between(1, 99_999), "N"
     )
     max_quarantined: float = _option(
         0.01,
         "data",
         "share of the inputs that may be quarantined before the job ends with status 3",
         float,
-        _Between(0, 1),
+        Between(0, 1),
         "SHARE",
     )
     max_pixels: int = _option(
-        Limits.max_pixels, "data", "images of more pixels, by their header, are quarantined", int, _Between(1), "N"
+        Limits.max_pixels, "data", "images of more pixels, by their header, are quarantined", int, Between(1), "N"
     )
     max_image_bytes: int = _option(
         Limits.max_image_bytes,
         "data",
         "larger image files and Examples are quarantined",
         parse_size,
-        _Between(1),
+        Between(1),
         "SIZE",
     )
     image_timeout: float = _option(
@@ -158,7 +151,7 @@ class JobOptions:
         "data",
         "seconds that one step of the work on an image may take before it is stopped and the image quarantined",
         float,
-        _Between(0, above_low=True),
+        Between(0, above_low=True),
         "SECONDS",
     )
 
@@ -168,7 +161,7 @@ class JobOptions:
         "anonymization",
         "size of an averaged cell relative to the masked region, for blur and pixelate: 0.2 leaves 5 × 5 averages",
         float,
-        _Between(0, 1, above_low=True),
+        Between(0, 1, above_low=True),
         "SHARE",
     )
     coverage: float = _option(
@@ -176,7 +169,7 @@ class JobOptions:
         "anonymization",
         "share of a face's height that is masked, from the top",
         float,
-        _Between(0, 1, above_low=True),
+        Between(0, 1, above_low=True),
         "SHARE",
     )
     margin: float = _option(
@@ -184,7 +177,7 @@ class JobOptions:
         "anonymization",
         "how much larger than the detected box a mask is, 0.1 being a tenth",
         float,
-        _Between(0, 10),
+        Between(0, 10),
         "SHARE",
     )
     shape: Shape = _option(
@@ -223,7 +216,7 @@ class JobOptions:
         "detection",
         "least score of a face; lower finds more",
         float,
-        _Between(0, 1, above_low=True),
+        Between(0, 1, above_low=True),
         "SCORE",
     )
     quality: QualityName = _option(
@@ -237,11 +230,11 @@ class JobOptions:
         "detection",
         "longer side in px at which a whole image is shown, instead of the quality's; larger finds smaller faces",
         int,
-        _Between(32, 8192),
+        Between(32, 8192),
         "PX",
     )
     classes: tuple[int, ...] | None = _option(
-        None, "detection", "detected classes that count as faces (default: all)", int, _Between(0), "N"
+        None, "detection", "detected classes that count as faces (default: all)", int, Between(0), "N"
     )
 
     @property
@@ -304,179 +297,3 @@ class JobOptions:
 
 
 FIELDS = {option.name: option for option in dataclasses.fields(JobOptions)}
-
-
-def _takes_several(option: dataclasses.Field[Any]) -> bool:
-    return "tuple" in str(option.type)
-
-
-def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
-    """Adds every option to a parser, or those of some groups only, as text; ``build_options`` turns it into values."""
-    groups: dict[str, Any] = {}
-    for name, option in FIELDS.items():
-        if only and option.metadata["group"] not in only:
-            continue
-        group = groups.setdefault(option.metadata["group"], parser.add_argument_group(option.metadata["group"]))
-        help_text = option.metadata["help"].replace("%", "%%")
-        if option.default not in (None, (), "", False):
-            default = " ".join(option.default) if isinstance(option.default, tuple) else option.default
-            help_text += f" (default: {default})"
-        if option.metadata["parse"] is bool:
-            group.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=help_text)
-            continue
-        allowed = option.metadata["allowed"]
-        metavar = f"{{{','.join(allowed)}}}" if isinstance(allowed, tuple) else option.metadata["metavar"]
-        several: dict[str, Any] = {"nargs": "+", "action": "extend"} if _takes_several(option) else {}
-        group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=help_text, metavar=metavar or "NAME", **several)
-
-
-def read_config(path: str) -> dict[str, Any]:
-    """Reads a configuration file: YAML, its keys the long flags without their dashes, of the job and of Beam.
-
-    Raises:
-        OptionError: it cannot be read or is no mapping.
-    """
-    try:
-        content = yaml.safe_load(storage.read_bytes(path))
-    except (OSError, yaml.YAMLError) as error:
-        raise OptionError(f"--config {path}: cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise OptionError(f"--config {path}: must be a list of `option: value` lines")
-    given = content.get("input")
-    if isinstance(given, dict):
-        content["input"] = [
-            f"{split}={glob}"
-            for split, globs in given.items()
-            for glob in ([globs] if isinstance(globs, str) else globs)
-        ]
-    return content
-
-
-def build_options(
-    flags: Mapping[str, Any], beam_flags: Sequence[str], config_path: str | None = None
-) -> tuple[JobOptions, list[str]]:
-    """Merges defaults, configuration file and flags, in rising order of rank, and checks every value.
-
-    Args:
-        flags: the job's options that were given, by name.
-        beam_flags: what is left of the command line; it must be Beam's.
-        config_path: the configuration file, if any.
-
-    Returns:
-        The job's options, and the flags for Beam.
-
-    Raises:
-        OptionError: naming the option, the value and what is allowed.
-    """
-    values: dict[str, Any] = {}
-    config_beam_flags: list[str] = []
-    for name, value in (read_config(config_path) if config_path else {}).items():
-        if name in FIELDS:
-            values[name] = _checked(FIELDS[name], value, f"{config_path}: {name}")
-        else:
-            config_beam_flags += _as_flags(name, value)
-    _refuse_unknown(config_beam_flags, f"{config_path}: ")
-    _refuse_unknown(beam_flags, "")
-    options = JobOptions(**{**values, **check_flags(flags)})
-    _check_together(options)
-    # The last of two equal flags counts with argparse, so those of the command line come last.
-    return options, [*config_beam_flags, *beam_flags]
-
-
-def check_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of options given by name, as text or as values, within their bounds.
-
-    Raises:
-        OptionError: naming the option, the value and what is allowed.
-
-    Example usage::
-
-        >>> check_flags({"score_threshold": "0.5"})
-        {'score_threshold': 0.5}
-    """
-    return {name: _checked(FIELDS[name], value, f"--{name}") for name, value in flags.items()}
-
-
-def _as_flags(name: str, value: Any) -> list[str]:
-    if value is None or value is False:
-        return []
-    if value is True:
-        return [f"--{name}"]
-    if isinstance(value, list):
-        return [flag for part in value for flag in _as_flags(name, part)]
-    return [f"--{name}={value}"]
-
-
-def _refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
-    stray = next((flag for flag in beam_flags[:1] if not flag.startswith("-")), None)
-    if stray is not None:
-        raise OptionError(f"{source}{stray}: is no option; inputs follow --input, the output --output")
-    options = PipelineOptions(list(beam_flags))
-    known = options.get_all_options()
-    for name in options.get_all_options(retain_unknown_options=True):
-        if name not in known:
-            close = difflib.get_close_matches(name, [*FIELDS, "config", *known], n=1)
-            hint = f"; did you mean {close[0]}?" if close else "; see `faceveil run --help`"
-            raise OptionError(f"{source}{'' if source else '--'}{name}: is no option of faceveil or Beam{hint}")
-
-
-def _checked(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
-    """A value of the option's type within its bounds."""
-    if _takes_several(option):
-        parts = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_checked_one(option, part, source) for part in parts)
-    return _checked_one(option, value, source)
-
-
-def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
-    parse, allowed = option.metadata["parse"], option.metadata["allowed"]
-    if value is None and option.default is None:
-        return None
-    wanted = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(parse)
-    try:
-        if parse is bool or parse is str:
-            if not isinstance(value, parse):
-                raise ValueError(wanted)
-            parsed = value
-        elif isinstance(value, bool) or (parse is int and isinstance(value, float)):
-            raise ValueError(wanted)
-        else:
-            parsed = parse(value)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"{source} {value}: must be {wanted or error}") from None
-    if isinstance(allowed, tuple) and parsed not in allowed:
-        raise OptionError(f"{source} {value}: must be one of {', '.join(allowed)}")
-    if isinstance(allowed, _Between) and not allowed.holds(float(parsed)):
-        raise OptionError(f"{source} {value}: must be {allowed}")
-    return parsed
-
-
-def _check_together(options: JobOptions) -> None:
-    for name in ("input", "output"):
-        if not getattr(options, name):
-            raise OptionError(f"--{name}: is required")
-    for given in options.inputs:
-        if not given.pattern:
-            raise OptionError(f"--input {given.split}=: names a split without a glob")
-    _check_features(options.features)
-    if options.overwrite and options.retry_quarantined:
-        raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
-    named = {given.named for given in options.inputs}
-    if len(named) > 1:
-        raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")
-
-
-def _check_features(roles: FeatureRoles) -> None:
-    if not roles.images:
-        raise OptionError("--image_feature: names no feature")
-    by_option = {
-        "--image_feature": roles.written(),
-        "--drop_features": [*roles.images, *roles.dropped],
-        "--allow_features": [*roles.written(), *roles.dropped, *roles.allowed],
-    }
-    for option, names in by_option.items():
-        twice = next((name for name, times in Counter(names).items() if times > 1), None)
-        if twice:
-            raise OptionError(f"{option}: {twice} is named twice, by it or another option, or is written by faceveil")

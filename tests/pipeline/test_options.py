@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.options import FIELDS, JobOptions, OptionError, add_arguments, build_options
+from pipeline.option_parsing import add_arguments, build_options
+from pipeline.options import FIELDS, JobOptions, OptionError
 from transforms.detectors.views import QUALITIES
 from transforms.inputs import Input
 

@@ -1,0 +1,193 @@
+"""From flags and a configuration file to a job's options, every value checked; what is unknown is an error."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import yaml
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.options import FIELDS, Between, JobOptions, OptionError
+from transforms import storage
+from transforms.features import FeatureRoles
+
+
+def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
+    """Adds every option to a parser, or those of some groups only, as text; ``build_options`` turns it into values."""
+    groups: dict[str, Any] = {}
+    for name, option in FIELDS.items():
+        if only and option.metadata["group"] not in only:
+            continue
+        group = groups.setdefault(option.metadata["group"], parser.add_argument_group(option.metadata["group"]))
+        help_text = option.metadata["help"].replace("%", "%%")
+        if option.default not in (None, (), "", False):
+            default = " ".join(option.default) if isinstance(option.default, tuple) else option.default
+            help_text += f" (default: {default})"
+        if option.metadata["parse"] is bool:
+            group.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=help_text)
+            continue
+        allowed = option.metadata["allowed"]
+        metavar = f"{{{','.join(allowed)}}}" if isinstance(allowed, tuple) else option.metadata["metavar"]
+        several: dict[str, Any] = {"nargs": "+", "action": "extend"} if _takes_several(option) else {}
+        group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=help_text, metavar=metavar or "NAME", **several)
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Reads a configuration file: YAML, its keys the long flags without their dashes, of the job and of Beam.
+
+    Raises:
+        OptionError: it cannot be read or is no mapping.
+    """
+    try:
+        content = yaml.safe_load(storage.read_bytes(path))
+    except (OSError, yaml.YAMLError) as error:
+        raise OptionError(f"--config {path}: cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise OptionError(f"--config {path}: must be a list of `option: value` lines")
+    given = content.get("input")
+    if isinstance(given, dict):
+        content["input"] = [
+            f"{split}={glob}"
+            for split, globs in given.items()
+            for glob in ([globs] if isinstance(globs, str) else globs)
+        ]
+    return content
+
+
+def build_options(
+    flags: Mapping[str, Any], beam_flags: Sequence[str], config_path: str | None = None
+) -> tuple[JobOptions, list[str]]:
+    """Merges defaults, configuration file and flags, in rising order of rank, and checks every value.
+
+    Args:
+        flags: the job's options that were given, by name.
+        beam_flags: what is left of the command line; it must be Beam's.
+        config_path: the configuration file, if any.
+
+    Returns:
+        The job's options, and the flags for Beam.
+
+    Raises:
+        OptionError: naming the option, the value and what is allowed.
+    """
+    values: dict[str, Any] = {}
+    config_beam_flags: list[str] = []
+    for name, value in (read_config(config_path) if config_path else {}).items():
+        if name in FIELDS:
+            values[name] = _checked(FIELDS[name], value, f"{config_path}: {name}")
+        else:
+            config_beam_flags += _as_flags(name, value)
+    _refuse_unknown(config_beam_flags, f"{config_path}: ")
+    _refuse_unknown(beam_flags, "")
+    options = JobOptions(**{**values, **check_flags(flags)})
+    _check_together(options)
+    # The last of two equal flags counts with argparse, so those of the command line come last.
+    return options, [*config_beam_flags, *beam_flags]
+
+
+def check_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options given by name, as text or as values, within their bounds.
+
+    Raises:
+        OptionError: naming the option, the value and what is allowed.
+
+    Example usage::
+
+        >>> check_flags({"score_threshold": "0.5"})
+        {'score_threshold': 0.5}
+    """
+    return {name: _checked(FIELDS[name], value, f"--{name}") for name, value in flags.items()}
+
+
+def _as_flags(name: str, value: Any) -> list[str]:
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [f"--{name}"]
+    if isinstance(value, list):
+        return [flag for part in value for flag in _as_flags(name, part)]
+    return [f"--{name}={value}"]
+
+
+def _refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
+    stray = next((flag for flag in beam_flags[:1] if not flag.startswith("-")), None)
+    if stray is not None:
+        raise OptionError(f"{source}{stray}: is no option; inputs follow --input, the output --output")
+    options = PipelineOptions(list(beam_flags))
+    known = options.get_all_options()
+    for name in options.get_all_options(retain_unknown_options=True):
+        if name not in known:
+            close = difflib.get_close_matches(name, [*FIELDS, "config", *known], n=1)
+            hint = f"; did you mean {close[0]}?" if close else "; see `faceveil run --help`"
+            raise OptionError(f"{source}{'' if source else '--'}{name}: is no option of faceveil or Beam{hint}")
+
+
+def _checked(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    """A value of the option's type within its bounds."""
+    if _takes_several(option):
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_checked_one(option, part, source) for part in parts)
+    return _checked_one(option, value, source)
+
+
+def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    parse, allowed = option.metadata["parse"], option.metadata["allowed"]
+    if value is None and option.default is None:
+        return None
+    wanted = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(parse)
+    try:
+        if parse is bool or parse is str:
+            if not isinstance(value, parse):
+                raise ValueError(wanted)
+            parsed = value
+        elif isinstance(value, bool) or (parse is int and isinstance(value, float)):
+            raise ValueError(wanted)
+        else:
+            parsed = parse(value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{source} {value}: must be {wanted or error}") from None
+    if isinstance(allowed, tuple) and parsed not in allowed:
+        raise OptionError(f"{source} {value}: must be one of {', '.join(allowed)}")
+    if isinstance(allowed, Between) and not allowed.holds(float(parsed)):
+        raise OptionError(f"{source} {value}: must be {allowed}")
+    return parsed
+
+
+def _check_together(options: JobOptions) -> None:
+    for name in ("input", "output"):
+        if not getattr(options, name):
+            raise OptionError(f"--{name}: is required")
+    for given in options.inputs:
+        if not given.pattern:
+            raise OptionError(f"--input {given.split}=: names a split without a glob")
+    _check_features(options.features)
+    if options.overwrite and options.retry_quarantined:
+        raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
+    named = {given.named for given in options.inputs}
+    if len(named) > 1:
+        raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")
+
+
+def _check_features(roles: FeatureRoles) -> None:
+    if not roles.images:
+        raise OptionError("--image_feature: names no feature")
+    by_option = {
+        "--image_feature": roles.written(),
+        "--drop_features": [*roles.images, *roles.dropped],
+        "--allow_features": [*roles.written(), *roles.dropped, *roles.allowed],
+    }
+    for option, names in by_option.items():
+        twice = next((name for name, times in Counter(names).items() if times > 1), None)
+        if twice:
+            raise OptionError(f"{option}: {twice} is named twice, by it or another option, or is written by faceveil")
+
+
+def _takes_several(option: dataclasses.Field[Any]) -> bool:
+    return "tuple" in str(option.type)

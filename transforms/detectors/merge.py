@@ -15,6 +15,9 @@ NMS_IOU = 0.3
 """Boxes that overlap by this much are one face. Chosen on 200 photos of WIDER FACE at 1024 px: 0.25 to 0.6 cover the
 same faces within 0.2 %, with 0.86, 0.89 (0.3), 1.17 (0.4) and 1.54 (0.5) boxes an image that match none."""
 
+_LEAST_SHOWN = 8
+"""Pixels of a view. Of smaller faces CenterFace finds few, so that not finding one says nothing."""
+
 
 def join_faces(parts: Iterable[Faces]) -> Faces:
     """All faces of several views together; they have keypoints if those of all parts do."""
@@ -38,10 +41,11 @@ def suppress_overlaps(faces: Faces) -> Faces:
 def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
     """Groups of overlapping faces as one each, with the views' agreement as its score, best score first.
 
-    A face that all views show scores higher than one that a single view believes in: the score is the mean of the best
-    score and the mean over the views, those that show the place without finding a face counting as 0. Views that are
-    turned, or only count large faces, add to the best score alone. The box is the average of the group's, weighted by
-    the square of the score; the keypoints are those of the best.
+    Within each view the best of a group counts. A face that all views show scores higher than one that a single view
+    believes in: the score is the mean of the best score and the mean over the views, those that show the place large
+    enough without finding a face counting as 0. Views that are turned, or only count large faces, add to the best
+    score alone. The box is the average of the views', weighted by the square of the score; the keypoints are those of
+    the best.
 
     It is a simple kind of weighted box fusion (Solovyev, Wang and Gabruseva, "Weighted boxes fusion", 2021,
     https://arxiv.org/abs/1910.13302).
@@ -49,6 +53,7 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
     Args:
         parts: each view with the faces found in it, in pixels of the image.
     """
+    parts = [(view, suppress_overlaps(found)) for view, found in parts]
     faces = join_faces(found for _, found in parts)
     if not len(faces):
         return faces
@@ -59,7 +64,8 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
     scores = np.zeros((len(best), len(parts)), np.float32)
     np.maximum.at(scores, (group, view), faces.scores)
     shown = np.stack([_shown(faces.boxes[best], view) for view, _ in parts], axis=1)
-    agreed = (scores * shown).sum(axis=1) / shown.sum(axis=1)
+    views_showing = shown.sum(axis=1)
+    agreed = np.where(views_showing, (scores * shown).sum(axis=1) / np.maximum(views_showing, 1), scores.max(axis=1))
     weights = faces.scores**2
     boxes = np.zeros((len(best), 4))
     np.add.at(boxes, group, faces.boxes * weights[:, np.newaxis])
@@ -73,13 +79,15 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
 
 
 def _shown(boxes: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
-    """Which boxes ``[N, 4]`` lie wholly in a view that should find what it shows."""
+    """Which boxes ``[N, 4]`` lie wholly in a view, large enough to be found, if it should find what it shows."""
     window = view.window
     if window.turns or window.least_face:
         return np.zeros(len(boxes), np.bool_)
     low, high = boxes[:, :2], boxes[:, 2:]
-    inside: NDArray[np.bool_] = np.all((low >= (window.x0, window.y0)) & (high <= (window.x1, window.y1)), axis=1)
-    return inside
+    inside = ((low >= (window.x0, window.y0)) & (high <= (window.x1, window.y1))).all(axis=1)
+    scale = window.width / (window.x1 - window.x0)
+    large_enough: NDArray[np.bool_] = ((high - low) * scale).max(axis=1) >= _LEAST_SHOWN
+    return inside & large_enough
 
 
 def choose_faces(faces: Faces, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Faces:

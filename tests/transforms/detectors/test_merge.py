@@ -6,10 +6,10 @@ from transforms.detectors.merge import average_views, join_faces, suppress_overl
 from transforms.detectors.views import View, Window
 from transforms.faces import Faces
 
-WHOLE = Window(0, 0, 100, 100, 32, 32)
-TILE = Window(50, 0, 100, 100, 32, 32)
-TURNED = Window(0, 0, 100, 100, 32, 32, turns=1)
-SMALL = Window(0, 0, 100, 100, 32, 32, least_face=0.3)
+WHOLE = Window(0, 0, 100, 100, 100, 100)
+TILE = Window(50, 0, 100, 100, 50, 100)
+TURNED = Window(0, 0, 100, 100, 100, 100, turns=1)
+SMALL = Window(0, 0, 100, 100, 100, 100, least_face=0.3)
 
 
 def view(window: Window) -> View:
@@ -48,6 +48,14 @@ def test_turned_and_small_views_add_what_they_find_and_take_nothing() -> None:
             [(view(WHOLE), faces((10, 10, 30, 30, 0.8))), (view(other), faces((60, 60, 80, 80, 0.8)))]
         )
         np.testing.assert_allclose(merged.scores, [0.8, 0.4], rtol=1e-6)
+
+
+def test_a_view_that_shows_a_face_too_small_takes_nothing() -> None:
+    reduced = Window(0, 0, 100, 100, 32, 32)
+    merged = average_views([(view(reduced), faces()), (view(WHOLE), faces((10, 10, 30, 30, 0.8)))])
+    np.testing.assert_allclose(merged.scores, [0.8], rtol=1e-6)
+    by_reduced_alone = average_views([(view(reduced), faces((10, 10, 30, 30, 0.8)))])
+    np.testing.assert_allclose(by_reduced_alone.scores, [0.8], rtol=1e-6)
 
 
 def test_nothing_found_is_no_face() -> None:

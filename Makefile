@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fuzz lint types lock clean
+.PHONY: setup demo test test-fuzz test-torture lint types lock clean
 
 setup: .venv/ready
 
@@ -23,6 +23,10 @@ test: setup
 # 5,000 damaged images and TFRecords in one job, about a quarter of an hour; prints what it found.
 test-fuzz: setup
 	$(BIN)/python -m tests.fuzz 5000
+
+# Killed jobs, full disks, two jobs on one output, about a quarter of an hour; as the super-user, for a small tmpfs.
+test-torture: setup
+	$(BIN)/python -m tests.torture
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.detectors.nms import iou, nms
+from transforms.detectors.nms import group_overlaps, nms
 from transforms.detectors.views import View
 from transforms.faces import Faces
 
@@ -57,9 +57,7 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
     faces = join_faces(found for _, found in parts)
     if not len(faces):
         return faces
-    best = nms(faces.boxes, faces.scores, NMS_IOU)
-    overlaps = iou(faces.boxes[best], faces.boxes)
-    group = overlaps.argmax(axis=0)
+    best, group = group_overlaps(faces.boxes, faces.scores, NMS_IOU)
     view = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
     scores = np.zeros((len(best), len(parts)), np.float32)
     np.maximum.at(scores, (group, view), faces.scores)

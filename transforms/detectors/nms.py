@@ -25,13 +25,29 @@ def nms(boxes: FloatArray, scores: FloatArray, iou_threshold: float) -> NDArray[
         >>> nms(boxes, np.array([0.8, 0.9, 0.5], np.float32), 0.3)
         array([1, 2])
     """
+    return group_overlaps(boxes, scores, iou_threshold)[0]
+
+
+def group_overlaps(
+    boxes: FloatArray, scores: FloatArray, iou_threshold: float
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Greedy suppression that tells which box suppressed which; arguments as for ``nms``.
+
+    Returns:
+        The indices of the boxes kept, as from ``nms``, and for each box ``[N]`` the place among them of the one that
+        stands for it: itself, or the best that it overlaps.
+    """
     rest = np.argsort(-scores, kind="stable")
-    kept = []
+    group = np.zeros(len(boxes), np.intp)
+    kept: list[np.intp] = []
     while rest.size:
-        best, rest = rest[0], rest[1:]
+        best = rest[0]
+        overlaps = iou(boxes[best][None], boxes[rest])[0] >= iou_threshold
+        overlaps[0] = True  # itself, even without an area
+        group[rest[overlaps]] = len(kept)
         kept.append(best)
-        rest = rest[iou(boxes[best][None], boxes[rest])[0] < iou_threshold]
-    return np.array(kept, np.intp)
+        rest = rest[~overlaps]
+    return np.array(kept, np.intp), group
 
 
 def iou(a: FloatArray, b: FloatArray) -> FloatArray:

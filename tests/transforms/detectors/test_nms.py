@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from transforms.detectors.nms import iou, nms
+from transforms.detectors.nms import group_overlaps, iou, nms
 
 
 @st.composite
@@ -48,3 +48,17 @@ def test_nms_leaves_no_overlap_and_loses_nothing(case: tuple[np.ndarray, np.ndar
     assert (np.diff(scores[kept]) <= 0).all()
     gone = np.setdiff1d(np.arange(len(boxes)), kept)
     assert (iou(boxes[gone], boxes[kept]) >= threshold).any(axis=1).all()
+
+
+@given(boxes_and_scores(), st.sampled_from([0.1, 0.3, 0.5]))
+def test_every_box_is_stood_for_by_a_better_one_that_it_overlaps(
+    given_boxes: tuple[np.ndarray, np.ndarray], iou_threshold: float
+) -> None:
+    boxes, scores = given_boxes
+    kept, group = group_overlaps(boxes, scores, iou_threshold)
+    np.testing.assert_array_equal(kept, nms(boxes, scores, iou_threshold))
+    np.testing.assert_array_equal(group[kept], np.arange(len(kept)))
+    for box, place in enumerate(group):
+        leader = kept[place]
+        assert scores[leader] >= scores[box]
+        assert leader == box or iou(boxes[[leader]], boxes[[box]])[0, 0] >= np.float32(iou_threshold)

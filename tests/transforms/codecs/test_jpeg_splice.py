@@ -62,7 +62,7 @@ def samples() -> dict[str, bytes]:
         "RGB": encode(colour, "JPEG", keep_rgb=True),
         "CMYK": encode(ink, "JPEG"),
         "YCCK": simplejpeg.encode_jpeg(np.asarray(ink), colorspace="CMYK", colorsubsampling="420"),
-        "YCCK, progressive": encode(ink, "JPEG", progressive=True),
+        "CMYK, progressive": encode(ink, "JPEG", progressive=True),
         "whole MCUs": encode(picture(width=96, height=64), "JPEG"),
         "one pixel": encode(picture(width=1, height=1), "JPEG"),
         "one column": encode(picture(width=1, height=61), "JPEG"),

@@ -15,6 +15,10 @@ NMS_IOU = 0.3
 """Boxes that overlap by this much are one face. Chosen on 200 photos of WIDER FACE at 1024 px: 0.25 to 0.6 cover the
 same faces within 0.2 %, with 0.86, 0.89 (0.3), 1.17 (0.4) and 1.54 (0.5) boxes an image that match none."""
 
+_WEIGHT_POWER = 8
+"""Of a box's score, for its weight in the average of a group: the best views count nearly alone. Against the square, it
+raises AP@0.5 by 0.018 on 285 photos of people with masks, and leaves it as it is (-0.001) on 200 of WIDER FACE."""
+
 _LEAST_SHOWN = 8
 """Pixels of a view. Of smaller faces CenterFace finds few, so that not finding one says nothing."""
 
@@ -44,7 +48,7 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
     Within each view the best of a group counts. A face that all views show scores higher than one that a single view
     believes in: the score is the mean of the best score and the mean over the views, those that show the place large
     enough without finding a face counting as 0. Views that are turned, or only count large faces, add to the best
-    score alone. The box is the average of the views', weighted by the square of the score; the keypoints are those of
+    score alone. The box is the average of the views', weighted by a power of the score; the keypoints are those of
     the best.
 
     It is a simple kind of weighted box fusion (Solovyev, Wang and Gabruseva, "Weighted boxes fusion", 2021,
@@ -64,7 +68,7 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
     shown = np.stack([_shown(faces.boxes[best], view) for view, _ in parts], axis=1)
     views_showing = shown.sum(axis=1)
     agreed = np.where(views_showing, (scores * shown).sum(axis=1) / np.maximum(views_showing, 1), scores.max(axis=1))
-    weights = faces.scores**2
+    weights = faces.scores.astype(np.float64) ** _WEIGHT_POWER  # in float32 low scores would come near to 0
     boxes = np.zeros((len(best), 4))
     np.add.at(boxes, group, faces.boxes * weights[:, np.newaxis])
     boxes /= np.bincount(group, weights, len(best))[:, np.newaxis]

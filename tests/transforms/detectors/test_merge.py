@@ -30,9 +30,10 @@ def test_what_all_views_show_scores_higher() -> None:
     np.testing.assert_allclose(merged.boxes, [in_both, in_one], rtol=1e-6)
 
 
-def test_boxes_are_averaged_by_the_square_of_their_scores() -> None:
+def test_boxes_are_averaged_by_a_power_of_their_scores() -> None:
     merged = average_views([(view(WHOLE), faces((0, 0, 10, 10, 0.8))), (view(WHOLE), faces((1, 1, 11, 11, 0.4)))])
-    np.testing.assert_allclose(merged.boxes, [[0.2, 0.2, 10.2, 10.2]], rtol=1e-5)
+    moved = 1 / (1 + 2**8)  # of the way to a box with half the score
+    np.testing.assert_allclose(merged.boxes, [[moved, moved, 10 + moved, 10 + moved]], rtol=1e-5)
 
 
 def test_a_tile_counts_for_the_faces_within_it_only() -> None:

@@ -6,12 +6,14 @@ ISO/IEC 14496-12 (boxes; iloc, iinf, iref, iprp in section 8.11) and ISO/IEC 230
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from transforms.codecs import av1
 from transforms.codecs.orientation import upright
 from transforms.quarantine import Quarantine, Reason
 
@@ -71,24 +73,40 @@ class Facts(NamedTuple):
 
 
 def facts(data: bytes) -> Facts:
-    """Look at the boxes alone.
+    """Look at the boxes alone, and at the beginning of AV1's data.
 
     Raises:
         Quarantine: MULTIPLE_FRAMES for a sequence, UNSUPPORTED_IMAGE, CORRUPT_IMAGE or TRUNCATED.
     """
     meta = _read(data)
+    needed = _needed(meta)
+    for number in needed:
+        _check_size(meta, number)
     derived = {number for number, item in meta.items.items() if item.type == _TONE_MAP}
     parts = {to for kind, source, to in meta.references if kind == _TO_PARTS and source not in derived}
-    extras = {source for kind, source, _ in meta.references if kind in (_AUXILIARY, _THUMBNAIL)}
+    hidden = parts | {source for kind, source, _ in meta.references if kind in (_AUXILIARY, _THUMBNAIL)}
     shown = {
         number
         for number, item in meta.items.items()
-        if item.type in _PICTURES and not item.flags & 1 and number not in parts | extras
+        if item.type in _PICTURES and not item.flags & 1 and number not in hidden
     }
     # The AV1 codec configuration box: bit 6 of its third byte is high_bitdepth
     # (https://aomediacodec.github.io/av1-isobmff/, section 2.3.3).
-    codings = (box for number in _needed(meta) for box in _boxes_of(meta, number) if box[4:8] == b"av1C")
+    codings = (box for number in needed for box in _boxes_of(meta, number) if box[4:8] == b"av1C")
     return Facts(len(shown | {meta.primary}), _orientation(meta), any(box[10] & 0x40 for box in codings))
+
+
+def _check_size(meta: _Meta, number: int) -> None:
+    """Refuses an AV1 picture of another size than its file says: libavif would decode it, and resize it to that."""
+    item = meta.items[number]
+    said = [struct.unpack_from(">II", box, 12) for box in _boxes_of(meta, number) if box[4:8] == b"ispe"]
+    if item.type == b"av01" and said:
+        try:
+            coded = av1.frame_size(item.data)
+        except ValueError as error:
+            raise Quarantine(Reason.CORRUPT_IMAGE, str(error)) from error
+        if coded != said[0]:
+            raise Quarantine(Reason.CORRUPT_IMAGE, f"avif: it is said to be {said[0]} px large, but coded as {coded}")
 
 
 def _orientation(meta: _Meta) -> int:
@@ -184,17 +202,19 @@ def _coding_of_colours(data: bytes) -> bytes:
 
 def _needed(meta: _Meta) -> set[int]:
     """The primary picture, what it is put together from, and their alpha."""
+    following: defaultdict[int, list[int]] = defaultdict(list)
+    for reference, source, to in meta.references:
+        if reference == _TO_PARTS:
+            following[source].append(to)
+        elif reference == _AUXILIARY and _is_alpha(meta, source):
+            following[to].append(source)
     needed: set[int] = set()
-    more = {meta.primary}
+    more = [meta.primary]
     while more:
-        needed |= more
-        parts = {to for kind, source, to in meta.references if kind == _TO_PARTS and source in needed}
-        alpha = {
-            source
-            for kind, source, to in meta.references
-            if kind == _AUXILIARY and to in needed and _is_alpha(meta, source)
-        }
-        more = (parts | alpha) - needed
+        number = more.pop()
+        if number not in needed:
+            needed.add(number)
+            more += following[number]
     for number in needed:
         if number not in meta.items or meta.items[number].type not in _PICTURES:
             kind = meta.items[number].type.decode("latin-1") if number in meta.items else "missing"
@@ -294,7 +314,7 @@ def _read_contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> dict[int
             raise Quarantine(Reason.UNSUPPORTED_IMAGE, "heif: an item lies in another file or item")
         from_, to = (0, len(data)) if method == 0 else parts[b"idat"]
         base = from_ + reader.number(base_size)
-        content = b""
+        extents = []
         for _ in range(reader.number(2)):
             if version:
                 reader.number(index_size)
@@ -305,8 +325,8 @@ def _read_contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> dict[int
             total += length
             if total > 2 * len(data):
                 raise ValueError("items overlap so often that they would fill the memory")
-            content += data[start : start + length]
-        contents[item] = content
+            extents.append(data[start : start + length])
+        contents[item] = b"".join(extents)
     return contents
 
 

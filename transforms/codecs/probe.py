@@ -56,6 +56,8 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
         raise Quarantine(
             Reason.TOO_LARGE, f"{info.width} x {info.height} px are more than {max_pixels} (--max_pixels allows more)"
         )
+    if image_format == "tiff":
+        tiff.check_pixels(data, max_pixels)
     return info
 
 
@@ -132,10 +134,13 @@ def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
         mode += ";16"
     # Pillow hands out 12 bits in 16, which would look darker if they were written as 16.
     read_only = f"tiff with {bits} bits per channel" if mode.startswith("I;16") and bits != 16 else ""
+    width, height = numbers(256, 0)[0], numbers(257, 0)[0]
     orientation = _orientation(image)
-    exif = exif_to_write(data, orientation, keep)
     # Pillow turns TIFFs upright, in their size too.
-    return ImageInfo("tiff", numbers(256, 0)[0], numbers(257, 0)[0], orientation, mode, exif, read_only)
+    if sorted(image.size) != sorted((width, height)):
+        raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: it says its size more than once, and differently")
+    exif = exif_to_write(data, orientation, keep)
+    return ImageInfo("tiff", width, height, orientation, mode, exif, read_only)
 
 
 def _sniff(data: bytes) -> str | None:

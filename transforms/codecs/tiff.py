@@ -38,6 +38,12 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _ASCII, _SHORT, _LONG, _UNDEFINED = 2, 3, 4, 7
 _NUMBERS = {1: "B", _SHORT: "H", _LONG: "I", 13: "I", 16: "Q"}
 _STRIP_BYTES = 2**18
+_YCBCR = 6
+
+# How many bytes a byte can stand for, by the compression: 1 is none; a PackBits run is 128 bytes in 2 (TIFF 6.0,
+# section 9); an LZW code of 9 bits at least stands for 3,838 bytes at most (section 13); deflate reaches 1032
+# (https://zlib.net/zlib_tech.html).
+_MOST_EXPANSION = {1: 1, 5: 3412, _DEFLATE: 1032, 32946: 1032, 32773: 64}
 
 
 class Flavour(NamedTuple):
@@ -99,6 +105,12 @@ def read_directory(data: bytes, flavour: Flavour, start: int) -> tuple[Directory
         Quarantine: TRUNCATED when the directory reaches beyond the data, CORRUPT_IMAGE when its values overlap so
             often that they would fill the memory.
     """
+    entries, following, _ = _read_directory(data, flavour, start, 2 * len(data))
+    return entries, following
+
+
+def _read_directory(data: bytes, flavour: Flavour, start: int, most: int) -> tuple[Directory, int, int]:
+    """As `read_directory`, and the bytes of the directory with its values, which may not be more than `most`."""
     order, big = flavour
     number, offset = ("Q", "Q") if big else ("H", "I")
     inline = 8 if big else 4
@@ -113,33 +125,36 @@ def read_directory(data: bytes, flavour: Flavour, start: int) -> tuple[Directory
             size = _SIZES.get(type_, 0) * values
             if size > inline:
                 (at,) = struct.unpack_from(order + offset, data, at)
+            total += 4 + 2 * inline
             if type_ in _SIZES and at + size <= len(data):
                 total += size
-                if total > 2 * len(data):
-                    raise Quarantine(Reason.CORRUPT_IMAGE, f"tiff: the values of the directory at byte {start} overlap")
+                if total > most:
+                    raise Quarantine(Reason.CORRUPT_IMAGE, f"tiff: what the directory at byte {start} holds overlaps")
                 entries.setdefault(tag, Entry(type_, values, data[at : at + size]))
             position += 4 + 2 * inline
         (following,) = struct.unpack_from(order + offset, data, position)
     except struct.error as error:
         raise Quarantine(Reason.TRUNCATED, f"tiff: the directory at byte {start} lies beyond the end") from error
-    return entries, following
+    return entries, following, total
 
 
 def pages(data: bytes) -> tuple[Flavour, list[Directory]]:
     """The directories of the main chain, in order; each page or thumbnail has one.
 
     Raises:
-        Quarantine: CORRUPT_IMAGE when there is none or they form a ring.
+        Quarantine: CORRUPT_IMAGE when there is none, they form a ring or overlap.
     """
     flavour, start = flavour_of(data)
     directories: list[Directory] = []
     seen: set[int] = set()
+    left = 2 * len(data)
     while start:
         if start in seen:
             raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: its directories form a ring")
         seen.add(start)
-        entries, start = read_directory(data, flavour, start)
+        entries, start, used = _read_directory(data, flavour, start, left)
         directories.append(entries)
+        left -= used
     if not directories:
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: there is no directory")
     return flavour, directories
@@ -254,8 +269,40 @@ def _read_picture(data: bytes) -> tuple[Flavour, Directory, list[bytes], tuple[i
         raise Quarantine(Reason.CORRUPT_IMAGE, f"tiff: {len(offsets)} strips or tiles, but {len(counts)} sizes")
     if any(offset + count > len(data) for offset, count in zip(offsets, counts, strict=True)):
         raise Quarantine(Reason.TRUNCATED, "tiff: a strip or tile lies beyond the end")
+    if sum(counts) > 2 * len(data):
+        raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: its strips or tiles overlap")
     segments = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
     return flavour, directory, segments, tags
+
+
+def check_pixels(data: bytes, max_pixels: int | None) -> None:
+    """Looks at what decoding the first page would take, before it is tried.
+
+    Args:
+        data: the TIFF.
+        max_pixels: of a tile, which decoders hold whole, however small the picture; None for no limit.
+
+    Raises:
+        Quarantine: TRUNCATED when its strips or tiles are too few bytes for its pixels however well they compress,
+            TOO_LARGE for its tiles, and what reading its directories raises.
+    """
+    flavour, directory, segments, tags = _read_picture(data)
+
+    def number(tag: int, default: int) -> int:
+        entry = directory.get(tag)
+        return ((entry and entry.numbers(flavour)) or (default,))[0]
+
+    if tags == _TILES and max_pixels is not None and number(322, 0) * number(323, 0) > max_pixels:
+        raise Quarantine(
+            Reason.TOO_LARGE, f"tiff: its tiles are of more than {max_pixels} px (--max_pixels allows more)"
+        )
+    expansion = _MOST_EXPANSION.get(number(COMPRESSION, 1))
+    if expansion is None or number(PHOTOMETRIC, 2) == _YCBCR:  # whose colours may be sampled more coarsely
+        return
+    row = -(-number(256, 0) * number(SAMPLES_PER_PIXEL, 1) * number(BITS_PER_SAMPLE, 1) // 8)
+    held = sum(map(len, segments))
+    if held * expansion < row * number(257, 0):
+        raise Quarantine(Reason.TRUNCATED, f"tiff: {held} bytes cannot hold {number(257, 0)} rows of {row} bytes")
 
 
 def as_rgba(data: bytes) -> bytes:

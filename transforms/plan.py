@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
 from transforms.inputs import Input, InputFile, InputSummary, Kind, add_digests, list_inputs
+
+MOST_IMAGES = 10_000
+"""In a shard: however small they are, they are spread over workers, and no more work is lost with one of them."""
+
+# Files that travel together, and that wait for others to travel with.
+_PACK_FILES = 1000
+_WAITING_FILES = 50_000
+
+Group = tuple[str, Kind, int]
+"""Files that are planned together: of a split, either the images of a shard or all TFRecord files (number 0)."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +66,23 @@ class ShardPlan:
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """The name of a shard without an ending.
+    """The name of a shard without an ending; in the order of names, shards are in the order of their numbers.
 
     Example usage::
 
-        >>> shard_name("train", 0, 12)
-        'train-00000-of-00012'
+        >>> shard_name("train", 0, 12), shard_name("train", 12, 300_000)
+        ('train-00000-of-00012', 'train-000012-of-300000')
     """
-    return f"{split}-{index:05d}-of-{count:05d}"
+    digits = max(5, len(str(count)))
+    return f"{split}-{index:0{digits}d}-of-{count:0{digits}d}"
 
 
 def lay_out(summary: InputSummary, shard_bytes: int, num_shards: int | None) -> dict[str, SplitLayout]:
     """Fixes the number of shards of every split.
 
-    Images are spread over as many shards as their bytes fill, or over ``num_shards``, but never over more shards
-    than there are images. A TFRecord file becomes one shard, for it cannot be read from the middle.
+    Images are spread over as many shards as their bytes or ``MOST_IMAGES`` of each fill, or over ``num_shards``, but
+    never over more shards than there are images. A TFRecord file becomes one shard, for it cannot be read from the
+    middle.
 
     Example usage::
 
@@ -77,7 +92,7 @@ def lay_out(summary: InputSummary, shard_bytes: int, num_shards: int | None) -> 
     """
     layout = {}
     for name, split in summary.splits.items():
-        wanted = num_shards or -(-split.image_bytes // shard_bytes)
+        wanted = num_shards or max(-(-split.image_bytes // shard_bytes), -(-split.images // MOST_IMAGES))
         layout[name] = SplitLayout(min(max(1, wanted), split.images), split.tfrecords)
     return layout
 
@@ -113,32 +128,53 @@ def shard_of(place: int, shards: int) -> int:
     return place * shards >> 64
 
 
-def plan_images(grouped: tuple[tuple[str, int], Iterable[InputFile | None]], layout: Layout) -> ShardPlan:
-    """The plan of a shard of images.
+def pack_files(files: Iterable[InputFile], layout: Layout) -> Iterator[tuple[Group, bytes]]:
+    """The files in packs of those that are planned together, in any order.
+
+    A pack costs a shuffle and its memory a tenth of what its files would cost one by one.
 
     Args:
-        grouped: split and index of the shard, and its files in any order.
+        files: of any splits and kinds.
         layout: all shards.
     """
-    (split, index), grouped_files = grouped
-    files = [file for file in grouped_files if file]
-    digest = add_digests(file.digest for file in files)
-    return ShardPlan(split, index, layout[split].shards, "image", sorted_and_distinct(files), digest)
+    waiting: defaultdict[Group, list[InputFile]] = defaultdict(list)
+    count = 0
+    for file in files:
+        shard = shard_of(file.place, layout[file.split].image_shards) if file.kind == "image" else 0
+        group = file.split, file.kind, shard
+        waiting[group].append(file)
+        count += 1
+        if len(waiting[group]) == _PACK_FILES:
+            count -= _PACK_FILES
+            yield group, _pack(waiting.pop(group))
+        elif count == _WAITING_FILES:  # of more shards than packs could be filled for
+            count = 0
+            yield from ((each, _pack(alike)) for each, alike in waiting.items())
+            waiting.clear()
+    yield from ((each, _pack(alike)) for each, alike in waiting.items())
 
 
-def plan_tfrecords(grouped: tuple[str, Iterable[InputFile]], layout: Layout) -> Iterator[ShardPlan]:
-    """The plans of all TFRecord files of a split, one shard each, in the order of their keys.
+def _pack(files: list[InputFile]) -> bytes:
+    return zlib.compress(pickle.dumps(files), 1)
+
+
+def plan_group(grouped: tuple[Group, Iterable[bytes]], layout: Layout) -> Iterator[ShardPlan]:
+    """The plan of a shard of images, or those of all TFRecord files of a split, one shard each, sorted by key.
 
     Args:
-        grouped: the split and its TFRecord files in any order.
+        grouped: the group and its packs, in any order.
         layout: all shards.
     """
-    split, grouped_files = grouped
-    files = list(grouped_files)
-    digests = {file.path: file.digest for file in files}
+    (split, kind, index), packs = grouped
+    files = [file for pack in packs for file in pickle.loads(zlib.decompress(pack))]  # noqa: S301  our own
     sizes = layout[split]
-    for index, file in enumerate(sorted_and_distinct(files), start=sizes.image_shards):
-        yield ShardPlan(split, index, sizes.shards, "tfrecord", (file,), digests[file.path])
+    if kind == "image":
+        digest = add_digests(file.digest for file in files)
+        yield ShardPlan(split, index, sizes.shards, kind, sorted_and_distinct(files), digest)
+        return
+    digests = {file.path: file.digest for file in files}
+    for number, file in enumerate(sorted_and_distinct(files), start=sizes.image_shards):
+        yield ShardPlan(split, number, sizes.shards, kind, (file,), digests[file.path])
 
 
 def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
@@ -151,7 +187,7 @@ def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
             repetition += 1
             unique = f"{file.key}~{repetition}"
         taken.add(unique)
-        distinct.append(replace(file, key=unique))
+        distinct.append(replace(file, key=unique) if repetition > 1 else file)
     return tuple(sorted(distinct, key=lambda file: file.key))
 
 
@@ -168,39 +204,28 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[ShardPlan]:
         """Builds the graph."""
-        files = (
+        packs = (
             begin
             | "Inputs" >> beam.Create(list(range(len(self.inputs))), reshuffle=False)
-            | "Match" >> beam.FlatMap(_matched, self.inputs)
+            | "Match" >> beam.FlatMap(_matched, self.inputs, self.layout)
         )
-        every_shard = begin | "NumberShards" >> beam.Create(
-            [((split, index), None) for split, sizes in self.layout.items() for index in range(sizes.image_shards)],
-            reshuffle=False,
+        every_shard = (
+            begin
+            | "Splits" >> beam.Create(list(self.layout), reshuffle=False)
+            | "NumberShards" >> beam.FlatMap(_numbered, self.layout)
         )
-        images = (
-            (files | "HashImages" >> beam.FlatMap(_by_shard, self.layout), every_shard)
+        return (
+            (packs, every_shard)
             | "WithEmptyShards" >> beam.Flatten()
-            | "GroupImages" >> beam.GroupByKey()
-            | "PlanImages" >> beam.Map(plan_images, self.layout)
+            | "Group" >> beam.GroupByKey()
+            | "Plan" >> beam.FlatMap(plan_group, self.layout)
         )
-        tfrecords = (
-            files
-            | "SplitTFRecords" >> beam.FlatMap(_by_split)
-            | "GroupTFRecords" >> beam.GroupByKey()
-            | "PlanTFRecords" >> beam.FlatMap(plan_tfrecords, self.layout)
-        )
-        return (images, tfrecords) | "AllShards" >> beam.Flatten()
 
 
-def _matched(number: int, inputs: Sequence[Input]) -> Iterator[InputFile]:
-    return (file for file in list_inputs(inputs, number) if file)
+def _matched(number: int, inputs: Sequence[Input], layout: Layout) -> Iterator[tuple[Group, bytes]]:
+    return pack_files((file for file in list_inputs(inputs, number) if file), layout)
 
 
-def _by_shard(file: InputFile, layout: Layout) -> Iterator[tuple[tuple[str, int], InputFile]]:
-    if file.kind == "image":
-        yield (file.split, shard_of(file.place, layout[file.split].image_shards)), file
-
-
-def _by_split(file: InputFile) -> Iterator[tuple[str, InputFile]]:
-    if file.kind == "tfrecord":
-        yield file.split, file
+def _numbered(split: str, layout: Layout) -> Iterator[tuple[Group, bytes]]:
+    nothing = _pack([])
+    return (((split, "image", index), nothing) for index in range(layout[split].image_shards))

@@ -7,8 +7,20 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.inputs import Input, InputFile, InputSummary, SplitSummary, stable_place, summarize_inputs
-from transforms.plan import PlanShards, ShardPlan, SplitLayout, lay_out, plan_images, shard_of
+from transforms import plan
+from transforms.inputs import Input, InputFile, InputSummary, Kind, SplitSummary, stable_place, summarize_inputs
+from transforms.plan import (
+    MOST_IMAGES,
+    Group,
+    PlanShards,
+    ShardPlan,
+    SplitLayout,
+    lay_out,
+    pack_files,
+    plan_group,
+    shard_name,
+    shard_of,
+)
 
 
 def image(key: str, path: str = "") -> InputFile:
@@ -25,6 +37,9 @@ def image(key: str, path: str = "") -> InputFile:
         (10, 250, 100, None, 3),
         (10, 250, 100, 7, 7),
         (3, 250, 100, 7, 3),
+        (MOST_IMAGES, 250, 100_000, None, 1),
+        (2 * MOST_IMAGES + 1, 250, 100_000, None, 3),
+        (2 * MOST_IMAGES + 1, 250, 100_000, 1, 1),
     ],
 )
 def test_number_of_shards(images: int, image_bytes: int, shard_bytes: int, num_shards: int | None, shards: int) -> None:
@@ -46,8 +61,39 @@ def test_shards_are_even() -> None:
 
 def test_files_of_one_key_are_made_distinct() -> None:
     layout = {"data": SplitLayout(1, 0)}
-    plan = plan_images((("data", 0), [image("b"), image("a", "2/a"), None, image("a", "1/a")]), layout)
-    assert [(file.key, file.path) for file in plan.files] == [("a", "1/a"), ("a~2", "2/a"), ("b", "b")]
+    [group, pack], [_, other] = [
+        *pack_files([image("b"), image("a", "2/a")], layout),
+        *pack_files([image("a", "1/a")], layout),
+    ]
+    [made] = plan_group((group, [pack, other]), layout)
+    assert [(file.key, file.path) for file in made.files] == [("a", "1/a"), ("a~2", "2/a"), ("b", "b")]
+
+
+def test_names_of_shards_are_in_the_order_of_their_numbers() -> None:
+    names = [shard_name("data", index, 100_001) for index in (0, 9, 10, 99_999, 100_000)]
+    assert names == sorted(names)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["image", "tfrecord"]), st.integers(0, 2**64 - 1))))
+def test_packs_hold_every_file_once_with_those_of_its_shard(drawn: list[tuple[str, Kind, int]]) -> None:
+    layout = {"a": SplitLayout(3, 40), "b": SplitLayout(1, 40)}
+    files = [
+        InputFile(split, f"{number:03}", f"/{number:03}", 1, 0.0, kind, place)
+        for number, (split, kind, place) in enumerate(drawn)
+    ]
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(plan, "_PACK_FILES", 4)
+        small.setattr(plan, "_WAITING_FILES", 7)
+        grouped: dict[Group, list[bytes]] = {}
+        for group, pack in pack_files(files, layout):
+            grouped.setdefault(group, []).append(pack)
+    plans = [made for group, packs in grouped.items() for made in plan_group((group, packs), layout)]
+    assert sorted((file for made in plans for file in made.files), key=lambda file: file.path) == files
+    for made in plans:
+        for file in made.files:
+            assert (file.split, file.kind) == (made.split, made.kind)
+            if file.kind == "image":
+                assert made.index == shard_of(file.place, layout[file.split].image_shards)
 
 
 def test_plans_every_file_once_and_every_shard(tmp_path: Path) -> None:
@@ -59,14 +105,14 @@ def test_plans_every_file_once_and_every_shard(tmp_path: Path) -> None:
     layout = lay_out(summarize_inputs(inputs, "elsewhere"), 100, 30)
 
     def check(plans: list[ShardPlan]) -> None:
-        by_name = {plan.name: plan for plan in plans}
+        by_name = {made.name: made for made in plans}
         assert sorted(by_name) == [f"data-{n:05d}-of-00032" for n in range(32)]
-        planned = [file.key for plan in plans for file in plan.files]
+        planned = [file.key for made in plans for file in made.files]
         assert sorted(planned) == sorted(path.name for path in tmp_path.iterdir())
         assert [file.key for file in by_name["data-00030-of-00032"].files] == ["p.tfrecord"]
         assert [file.key for file in by_name["data-00031-of-00032"].files] == ["q.tfrecord"]
-        for plan in plans:
-            assert [file.key for file in plan.files] == sorted(file.key for file in plan.files)
+        for made in plans:
+            assert [file.key for file in made.files] == sorted(file.key for file in made.files)
 
     with TestPipeline() as pipeline:
         assert_that(pipeline | PlanShards(inputs, layout), check)

@@ -1,0 +1,1 @@
+"""Measurements of speed, memory and growth, with what they need to be repeated."""

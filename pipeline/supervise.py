@@ -71,6 +71,9 @@ def _run_once() -> tuple[int, bool]:
 
 
 def _command() -> int:
+    from pipeline.deferred import defer_imports
+
+    defer_imports()
     from pipeline.cli import main as command
 
     return command()

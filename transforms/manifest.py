@@ -125,7 +125,9 @@ class WriteManifest(beam.PTransform):  # type: ignore[misc]
         """Builds the graph."""
         return (
             results
-            | "CollectResults" >> beam.combiners.ToList()
+            # There is always a shard. The default for none would be a side input, whose size in memory Beam's worker
+            # then finds out by looking through every module that is loaded: a second of a small job.
+            | "CollectResults" >> beam.combiners.ToList().without_defaults()
             | "WriteManifest" >> beam.Map(_write_manifest, self.directory, self.description, self.layout, self.summary)
         )
 

@@ -154,14 +154,19 @@ def _code_again(coded: Any, layout: _Layout, pixels: Pixels, painted: NDArray[np
                 block_row, block_column = row * down + i, column * across + j
                 # An MCU at the edge may end in blocks that hold nothing of the image.
                 real = (block_row < blocks.shape[0]) & (block_column < blocks.shape[1])
-                blocks[block_row[real], block_column[real]] = coefficients[real, i, j]
+                if real.all():
+                    blocks[block_row, block_column] = coefficients[:, i, j]
+                else:
+                    blocks[block_row[real], block_column[real]] = coefficients[real, i, j]
 
 
 def _touched(painted: NDArray[np.bool_], layout: _Layout) -> NDArray[np.bool_]:
     """Which MCUs hold a painted pixel, bool ``[rows, columns]``."""
     mcus = _mcus(painted.view(np.uint8), layout)
-    in_rows = mcus.reshape(*mcus.shape[:2], -1).max(axis=1)  # ten times as fast as both axes at once
-    touched: NDArray[np.bool_] = in_rows.reshape(-1, *mcus.shape[2:4]).max(axis=2).astype(np.bool_)
+    # Eight pixels are looked at in one, as an integer of 64 bits.
+    rows, height, columns = mcus.shape[:3]
+    eights = np.ascontiguousarray(mcus).reshape(rows, height, -1).view(np.uint64)
+    touched: NDArray[np.bool_] = np.bitwise_or.reduce(eights, axis=1).reshape(rows, columns, -1).any(axis=2)
     return touched
 
 

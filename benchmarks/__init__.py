@@ -1,1 +1,1 @@
-"""Measurements of speed, memory and growth, with what they need to be repeated."""
+"""What a job costs and finds, measured so that it can be measured again. Not installed."""

@@ -1,0 +1,69 @@
+"""The ceiling: what a job does to every image, by the same functions, on all cores, without Beam."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pipeline.detection import detector_config, find_models
+from pipeline.options import JobOptions
+from transforms.anonymize_shard import Anonymization, Worker, anonymize_record
+from transforms.anonymizers.masks import MaskGeometry
+from transforms.anonymizers.style import Style
+from transforms.detectors.views import QualityName
+from transforms.parallel import usable_cores
+from transforms.progress import ProgressFile
+from transforms.read import Source
+from transforms.tfrecord import frame
+
+
+def main(folder: str, output: str, quality: QualityName, detect_size: int | None) -> None:
+    """Anonymizes the photos of a folder into one TFRecord file.
+
+    Args:
+        folder: of the photos.
+        output: the file.
+        quality: how closely they are looked at.
+        detect_size: see the option of that name.
+    """
+    options = JobOptions(quality=quality, detect_size=detect_size)
+    threads = usable_cores()
+    models = [model.directory for model in find_models(options.models)]
+    detector = detector_config(options, models, threads, options.score_threshold)
+    style = Style(MaskGeometry(options.coverage, options.margin, options.shape), options.strength)
+    worker = Worker(Anonymization(detector, options.method, style, options.features, (), options.limits))
+    progress = ProgressFile(tempfile.mkdtemp(prefix="faceveil-progress-"))
+    sources = _sources(Path(folder))
+    lock, checksum = threading.Lock(), hashlib.sha256()
+
+    def work() -> None:
+        while True:
+            with lock:
+                source = next(sources, None)
+            if source is None:
+                return
+            finished = anonymize_record(source, worker)
+            framed = frame(finished.serialized or b"")
+            with lock:
+                file.write(framed)
+                checksum.update(framed)
+                progress.count(finished.row)
+
+    with open(output, "wb") as file, ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work) for _ in range(threads)]:
+            done.result()
+
+
+def _sources(folder: Path) -> Iterator[Source]:
+    for path in sorted(folder.iterdir()):
+        yield Source(path.name, str(path), None, path.stat().st_size)
+
+
+if __name__ == "__main__":
+    _, _folder, _output, _quality, *_size = sys.argv
+    main(_folder, _output, _quality, int(_size[0]) if _size else None)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fuzz test-torture lint types lock clean
+.PHONY: setup demo test test-fuzz test-torture bench lint types lock clean
 
 setup: .venv/ready
 
@@ -28,6 +28,18 @@ test-fuzz: setup
 test-torture: setup
 	$(BIN)/python -m tests.torture
 
+# Speed side by side with others, half an hour on two quiet cores: benchmark-output/results.{json,md,png}.
+# deface has a virtual environment of its own, since its OpenCV clashes with ours.
+bench: setup .venv-deface/ready
+	test -d ../shared/data/wider-dev || $(MAKE) demo
+	rm -rf benchmark-output
+	$(BIN)/python -m benchmarks
+
+.venv-deface/ready:
+	$(PYTHON) -m venv .venv-deface
+	.venv-deface/bin/python -m pip install --quiet --disable-pip-version-check deface==1.5.0
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +55,4 @@ lock: setup
 		--no-header --python-version 3.11 pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv .venv-deface demo-output benchmark-output

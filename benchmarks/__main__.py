@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.measure import Measurement, run
-from benchmarks.no_faces import cost_ratio
+from benchmarks.no_faces import NO_FACES, cost_ratio
 from benchmarks.photos import find_photos, prepare
 from benchmarks.report import draw, format_table, ratios
 from benchmarks.suite import SETTINGS, contenders, workers
@@ -45,9 +45,10 @@ def main() -> int:
             print(f"round {number + 1}: {measured[-1]}", flush=True)
             shutil.rmtree(folder)
         rounds.append(measured)
-    without_faces = cost_ratio(photos.folder, 40)
+    compared = ratios(rounds)
+    if given.only in NO_FACES:
+        compared[NO_FACES] = cost_ratio(photos.folder, 40)
     shutil.rmtree(given.output / "photos")
-    compared = {**ratios(rounds), "an image without faces / decode and detect": without_faces}
     machine = {"cores": usable_cores(), "processor": _processor(), "photos": str(source), "images": given.images}
     content = {"machine": machine, "ratios": compared, "rounds": [[asdict(run) for run in each] for each in rounds]}
     results.write_text(json.dumps(content, indent=1))

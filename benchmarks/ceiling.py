@@ -34,7 +34,7 @@ def main(folder: str, output: str, quality: QualityName, detect_size: int | None
     options = JobOptions(quality=quality, detect_size=detect_size)
     threads = usable_cores()
     models = [model.directory for model in find_models(options.models)]
-    detector = detector_config(options, models, threads, options.score_threshold)
+    detector = detector_config(options, models, options.score_threshold)
     style = Style(MaskGeometry(options.coverage, options.margin, options.shape), options.strength)
     worker = Worker(Anonymization(detector, options.method, style, options.features, (), options.limits))
     progress = ProgressFile(tempfile.mkdtemp(prefix="faceveil-progress-"))

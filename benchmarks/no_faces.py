@@ -14,6 +14,8 @@ from transforms.read import Source
 from transforms.steps import Batch, decode, detect_batch
 from transforms.tfrecord import frame
 
+NO_FACES = "an image without faces / decode and detect"
+
 
 def cost_ratio(photos: Path, count: int) -> float:
     """The median over photos of the cost of the whole work over that of decoding and detecting alone.
@@ -24,7 +26,7 @@ def cost_ratio(photos: Path, count: int) -> float:
     """
     options = JobOptions(score_threshold=1.0)
     models = [model.directory for model in find_models(options.models)]
-    detector = detector_config(options, models, 1, options.score_threshold)
+    detector = detector_config(options, models, options.score_threshold)
     worker = Worker(Anonymization(detector, options.method, Style(), options.features, (), options.limits))
 
     def whole(source: Source) -> None:

@@ -42,9 +42,16 @@ def find_models(names: Sequence[str]) -> list[FoundModel]:
 
 
 def detector_config(
-    options: JobOptions, directories: Sequence[str], threads: int, score_threshold: float
+    options: JobOptions, directories: Sequence[str], score_threshold: float, threads: int = 1
 ) -> DetectorConfig:
-    """The detector's configuration, with the models that lie in these folders."""
+    """The detector's configuration, with the models that lie in these folders.
+
+    Args:
+        options: the job's.
+        directories: the models' folders.
+        score_threshold: least score of a face.
+        threads: how many will detect at once; a job's workers find that out themselves.
+    """
     return DetectorConfig(
         model_dirs=tuple(directories),
         engine=options.engine,

@@ -85,7 +85,7 @@ def run_evaluate_command(given: argparse.Namespace) -> int:
         # Lower than any threshold that is asked for: those are applied to what was found.
         least = min(LEAST_SCORE, options.score_threshold)
         directories = [storage.local_copy(model.directory) for model in found]
-        detector = Detector(detector_config(options, directories, usable_cores(), least))
+        detector = Detector(detector_config(options, directories, least, usable_cores()))
         start = time.perf_counter()
         results = list(
             tqdm(

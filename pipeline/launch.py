@@ -11,9 +11,11 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    PortableOptions,
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -37,7 +39,6 @@ from transforms.detectors.detector import Detector
 from transforms.errors import AccessError
 from transforms.inputs import InputSummary, summarize_inputs
 from transforms.manifest import JobDescription
-from transforms.parallel import usable_cores
 from transforms.plan import Layout, lay_out, lay_out_as_before
 from transforms.write import Output
 
@@ -76,7 +77,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         if state is State.RESUME:
             left = "quarantined" if options.retry_quarantined else "unfinished"
             _LOGGER.info("%s: going on with what an earlier run has left %s", options.output, left)
-        config = _anonymization(options, found, _threads(beam_options))
+        config = _anonymization(options, found, _processes(beam_options))
         anonymize = AnonymizeShards(config, output, options.retry_quarantined)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
         _log_detector(anonymize.load().detector, description, by_default=options.model is None)
@@ -171,23 +172,24 @@ def _is_local(beam_options: PipelineOptions) -> bool:
     return runner is None or runner.lower() in ("directrunner", "direct", "fnapirunner")
 
 
-def _threads(beam_options: PipelineOptions) -> int:
-    """Threads for each worker process, so that all of them together have one for every core."""
-    if not _is_local(beam_options):
-        return 1  # Dataflow, Flink and Spark start a process for every core
-    direct = beam_options.view_as(DirectOptions)
-    if direct.direct_running_mode != "multi_processing":
-        return usable_cores()
-    return max(1, usable_cores() // (direct.direct_num_workers or usable_cores()))
+def _processes(beam_options: PipelineOptions) -> int:
+    """Worker processes on each machine; 0 for one on every core."""
+    if _is_local(beam_options):
+        direct = beam_options.view_as(DirectOptions)
+        return int(direct.direct_num_workers) if direct.direct_running_mode == "multi_processing" else 1
+    if "dataflow" in (beam_options.view_as(StandardOptions).runner or "").lower():
+        experiments = beam_options.view_as(DebugOptions).experiments or ()
+        return 1 if "no_use_multiple_sdk_containers" in experiments else 0
+    return int(beam_options.view_as(PortableOptions).sdk_worker_parallelism)
 
 
-def _anonymization(options: JobOptions, found: Sequence[FoundModel], threads: int) -> Anonymization:
+def _anonymization(options: JobOptions, found: Sequence[FoundModel], processes: int) -> Anonymization:
     directories = [model.directory for model in found]
-    detector = detector_config(options, directories, threads, options.score_threshold)
+    detector = detector_config(options, directories, options.score_threshold)
     geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
     style = Style(geometry, options.strength)
     keep, limits = options.keep_metadata, options.limits
-    return Anonymization(detector, options.method, style, options.features, keep, limits)
+    return Anonymization(detector, options.method, style, options.features, keep, limits, processes)
 
 
 def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:

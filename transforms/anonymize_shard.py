@@ -21,7 +21,7 @@ from transforms.anonymizers.style import Style
 from transforms.detectors.detector import Detector, DetectorConfig
 from transforms.features import FeatureRoles
 from transforms.limits import Limits
-from transforms.parallel import OrderedPool
+from transforms.parallel import OrderedPool, threads_beside, usable_cores
 from transforms.plan import ShardPlan
 from transforms.progress import ProgressFile
 from transforms.quarantine import Reason
@@ -66,6 +66,7 @@ class Anonymization:
         features: which features of an Example that is read hold images, are dropped, or pass unseen.
         keep_metadata: the groups of EXIF tags that are kept, names from `KEEPABLE`.
         limits: what an image may cost.
+        processes: worker processes that share a machine; 0 for one on every core.
     """
 
     detector: DetectorConfig
@@ -74,6 +75,7 @@ class Anonymization:
     features: FeatureRoles
     keep_metadata: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    processes: int = 1
 
 
 class Worker:
@@ -89,8 +91,10 @@ class Worker:
         Image.MAX_IMAGE_PIXELS = None  # ours is Limits.max_pixels
         self.config = config
         models = tuple(map(storage.local_copy, config.detector.model_dirs))
-        self.detector = Detector(replace(config.detector, model_dirs=models))
-        self.pool = OrderedPool(config.detector.threads, _IN_FLIGHT_BYTES)
+        # By the cores of the machine that it runs on, not of the one that has launched it.
+        threads = threads_beside(config.processes, usable_cores())
+        self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
+        self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
         self.watchdog = Watchdog(config.limits.image_timeout)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from threading import Lock
 from typing import Protocol, TypeVar
 
@@ -23,17 +26,53 @@ In = TypeVar("In", bound=Sized)
 Out = TypeVar("Out", bound=Sized)
 
 
-def usable_cores() -> int:
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroups: Path = _CGROUPS) -> int:
     """The number of cores this process may use, which can be fewer than the machine has.
+
+    The least of what its CPU affinity and its container's quota allow; of a quota of two and a half cores, two.
+
+    Args:
+        cgroups: where Linux tells the quota: ``cpu.max`` holds quota and period in microseconds
+            (https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files), in version 1 two files do
+            (https://docs.kernel.org/scheduler/sched-bwc.html).
 
     Example usage::
 
         >>> 1 <= usable_cores() <= (os.cpu_count() or 1)
         True
     """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(_quota(cgroups))))
+
+
+def _quota(cgroups: Path) -> float:
+    """The cores that the container may use together; infinite where nothing limits them, or nobody tells."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = map(int, (cgroups / "cpu.max").read_text().split())  # "max" is no number
+        return quota / period
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (int((cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        if quota > 0:
+            return quota / period
+    return float(sys.maxsize)
+
+
+def threads_beside(processes: int, cores: int) -> int:
+    """Threads for each of several worker processes, so that all of them together have one for every core.
+
+    Args:
+        processes: how many there are on this machine; 0 for one on every core.
+        cores: that they share.
+
+    Example usage::
+
+        >>> threads_beside(1, cores=8), threads_beside(3, cores=8), threads_beside(0, cores=8)
+        (8, 2, 1)
+    """
+    return max(1, cores // (processes or cores))
 
 
 class OrderedPool:

@@ -1,10 +1,9 @@
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.launch import _check_runner, _original_error, _threads
+from pipeline.launch import _check_runner, _original_error, _processes
 from pipeline.options import JobOptions, OptionError
 from transforms.errors import AccessError, OutputError
-from transforms.parallel import usable_cores
 
 
 @pytest.mark.parametrize(
@@ -48,14 +47,17 @@ def test_local_runners_need_no_more(runner: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "threads"),
+    ("flags", "processes"),
     [
-        ([], usable_cores()),
-        (["--direct_running_mode=multi_threading", "--direct_num_workers=2"], usable_cores()),
-        (["--direct_running_mode=multi_processing", "--direct_num_workers=2"], max(1, usable_cores() // 2)),
-        (["--direct_running_mode=multi_processing", "--direct_num_workers=0"], 1),
-        (["--runner=DataflowRunner"], 1),
+        ([], 1),
+        (["--direct_running_mode=multi_threading", "--direct_num_workers=2"], 1),
+        (["--direct_running_mode=multi_processing", "--direct_num_workers=2"], 2),
+        (["--direct_running_mode=multi_processing", "--direct_num_workers=0"], 0),
+        (["--runner=DataflowRunner"], 0),
+        (["--runner=DataflowRunner", "--experiments=no_use_multiple_sdk_containers"], 1),
+        (["--runner=FlinkRunner"], 1),
+        (["--runner=PortableRunner", "--sdk_worker_parallelism=4"], 4),
     ],
 )
-def test_processes_share_the_cores(flags: list[str], threads: int) -> None:
-    assert _threads(PipelineOptions(flags)) == threads
+def test_it_is_known_how_many_processes_share_a_machine(flags: list[str], processes: int) -> None:
+    assert _processes(PipelineOptions(flags)) == processes

@@ -1,13 +1,17 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.parallel import OrderedPool
+from transforms.parallel import OrderedPool, usable_cores
 
 
 @settings(max_examples=20, deadline=None)
@@ -88,3 +92,27 @@ def test_the_budget_counts_what_results_hold() -> None:
                 time.sleep(0.001)
             assert taken <= number + 4
     assert taken == 20
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, len(os.sched_getaffinity(0))),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, len(os.sched_getaffinity(0))),
+        ({}, len(os.sched_getaffinity(0))),
+    ],
+)
+def test_a_container_uses_no_more_cores_than_its_quota(files: dict[str, str], cores: int, tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert usable_cores(tmp_path) == cores
+
+
+def test_a_process_uses_only_the_cores_it_is_held_to() -> None:
+    script = "import os; os.sched_setaffinity(0, {0}); from transforms.parallel import usable_cores as u; print(u())"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == "1\n"

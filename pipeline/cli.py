@@ -12,6 +12,8 @@ from collections.abc import Sequence
 # TensorFlow tells of CPU features at every import, gRPC of every fork; errors they still tell.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# Outside Google's cloud, who looks for credentials waits for a machine that is not there: once is enough.
+os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
 
 from pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from pipeline.launch import run_job

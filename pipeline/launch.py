@@ -22,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 
 import transforms.errors
+from pipeline.access import check_access
 from pipeline.describe import describe_job
 from pipeline.detection import FoundModel, detector_config, find_models
 from pipeline.graph import AnonymizeDataset
@@ -59,6 +60,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     """
     beam_options = PipelineOptions(list(beam_flags))
     _check_runner(beam_options, options)
+    check_access(options, beam_options)
     summary = summarize_inputs(options.inputs, options.output)
     layout = _lay_out(options, summary)
     found = find_models(options.models)

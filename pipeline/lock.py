@@ -31,15 +31,21 @@ def read_lock(directory: str) -> dict[str, Any] | None:
     Raises:
         AccessError: storage cannot be reached.
     """
-    path = lock_path(directory)
-    if not storage.exists(path):
-        return None
+    lock, _ = _read(lock_path(directory))
+    return lock
+
+
+def _read(path: str) -> tuple[dict[str, Any] | None, str | None]:
+    """A lock file's content and its version in storage."""
+    found = storage.find(path)
+    if found is None:
+        return None, None
     try:
         lock: dict[str, Any] = json.loads(storage.read_bytes(path))
-        return lock
     except (OSError, ValueError):
         # Removed or half written this very moment: whoever did so is alive.
-        return {"host": "", "pid": 0, "time": time.time(), "job": {}}
+        lock = {"host": "", "pid": 0, "time": time.time(), "job": {}}
+    return lock, found.version
 
 
 def is_live(lock: dict[str, Any]) -> bool:
@@ -86,7 +92,8 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
         OutputError: a live job holds the lock.
         AccessError: the output cannot be written.
     """
-    held = read_lock(directory)
+    path = lock_path(directory)
+    held, version = _read(path)
     if held and is_live(held):
         since = max(0, round(time.time() - held["time"]))
         raise OutputError(
@@ -94,11 +101,9 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
             f"to end, or choose another --output. A job that died is taken over after {_STALE_SECONDS} s"
         )
     lock = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time(), "job": job}
-    path = lock_path(directory)
-    if held is None and storage.is_local(path):
-        _create_exclusively(path, lock)
-    else:
-        _write(path, lock)
+    # Two jobs that start at the same moment both see no lock, or a dead one; storage lets one of them have it.
+    if not storage.replace(path, json.dumps(lock).encode(), version):
+        raise OutputError(f"{path}: another job has just begun to write there")
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(path, lock, ended), daemon=True)
     heart.start()
@@ -113,18 +118,6 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
     ended.set()
     heart.join()
     storage.delete([path])
-
-
-def _create_exclusively(path: str, lock: dict[str, Any]) -> None:
-    """Two jobs that start at the same moment both see no lock; the file system lets one of them create it."""
-    try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(path, "x") as file:
-            json.dump(lock, file)
-    except FileExistsError:
-        raise OutputError(f"{path}: another job has just begun to write there") from None
-    except OSError as error:
-        raise AccessError(f"{path}: cannot be written: {error}") from error
 
 
 def _write(path: str, lock: dict[str, Any]) -> None:

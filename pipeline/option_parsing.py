@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.options import FIELDS, Between, JobOptions, OptionError
 from transforms import storage
+from transforms.errors import AccessError
 from transforms.features import FeatureRoles
 
 
@@ -44,8 +45,9 @@ def read_config(path: str) -> dict[str, Any]:
         OptionError: it cannot be read or is no mapping.
     """
     try:
+        storage.check_readable(path)
         content = yaml.safe_load(storage.read_bytes(path))
-    except (OSError, yaml.YAMLError) as error:
+    except (AccessError, OSError, yaml.YAMLError) as error:
         raise OptionError(f"--config {path}: cannot be read: {error}") from error
     if content is None:
         return {}

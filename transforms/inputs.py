@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from apache_beam.io.filesystem import FileMetadata
-
 from transforms import storage
 from transforms.errors import AccessError
 from transforms.keys import KeyHash
+from transforms.stores.object_store import StoredFile
 
 IMAGE_ENDINGS = frozenset(
     [
@@ -75,7 +74,7 @@ class InputFile:
         key: its path below its glob's fixed prefix, or the hash of that; behind ``<split>/`` where splits are named.
         path: where it is.
         size: in bytes.
-        updated: time of its last change, seconds since the epoch.
+        version: of its content, see ``StoredFile``.
         kind: what it holds, by its ending.
         place: where it belongs in its split, from 0 to 2**64 - 1; the same whether or not its key is a hash.
     """
@@ -84,14 +83,14 @@ class InputFile:
     key: str
     path: str
     size: int
-    updated: float
+    version: str
     kind: Kind
     place: int = 0
 
     @property
     def digest(self) -> str:
         """Identifies this version of the file, wherever it lies; 64 hexadecimal digits."""
-        identity = f"{self.split}\0{self.key}\0{self.size}\0{self.updated!r}"
+        identity = f"{self.split}\0{self.key}\0{self.size}\0{self.version}"
         return hashlib.sha256(identity.encode()).hexdigest()
 
 
@@ -124,7 +123,7 @@ class InputSummary:
     Attributes:
         splits: by name.
         ignored: files whose ending is no known image or TFRecord.
-        digest: identifies the set of files by key, size and time of change, whatever the order.
+        digest: identifies the set of files by key, size and version, whatever the order.
     """
 
     splits: dict[str, SplitSummary] = field(default_factory=dict)
@@ -156,6 +155,17 @@ def fixed_prefix(pattern: str) -> str:
     special = _SPECIAL.search(pattern)
     literal = pattern[: special.start()] if special else pattern
     return literal[: literal.rfind("/") + 1]
+
+
+def listed_prefix(pattern: str) -> str:
+    """How every path that a glob matches begins, as far as it is plain to see.
+
+    Example usage::
+
+        >>> listed_prefix("gs://photos/2024/**/*.jpg"), listed_prefix("gs://photos/a.jpg")
+        ('gs://photos/2024/', 'gs://photos/a.jpg')
+    """
+    return fixed_prefix(pattern) if _SPECIAL.search(pattern) else pattern
 
 
 def translate_glob(pattern: str) -> re.Pattern[str]:
@@ -217,7 +227,7 @@ def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | No
     [*earlier, own] = [_literal_or_glob(given.pattern) for given in inputs[: number + 1]]
     pattern, prefix, expression = own
     split = inputs[number]
-    found: Iterable[FileMetadata] = storage.list_files(prefix) if expression else [storage.metadata(pattern)]
+    found: Iterable[StoredFile] = storage.list_files(prefix) if expression else [_single(pattern)]
     for file in found:
         if expression and not expression.fullmatch(file.path):
             continue
@@ -233,8 +243,14 @@ def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | No
         shown = split.key_hash.hashed(key) if split.key_hash else key
         prefix_of_key = f"{split.split}/" if split.named else ""
         place = stable_place(prefix_of_key + key)
-        version = file.size_in_bytes, file.last_updated_in_seconds
-        yield InputFile(split.split, prefix_of_key + shown, file.path, *version, kind, place)
+        yield InputFile(split.split, prefix_of_key + shown, file.path, file.size, file.version, kind, place)
+
+
+def _single(path: str) -> StoredFile:
+    file = storage.find(path)
+    if file is None:
+        raise AccessError(f"{path}: does not exist")
+    return file
 
 
 def stable_place(key: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from transforms import storage
 from transforms.example import Example, InvalidExampleError
 from transforms.features import FeatureRoles
+from transforms.inputs import InputFile
 from transforms.plan import ShardPlan
 from transforms.quarantine import Quarantine, Reason
 from transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
@@ -40,6 +41,7 @@ class Source:
         serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
         nbytes: about what it will hold when it is decoded.
         error: why there is nothing to read: it is too large, or the TFRecord file is damaged here.
+        version: of the file that is yet to be read; in an object store no other is taken.
     """
 
     key: str
@@ -47,6 +49,7 @@ class Source:
     serialized: bytes | None
     nbytes: int
     error: Quarantine | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,18 @@ def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source]:
     for file in plan.files:
         if plan.kind == "image":
             # One that is too large is not read, so it counts for no more than may be read of it.
-            yield Source(file.key, file.path, None, min(file.size, max_bytes) * _DECODED)
+            nbytes = min(file.size, max_bytes) * _DECODED
+            yield Source(file.key, file.path, None, nbytes, version=file.version)
         else:
-            yield from _read_tfrecords(file.key, file.path, max_bytes)
+            yield from _read_tfrecords(file, max_bytes)
 
 
-def _read_tfrecords(key: str, path: str, max_bytes: int) -> Iterator[Source]:
+def _read_tfrecords(file: InputFile, max_bytes: int) -> Iterator[Source]:
+    key, path = file.key, file.path
     index = 0
     try:
-        with storage.open_to_read(path) as file:
-            for record in read_limited_records(file, max_bytes):
+        with storage.open_to_read(path, file.version) as opened:
+            for record in read_limited_records(opened, max_bytes):
                 if isinstance(record, OversizedRecord):
                     detail = f"record {index}, at byte {record.offset}, has {record.length} bytes"
                     yield Source(f"{key}#{index}", path, None, 0, _too_large(detail))
@@ -115,8 +120,8 @@ def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
         raise source.error
     if source.serialized is None:
         try:
-            data = storage.read_bytes(source.path, max_bytes + 1)
-        except Exception as error:  # object stores' clients raise errors of their own
+            data = storage.read_bytes(source.path, max_bytes + 1, source.version)
+        except OSError as error:
             raise _unreadable(error) from error
         if len(data) > max_bytes:
             raise _too_large(f"more than {max_bytes} bytes")

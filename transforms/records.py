@@ -161,13 +161,13 @@ class Stamp:
         settings_digest: identifies the settings it was made with.
         result: what it adds to the manifest.
         kind: what its input files are.
-        files: key, size in bytes and time of change of each input file.
+        files: key, size in bytes and version of each input file.
     """
 
     settings_digest: str
     result: ShardResult
     kind: Kind
-    files: tuple[tuple[str, int, float], ...]
+    files: tuple[tuple[str, int, str], ...]
 
 
 class RecordsFile:
@@ -241,7 +241,7 @@ def read_stamp(path: str) -> Stamp | None:
         metadata = pq.read_metadata(io.BytesIO(storage.read_bytes(path))).metadata or {}
         stamp = json.loads(metadata[_STAMP_KEY])
         result = ShardResult(**stamp["result"])
-        files = tuple((key, size, updated) for key, size, updated in stamp["files"])
+        files = tuple((key, size, version) for key, size, version in stamp["files"])
     except (pa.ArrowInvalid, KeyError, TypeError) as error:
         raise ValueError(f"{path}: is no records file of faceveil") from error
     # JSON spells the keys of an object as strings.

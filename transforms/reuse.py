@@ -38,7 +38,7 @@ def kept_records(plan: ShardPlan, output: Output) -> Iterator[Finished]:
     shard = output.shard_path(plan.name)
     if stamp is None or stamp.settings_digest != output.settings_digest or _sha256(shard) != stamp.result.sha256:
         return
-    now = {(file.key, file.size, file.updated) for file in plan.files}
+    now = {(file.key, file.size, file.version) for file in plan.files}
     unchanged = {file[0] for file in stamp.files if file in now}
     with storage.open_to_read(shard) as file:
         written = read_records(file)
@@ -87,7 +87,7 @@ class _Version:
     """What a finished shard says of one of its files."""
 
     size: int
-    updated: float
+    version: str
     quarantined: bool
     kind: Kind
 
@@ -115,7 +115,7 @@ def changed_inputs(inputs: Sequence[Input], output: Output, complete: bool, repa
         if version is None:
             if complete:
                 lines.append(f"{file.key}: was added")
-        elif (version.size, version.updated) != (file.size, file.updated) and not (repaired and version.quarantined):
+        elif (version.size, version.version) != (file.size, file.version) and not (repaired and version.quarantined):
             now = "" if version.size == file.size else f", it had {version.size} bytes and has {file.size}"
             lines.append(f"{file.key}: was changed{now}")
     for key, version in before.items():
@@ -140,6 +140,6 @@ def _versions(output: Output) -> dict[str, _Version]:
         except (ValueError, OSError) as error:
             _LOGGER.warning("%s: cannot be read: %s", found.path, error)
             continue
-        for key, size, updated in stamp.files:
-            versions[key] = _Version(size, updated, key in quarantined, stamp.kind)
+        for key, size, version in stamp.files:
+            versions[key] = _Version(size, version, key in quarantined, stamp.kind)
     return versions

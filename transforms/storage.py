@@ -1,22 +1,29 @@
-"""Files on disk and in object stores, through Beam's file systems; the only place that opens paths."""
+"""Files on disk and in object stores; the only place that opens paths."""
 
 from __future__ import annotations
 
 import atexit
 import errno
 import functools
+import io
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.errors import AccessError
+from transforms.stores.object_store import CHECK_SECONDS, PATIENCE_SECONDS, PIECE, ObjectStore, StoredFile
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_DELETED_AT_ONCE = 16
 
 
 def is_local(path: str) -> bool:
@@ -27,7 +34,41 @@ def is_local(path: str) -> bool:
         >>> is_local("photos/a.jpg"), is_local("gs://bucket/a.jpg")
         (True, False)
     """
-    return FileSystems.get_scheme(path) is None
+    return _SCHEME.match(path) is None
+
+
+def beam_options() -> dict[str, Any]:
+    """The options of Beam that count in object stores, for a process that Beam knows nothing of."""
+    options = FileSystems._pipeline_options or PipelineOptions([])  # what Beam gives its own file systems
+    given: dict[str, Any] = options.get_all_options(drop_default=True, retain_unknown_options=False)
+    return given
+
+
+def set_beam_options(options: dict[str, Any]) -> None:
+    """Makes options of Beam count in object stores; on workers Beam itself does so."""
+    FileSystems.set_options(PipelineOptions.from_dictionary(options))
+
+
+def _store(path: str, patience: float = PATIENCE_SECONDS) -> ObjectStore:
+    scheme = cast("re.Match[str]", _SCHEME.match(path))[1]
+    return _connect(scheme, FileSystems._pipeline_options, patience)
+
+
+@functools.cache
+def _connect(scheme: str, given: PipelineOptions | None, patience: float) -> ObjectStore:
+    """One store per process for each kind of path."""
+    options = given or PipelineOptions([])
+    if scheme == "gs":
+        from transforms.stores.gcs import GoogleCloudStorage
+
+        return GoogleCloudStorage(options, patience)
+    if scheme == "s3":
+        try:
+            from transforms.stores.s3 import S3
+        except ImportError as error:
+            raise AccessError(f"s3:// needs {error.name}: pip install 'faceveil[s3]'") from error
+        return S3(options, patience)
+    raise AccessError(f"{scheme}://: is not supported; files are on disk, in gs:// or in s3://")
 
 
 def join(folder: str, *names: str) -> str:
@@ -35,8 +76,8 @@ def join(folder: str, *names: str) -> str:
     return "/".join((folder.rstrip("/"), *names)) if folder.strip("/") else "/".join((folder, *names))
 
 
-def list_files(folder: str) -> Iterator[FileMetadata]:
-    """Every file below a folder, however deep, with its size and time of change.
+def list_files(folder: str) -> Iterator[StoredFile]:
+    """Every file below a folder, however deep.
 
     Locally, links are followed, to folders too. What cannot be read as a file is listed all the same, with size 0, so
     that it is accounted for: a socket, a pipe, a device, a broken link, a link to a folder that it lies in.
@@ -44,17 +85,16 @@ def list_files(folder: str) -> Iterator[FileMetadata]:
     Raises:
         AccessError: the folder cannot be listed, or a folder below it.
     """
+    if not is_local(folder):
+        yield from _store(folder).list(join(folder, ""))
+        return
     try:
-        if is_local(folder):
-            yield from _list_local(folder)
-        else:
-            [match] = FileSystems.match([join(folder, "**")])
-            yield from match.metadata_list
-    except (OSError, BeamIOError, ValueError) as error:
+        yield from _list_local(folder)
+    except OSError as error:
         raise AccessError(f"{folder}: cannot be listed: {error}") from error
 
 
-def _list_local(folder: str) -> Iterator[FileMetadata]:
+def _list_local(folder: str) -> Iterator[StoredFile]:
     top = os.stat(folder or ".")
     # Folders that are being listed: their entries still to come, and what identifies them. Not by recursion, for
     # folders may be nested more deeply than calls can be.
@@ -67,14 +107,14 @@ def _list_local(folder: str) -> Iterator[FileMetadata]:
         try:
             status = os.stat(path)
         except OSError:  # a broken link, or links in a circle; or it has vanished just now
-            yield FileMetadata(path, 0, 0.0)
+            yield StoredFile(path, 0, repr(0.0))
             continue
         identity = (status.st_dev, status.st_ino)
         if stat.S_ISDIR(status.st_mode) and identity not in (inside for _, inside in open_folders):
             open_folders.append((_entries(path), identity))
         else:
             size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-            yield FileMetadata(path, size, status.st_mtime)
+            yield StoredFile(path, size, repr(status.st_mtime))
 
 
 def _entries(folder: str) -> Iterator[str]:
@@ -87,50 +127,58 @@ def exists(path: str) -> bool:
     Raises:
         AccessError: storage does not answer or refuses to say.
     """
-    try:
-        return bool(FileSystems.exists(path))
-    except (OSError, BeamIOError, ValueError) as error:
-        raise AccessError(f"{path}: cannot be reached: {error}") from error
+    return find(path) is not None
 
 
-def metadata(path: str) -> FileMetadata:
-    """Size and time of change of one file.
+def find(path: str) -> StoredFile | None:
+    """Size and version of one file; None where there is none.
 
     Raises:
-        AccessError: there is no such file, or it cannot be reached.
+        AccessError: storage does not answer or refuses to say.
     """
+    if not is_local(path):
+        return _store(path).find(path)
     try:
-        if is_local(path):
-            status = os.stat(path)
-            return FileMetadata(path, status.st_size, status.st_mtime)
-        [match] = FileSystems.match([path])
-        return match.metadata_list[0]
-    except (OSError, BeamIOError, ValueError, IndexError) as error:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
         raise AccessError(f"{path}: cannot be reached: {error}") from error
+    return StoredFile(path, status.st_size, repr(status.st_mtime))
 
 
-def open_to_read(path: str) -> BinaryIO:
+def open_to_read(path: str, version: str | None = None) -> BinaryIO:
     """Opens a file as the bytes it holds, never decompressed on the way.
+
+    Args:
+        path: where it is.
+        version: which version of it, where it lies in an object store; None for whatever is there.
 
     Raises:
         OSError: the file cannot be opened, or is none: a pipe or a device might be read for ever.
+        AccessError: an object store cannot be reached, or holds another version.
     """
-    if is_local(path):
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return open(path, "rb")
-    try:
-        return cast("BinaryIO", FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
-    except BeamIOError as error:
-        raise OSError(str(error)) from error
+    if not is_local(path):
+        return _store(path).open(path, version)
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return open(path, "rb")
 
 
-def read_bytes(path: str, limit: int = -1) -> bytes:
+def read_bytes(path: str, limit: int = -1, version: str | None = None) -> bytes:
     """All bytes of a file, or the first ``limit`` of them.
+
+    Args:
+        path: where it is.
+        limit: no limit where it is negative.
+        version: as for ``open_to_read``.
 
     Raises:
         OSError: the file cannot be read.
+        AccessError: an object store cannot be reached, or holds another version.
     """
+    if not is_local(path):
+        return _store(path).read(path, limit, version)
     with open_to_read(path) as file:
         return file.read(limit)
 
@@ -139,21 +187,25 @@ def read_bytes(path: str, limit: int = -1) -> bytes:
 def open_to_publish(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name whole, when the block ends without an error, or not at all.
 
-    On disk it is written under a temporary name, flushed and renamed. An object store publishes an object when it is
-    closed, so there it is written in place.
+    On disk it is written under a temporary name, flushed and renamed. For an object store it is collected in a
+    temporary file without a name, which is gone with its process, and then sent whole.
 
     Raises:
         AccessError: the place cannot be written.
     """
     try:
-        if is_local(path):
-            with _publish_by_rename(path) as file:
-                yield file
-        else:
-            with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                yield file
-    except (OSError, BeamIOError) as error:
+        with _publish_by_rename(path) if is_local(path) else _publish_by_upload(path) as file:
+            yield file
+    except OSError as error:
         raise AccessError(f"{path}: cannot be written: {error}") from error
+
+
+@contextmanager
+def _publish_by_upload(path: str) -> Iterator[BinaryIO]:
+    # The disk is used for what is large.
+    with tempfile.SpooledTemporaryFile(PIECE) as file:
+        yield cast("BinaryIO", file)
+        _store(path).publish(path, cast("BinaryIO", file))
 
 
 @contextmanager
@@ -184,19 +236,84 @@ def write_bytes(path: str, data: bytes) -> None:
         file.write(data)
 
 
+def replace(path: str, data: bytes, version: str | None) -> bool:
+    """Publishes a small file if it is still this version of it that is there, or if none is where that is None.
+
+    On disk only the latter is sure when two do it at the same moment; in an object store both are.
+
+    Returns:
+        Whether it was published.
+
+    Raises:
+        AccessError: the place cannot be written.
+    """
+    if not is_local(path):
+        return _store(path).replace(path, data, version)
+    if version is None:
+        try:
+            os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            with open(path, "xb") as file:
+                file.write(data)
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise AccessError(f"{path}: cannot be written: {error}") from error
+    write_bytes(path, data)
+    return True
+
+
 def delete(paths: list[str]) -> None:
     """Removes files; those that are gone already are fine.
 
     Raises:
         AccessError: one of them cannot be removed.
     """
-    present = [path for path in paths if exists(path)]
-    if not present:
-        return
-    try:
-        FileSystems.delete(present)
-    except (OSError, BeamIOError) as error:
-        raise AccessError(f"{present[0]}: cannot be removed: {error}") from error
+    remote = [path for path in paths if not is_local(path)]
+    with ThreadPoolExecutor(_DELETED_AT_ONCE) as pool:
+        list(pool.map(lambda path: _store(path).delete(path), remote))
+    for path in paths:
+        if is_local(path):
+            try:
+                os.remove(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                raise AccessError(f"{path}: cannot be removed: {error}") from error
+
+
+def check_readable(path: str) -> None:
+    """Makes sure, within seconds, that an object store can be reached and what lies below a path be listed and read.
+
+    A path on disk is left to whoever opens it.
+
+    Raises:
+        AccessError: it cannot; says why.
+    """
+    if not is_local(path):
+        store = _store(path, CHECK_SECONDS)
+        try:
+            for found in store.list(path):
+                store.read(found.path, 1, None)
+                break
+        except OSError as error:
+            raise AccessError(f"cannot be read: {error}") from error
+
+
+def check_writable(folder: str) -> None:
+    """Makes sure, within seconds, that objects can be made, replaced and removed in a folder of an object store.
+
+    A folder on disk is left to whoever writes there.
+
+    Raises:
+        AccessError: they cannot; says why.
+    """
+    if not is_local(folder):
+        store = _store(folder, CHECK_SECONDS)
+        probe = join(folder, ".faceveil-probe")
+        for content in (b"", b"replaced"):
+            store.publish(probe, io.BytesIO(content))
+        store.delete(probe)
 
 
 def copy_folder(source: str, target: str) -> None:
@@ -205,7 +322,10 @@ def copy_folder(source: str, target: str) -> None:
     Raises:
         AccessError: the source cannot be read or the target cannot be written.
     """
-    for file in list_files(source):
+    files = list(list_files(source))
+    if not files:
+        raise AccessError(f"{source}: holds no files")
+    for file in files:
         below = file.path[len(source.rstrip("/")) + 1 :]
         try:
             data = read_bytes(file.path)

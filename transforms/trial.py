@@ -92,7 +92,7 @@ class Trial:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, "-m", "transforms.trial"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
-        if _ask(self._process, pickle.dumps(self._config), None) != _DONE:
+        if _ask(self._process, pickle.dumps((self._config, storage.beam_options())), None) != _DONE:
             raise AccessError(f"the process to try records in was ended by {self._cause_of_death()} as it started")
         return self._process
 
@@ -138,7 +138,9 @@ def _serve() -> None:
             yield sys.stdin.buffer.read(_LENGTH.unpack(header)[0])
 
     received = requests()
-    worker = Worker(pickle.loads(next(received)))  # noqa: S301  from the process that has started this one
+    config, beam_options = pickle.loads(next(received))  # noqa: S301  from the process that has started this one
+    storage.set_beam_options(beam_options)
+    worker = Worker(config)
     os.write(answers, _DONE)
     for request in received:
         anonymize_record(pickle.loads(request), worker)  # noqa: S301

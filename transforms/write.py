@@ -62,8 +62,8 @@ def finished_shard(plan: ShardPlan, output: Output) -> ShardResult | None:
         return None
     if found.result.inputs_digest != plan.inputs_digest:
         return None
-    shard = output.shard_path(plan.name)
-    if not storage.exists(shard) or storage.metadata(shard).size_in_bytes != found.result.bytes:
+    shard = storage.find(output.shard_path(plan.name))
+    if shard is None or shard.size != found.result.bytes:
         return None
     return found.result
 
@@ -109,7 +109,7 @@ def write_shard(
             result.count(record.row)
             on_record(record.row)
     result.sha256 = checksum.hexdigest()
-    files = tuple((file.key, file.size, file.updated) for file in plan.files)
+    files = tuple((file.key, file.size, file.version) for file in plan.files)
     rows.publish(output.records_path(plan.name), Stamp(output.settings_digest, result, plan.kind, files))
     return result
 

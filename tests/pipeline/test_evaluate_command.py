@@ -60,7 +60,7 @@ def test_a_photo_set_is_measured(
         (["--annotations", "gone.jsonl"], UNREACHABLE, "--annotations gone.jsonl: cannot be read"),
         (["--annotations", str(SKIMAGE_DATA / "coffee.png")], WRONG_OPTIONS, "coffee.png: is no text in UTF-8"),
         (["--format", "coco"], WRONG_OPTIONS, "annotations.jsonl: is no COCO JSON"),
-        (["--images", "nowhere"], UNREACHABLE, "nowhere: cannot be reached"),
+        (["--images", "nowhere"], UNREACHABLE, "nowhere: does not exist"),
         (["--images", "*.jpg"], UNREACHABLE, "--images *.jpg: matches no image"),
         (["--images", str(SKIMAGE_DATA)], WRONG_OPTIONS, "gone.jpg is not among the"),
         (["--model", "nowhere"], UNREACHABLE, "--model nowhere: neither a SavedModel"),

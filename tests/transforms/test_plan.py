@@ -24,7 +24,7 @@ from transforms.plan import (
 
 
 def image(key: str, path: str = "") -> InputFile:
-    return InputFile("data", key, path or key, 100, 0.0, "image")
+    return InputFile("data", key, path or key, 100, "0.0", "image")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def encoded(image_format: str) -> bytes:
 
 
 def plan_of(path: Path, kind: str) -> ShardPlan:
-    file = InputFile("data", path.name, str(path), path.stat().st_size if path.exists() else 0, 0.0, kind)  # type: ignore[arg-type]
+    file = InputFile("data", path.name, str(path), path.stat().st_size if path.exists() else 0, "0.0", kind)  # type: ignore[arg-type]
     return ShardPlan("data", 0, 1, kind, (file,))  # type: ignore[arg-type]
 
 
@@ -88,7 +88,7 @@ def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "socket"))
     for name in ("pipe", "zero", "circle", "folder", "socket"):
-        file = InputFile("data", name, str(tmp_path / name), 0, 0.0, kind)  # type: ignore[arg-type]
+        file = InputFile("data", name, str(tmp_path / name), 0, "0.0", kind)  # type: ignore[arg-type]
         [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), MAX_BYTES)  # type: ignore[arg-type]
         with pytest.raises(Quarantine, match="unreadable_file") as caught:
             load(source, FeatureRoles(), MAX_BYTES)

@@ -1,0 +1,29 @@
+"""Whether the object stores of a job can be reached and used, before any work and within seconds."""
+
+from __future__ import annotations
+
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from pipeline.options import JobOptions
+from transforms import storage
+from transforms.inputs import listed_prefix
+
+
+def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
+    """Lists and reads a little of the inputs and models, writes and removes a little where the job will write.
+
+    Places on disk are left to whoever opens them.
+
+    Raises:
+        AccessError: naming the place, what is wrong and what to do.
+    """
+    FileSystems.set_options(beam_options)
+    for pattern in dict.fromkeys(given.pattern for given in options.inputs):
+        storage.check_readable(listed_prefix(pattern))
+    for model in options.models:
+        storage.check_readable(model)
+    temporary = beam_options.view_as(GoogleCloudOptions).temp_location
+    for folder in dict.fromkeys([options.output, options.records_output, temporary]):
+        if folder:
+            storage.check_writable(folder)

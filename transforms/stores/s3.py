@@ -1,0 +1,230 @@
+"""Amazon S3 and what speaks its protocol (MinIO, Ceph, R2, …), through boto3, which the extra ``s3`` installs.
+
+Beam's S3FileSystem is not used: it publishes what was written so far when writing fails, holds whole objects in memory
+on the way, and tells no ETags. Its options count all the same (``--s3_endpoint_url``, ``--s3_region_name``, …).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeVar
+
+import boto3
+import botocore.exceptions
+import urllib3.exceptions
+from apache_beam.options.pipeline_options import PipelineOptions, S3Options
+from boto3.s3.transfer import TransferConfig
+from botocore import UNSIGNED
+from botocore.config import Config
+from google.api_core.exceptions import RetryError
+from google.api_core.retry import Retry
+
+from transforms.errors import AccessError
+from transforms.parallel import usable_cores
+from transforms.stores.object_store import CHECK_SECONDS, PIECE, StoredFile, one_line, ranged_file, split_path
+
+_BROKEN_OFF = (
+    botocore.exceptions.HTTPClientError,
+    botocore.exceptions.IncompleteReadError,
+    botocore.exceptions.ResponseStreamingError,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+)
+_BUSY = {"ConditionalRequestConflict", "RequestTimeout", "SlowDown", "Throttling", "TooManyRequestsException"}
+_REFUSED_CREDENTIALS = {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "401"}
+_LOGIN = "`aws configure`, AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+# No more than two pieces of an upload are in memory and on their way at once.
+_TRANSFER = TransferConfig(multipart_threshold=PIECE, multipart_chunksize=PIECE, max_concurrency=2)
+
+Result = TypeVar("Result")
+
+
+class S3:
+    """The ``ObjectStore`` of ``s3://`` paths.
+
+    Args:
+        options: the job's; Beam's ``S3Options`` count.
+        patience: seconds for which a request is repeated.
+    """
+
+    def __init__(self, options: PipelineOptions, patience: float) -> None:
+        given = options.view_as(S3Options)
+        session = boto3.Session(
+            given.s3_access_key_id, given.s3_secret_access_key, given.s3_session_token, given.s3_region_name
+        )
+        self._anonymous = session.get_credentials() is None
+        config = Config(
+            connect_timeout=min(10, patience / 2),
+            read_timeout=min(60, patience),
+            retries={"mode": "standard", "total_max_attempts": 2 if patience <= CHECK_SECONDS else 8},
+            # A pool's thread reads while shards are sent in two pieces each.
+            max_pool_connections=3 * usable_cores() + 7,
+            signature_version=UNSIGNED if self._anonymous else None,
+        )
+        self._client = session.client(
+            "s3",
+            endpoint_url=given.s3_endpoint_url,
+            use_ssl=not given.s3_disable_ssl,
+            verify=given.s3_verify,
+            api_version=given.s3_api_version,
+            config=config,
+        )
+        self._retry = Retry(predicate=_is_passing, initial=0.5, maximum=20, multiplier=2, timeout=patience)
+
+    def list(self, prefix: str) -> Iterator[StoredFile]:
+        """See ``ObjectStore``."""
+        bucket, name = split_path(prefix)
+        following: dict[str, str] = {}
+        while True:
+            with self._explained(prefix, "cannot be listed"):
+                page = self._again(self._client.list_objects_v2, Bucket=bucket, Prefix=name, **following)
+            for found in page.get("Contents", ()):
+                if not found["Key"].endswith("/"):
+                    yield StoredFile(f"s3://{bucket}/{found['Key']}", found["Size"], found["ETag"].strip('"'))
+            if not page["IsTruncated"]:
+                return
+            following = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def find(self, path: str) -> StoredFile | None:
+        """See ``ObjectStore``."""
+        with self._explained(path, "cannot be reached"):
+            try:
+                found = self._again(self._client.head_object, **_place(path))
+            except botocore.exceptions.ClientError as error:
+                if _status(error) == 404:
+                    return None
+                raise
+            return StoredFile(path, found["ContentLength"], found["ETag"].strip('"'))
+
+    def read(self, path: str, limit: int, version: str | None) -> bytes:
+        """See ``ObjectStore``; where the object has a checksum and all bytes are read, it is verified."""
+        return self._get(path, version, limit)
+
+    def open(self, path: str, version: str | None) -> BinaryIO:
+        """See ``ObjectStore``."""
+        found = self.find(path)
+        if found is None:
+            raise FileNotFoundError(f"{path}: does not exist")
+        pinned = version or found.version
+        return ranged_file(
+            found.size, lambda start, end: self._get(path, pinned, end - start, Range=f"bytes={start}-{end - 1}")
+        )
+
+    def _get(self, path: str, version: str | None, limit: int, **arguments: str) -> bytes:
+        if version:
+            arguments["IfMatch"] = f'"{version}"'
+
+        def get() -> bytes:
+            with self._client.get_object(**_place(path), **arguments)["Body"] as body:
+                data: bytes = body.read(None if limit < 0 else limit)
+                return data
+
+        with self._explained(path, "cannot be read"):
+            try:
+                return self._again(get)
+            except botocore.exceptions.ClientError as error:
+                if _status(error) == 404:
+                    raise FileNotFoundError(f"{path}: does not exist") from error
+                if _code(error) == "AccessDenied" and not self._anonymous:
+                    raise PermissionError(f"{path}: {one_line(error)}") from error
+                if _status(error) == 412:
+                    raise AccessError(f"{path}: was changed while the job ran") from error
+                raise
+
+    def publish(self, path: str, file: BinaryIO) -> None:
+        """See ``ObjectStore``; every piece has a checksum, and an upload that fails is aborted."""
+
+        def upload() -> None:
+            file.seek(0)
+            # It closes what it is given.
+            self._client.upload_fileobj(_Unclosed(file), *split_path(path), Config=_TRANSFER)
+
+        with self._explained(path, "cannot be written"):
+            self._again(upload)
+
+    def replace(self, path: str, data: bytes, version: str | None) -> bool:
+        """See ``ObjectStore``."""
+        condition = {"IfMatch": f'"{version}"'} if version else {"IfNoneMatch": "*"}
+        with self._explained(path, "cannot be written"):
+            try:
+                self._again(self._client.put_object, **_place(path), Body=data, **condition)
+            except botocore.exceptions.ClientError as error:
+                if _status(error) not in (404, 412) or _code(error) == "NoSuchBucket":
+                    raise
+                # Perhaps by this very request, whose answer got lost before it was repeated.
+                found = self.find(path)
+                return found is not None and self.read(path, -1, None) == data
+        return True
+
+    def delete(self, path: str) -> None:
+        """See ``ObjectStore``."""
+        with self._explained(path, "cannot be removed"):
+            self._again(self._client.delete_object, **_place(path))
+
+    def _again(self, request: Callable[..., Result], **arguments: Any) -> Result:
+        return self._retry(request)(**arguments)
+
+    @contextmanager
+    def _explained(self, path: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (RetryError, botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error) as error:
+            raise AccessError(f"{path}: {what}: {self._why(path, error.__cause__ or error)}") from error
+        except botocore.exceptions.ClientError as error:
+            raise AccessError(f"{path}: {what}: {self._why(path, error)}") from error
+
+    def _why(self, path: str, error: BaseException) -> str:
+        if isinstance(error, botocore.exceptions.ClientError):
+            code = _code(error)
+            if self._anonymous and _status(error) in (401, 403):
+                return f"no AWS credentials were found, and it is not public ({_LOGIN}): {one_line(error)}"
+            if code in _REFUSED_CREDENTIALS:
+                return f"the service refuses the credentials ({_LOGIN}): {one_line(error)}"
+            if code == "NoSuchBucket" or _status(error) == 404:
+                return f"bucket {split_path(path)[0]} does not exist"
+            if code in ("PermanentRedirect", "AuthorizationHeaderMalformed"):
+                return f"the bucket is in another region (--s3_region_name, AWS_REGION): {one_line(error)}"
+        if isinstance(error, _BROKEN_OFF):
+            return f"no good answer in {self._retry.timeout:g} s: {one_line(error)}"
+        return one_line(error)
+
+
+class _Unclosed(io.RawIOBase):
+    """A file that stays open when this is closed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self.read = file.read  # type: ignore[method-assign]
+        self.seek = file.seek  # type: ignore[method-assign]
+        self.tell = file.tell  # type: ignore[method-assign]
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+def _place(path: str) -> dict[str, str]:
+    bucket, key = split_path(path)
+    return {"Bucket": bucket, "Key": key}
+
+
+def _status(error: botocore.exceptions.ClientError) -> int:
+    status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status
+
+
+def _code(error: botocore.exceptions.ClientError) -> str:
+    code: str = error.response.get("Error", {}).get("Code", "")
+    return code
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether the same request may well succeed soon."""
+    if isinstance(error, botocore.exceptions.ClientError):
+        return _status(error) in (429, 500, 502, 503, 504) or _code(error) in _BUSY
+    return isinstance(error, _BROKEN_OFF)

@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fuzz test-torture bench lint types lock clean
+.PHONY: setup demo test test-fuzz test-torture bench test-dataflow lint types lock clean
 
 setup: .venv/ready
 
@@ -40,6 +40,11 @@ bench: setup .venv-deface/ready
 	.venv-deface/bin/python -m pip install --quiet --disable-pip-version-check deface==1.5.0
 	touch $@
 
+# Jobs by Beam's own DataflowRunner, in a stand-in for Dataflow whose workers have an environment of their own, made as
+# configs/Dockerfile says: about seven minutes.
+test-dataflow: setup
+	$(BIN)/python -m pytest tests/dataflow/whole_jobs.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,6 +56,8 @@ types: setup
 lock: setup
 	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --python-version 3.11 pyproject.toml --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--no-header --python-version 3.11 pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 

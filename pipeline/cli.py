@@ -15,6 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 # Outside Google's cloud, who looks for credentials waits for a machine that is not there: once is enough.
 os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
 
+from pipeline.dataflow import LeftRunning
 from pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from pipeline.launch import run_job
 from pipeline.models_command import add_models_command, run_models_command
@@ -26,6 +27,7 @@ from transforms.detectors.models import ModelError
 from transforms.errors import AccessError, AccountingError, OutputError
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
+INTERRUPTED = 130  # as a shell says it
 
 _EXIT_STATUSES = """\
 exit status:
@@ -58,12 +60,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
     for name in ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # What Dataflow says of a job: its states, its workers that start and stop, errors.
+    logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").setLevel(logging.INFO)
     try:
         if given.command == "run":
             return _run(given, rest)
         if rest:
             parser.error(f"{rest[0]}: is no option of faceveil {given.command}")
         return run_models_command(given) if given.command == "models" else run_evaluate_command(given)
+    except LeftRunning as left:
+        return _left_running(left)
     except OptionError as error:
         return _fail(error, WRONG_OPTIONS)
     except OutputError as error:
@@ -75,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         hint = "; the same command goes on where this one stopped" if given.command == "run" else ""
         print(f"faceveil: interrupted{hint}", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,6 +125,22 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
         )
         return TOO_MANY_QUARANTINED
     return DONE
+
+
+def _left_running(left: LeftRunning) -> int:
+    job = left.job
+    if job.id is None:
+        print(f"job {job.name} is prepared; the Flex Template's launcher submits it")
+        return DONE
+    goes_on = "interrupted; the job goes on: " if left.interrupted else ""
+    print(
+        f"{goes_on}Dataflow job {job.id}\n"
+        f"  to look at it: {job.console}\n"
+        f"  to cancel it:  {job.cancel_command}\n"
+        "  for the result, run the same command when it has ended",
+        file=sys.stderr if left.interrupted else sys.stdout,
+    )
+    return INTERRUPTED if left.interrupted else DONE
 
 
 def _fail(error: Exception, status: int) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import apache_beam as beam
@@ -19,17 +18,19 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
+from google.api_core.exceptions import GoogleAPIError
 
 import transforms.errors
+from pipeline import dataflow
 from pipeline.access import check_access
 from pipeline.describe import describe_job
 from pipeline.detection import FoundModel, detector_config, find_models
 from pipeline.graph import AnonymizeDataset
-from pipeline.lock import hold_lock
+from pipeline.lock import hold_lock, remove_stale_lock
 from pipeline.options import JobOptions, OptionError
 from pipeline.output import State, check_output, check_retry, clear_output, previous_job
-from pipeline.progress_bar import progress_bar
+from pipeline.progress_bar import local_progress_bar, progress_bar
 from pipeline.supervise import allow_restart
 from transforms import manifest, storage
 from transforms.anonymize_shard import Anonymization, AnonymizeShards
@@ -57,10 +58,12 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         AccessError: an input, the model or the output cannot be reached.
         ModelError: the detector cannot be loaded.
         OutputError: the output holds another job's data, or another job is writing to it.
+        LeftRunning: the job goes on without this command.
     """
     beam_options = PipelineOptions(list(beam_flags))
     _check_runner(beam_options, options)
     check_access(options, beam_options)
+    dataflow.refuse_while_running(options.output, beam_options)
     summary = summarize_inputs(options.inputs, options.output)
     layout = _lay_out(options, summary)
     found = find_models(options.models)
@@ -75,6 +78,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     state = _check_output(options, output, description)
     if state is State.COMPLETE:
         _LOGGER.info("%s is complete already; nothing is done", options.output)
+        remove_stale_lock(options.output)
     else:
         if state is State.RESUME:
             left = "quarantined" if options.retry_quarantined else "unfinished"
@@ -86,13 +90,18 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         if options.overwrite:
             clear_output(output)
         owner = {"job": description.job, "model": model}
-        with hold_lock(options.output, owner), _progress(beam_options, summary) as shown:
+        if not _is_local(beam_options):
+            anonymize = replace(anonymize, config=_staged(config, beam_options))
+        job = AnonymizeDataset(options.inputs, summary, layout, anonymize, description)
+        with hold_lock(options.output, owner) as note_remote:
             # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
             storage.delete([storage.join(options.output, manifest.NAME)])
-            if not _is_local(beam_options):
-                config = _staged(config, beam_options)
-            anonymize = replace(anonymize, config=config, progress_directory=shown)
-            _run_graph(AnonymizeDataset(options.inputs, summary, layout, anonymize, description), beam_options)
+            if _is_local(beam_options):
+                _run_here(job, beam_options)
+            elif dataflow.is_chosen(beam_options):
+                _run_on_dataflow(job, beam_options, options.no_wait, note_remote)
+            else:
+                _wait(_submit(job, beam_options))
     written = manifest.read_manifest(options.output)
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
@@ -119,24 +128,57 @@ def _log_detector(detector: Detector, description: JobDescription, by_default: b
         _LOGGER.info("detector %s; on %s, %s, %s", name, engine.name, engine.precision, engine.device)
 
 
-def _progress(beam_options: PipelineOptions, summary: InputSummary) -> AbstractContextManager[str | None]:
-    if not _is_local(beam_options):
-        return nullcontext()
+def _images(summary: InputSummary) -> int | None:
+    """How many there are; None with TFRecord files, whose number of records is not known before they are read."""
     splits = summary.splits.values()
-    # How many records TFRecord files hold is not known before they are read.
-    known = not any(split.tfrecords for split in splits)
-    return progress_bar(sum(split.images for split in splits) if known else None)
+    return None if any(split.tfrecords for split in splits) else sum(split.images for split in splits)
 
 
-def _run_graph(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
-    if _is_local(beam_options):
-        allow_restart()
-    # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
-    runner = FnApiRunner() if _is_local(beam_options) else None
+def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
+    allow_restart()
+    with local_progress_bar(_images(job.summary)) as directory:
+        job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
+        # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
+        _wait(_submit(job, beam_options, FnApiRunner()))
+
+
+def _run_on_dataflow(
+    job: AnonymizeDataset,
+    beam_options: PipelineOptions,
+    no_wait: bool,
+    note_remote: Callable[[dict[str, Any]], None],
+) -> None:
+    try:
+        result = _submit(job, beam_options)
+    except GoogleAPIError as error:
+        raise AccessError(f"Dataflow did not take the job: {error}") from error
+    remote = dataflow.submitted_job(result, beam_options)
+    note_remote(asdict(remote))
+    # Without an id, this command runs in a Flex Template's launcher: the job begins when it ends.
+    if no_wait or remote.id is None:
+        raise dataflow.LeftRunning(remote, interrupted=False)
+    _LOGGER.info("Dataflow job %s: %s", remote.id, remote.console)
+    try:
+        with progress_bar(_images(job.summary), dataflow.ProgressReader(result), every=10):
+            _wait(result)
+    except KeyboardInterrupt:
+        raise dataflow.LeftRunning(remote, interrupted=True) from None
+
+
+def _submit(
+    job: AnonymizeDataset, beam_options: PipelineOptions, runner: PipelineRunner | None = None
+) -> PipelineResult:
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
     _ = pipeline | job
     try:
-        ended = pipeline.run().wait_until_finish()
+        return pipeline.run()
+    except Exception as error:
+        raise _original_error(error) from error
+
+
+def _wait(result: PipelineResult) -> None:
+    try:
+        ended = result.wait_until_finish()
     except Exception as error:
         raise _original_error(error) from error
     if ended not in (None, PipelineState.DONE):
@@ -164,6 +206,11 @@ def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
         and runner.lower().removesuffix("runner") not in (name.lower().removesuffix("runner") for name in known)
     ):
         raise OptionError(f"--runner {runner}: must be one of {', '.join(known)}")
+    if dataflow.is_chosen(beam_options):
+        dataflow.check_options(options, beam_options)
+        return
+    if options.no_wait:
+        raise OptionError("--no_wait: goes with --runner DataflowRunner, where a job goes on without this command")
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
     if not _is_local(beam_options) and not temporary and any(map(storage.is_local, options.models)):
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from transforms import storage
@@ -78,7 +78,7 @@ def _state_of(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
+def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Holds the lock of an output while the block runs.
 
     The file is left behind, without an owner, when the block fails: it tells a later run whose shards these are. It
@@ -87,6 +87,9 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
     Args:
         directory: the output.
         job: the job's description, with its digest.
+
+    Yields:
+        A function that notes in the file which job of a service (`RemoteJob`) does the work.
 
     Raises:
         OutputError: a live job holds the lock.
@@ -104,11 +107,16 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
     # Two jobs that start at the same moment both see no lock, or a dead one; storage lets one of them have it.
     if not storage.replace(path, json.dumps(lock).encode(), version):
         raise OutputError(f"{path}: another job has just begun to write there")
+
+    def note_remote(remote: dict[str, Any]) -> None:
+        lock["remote"] = remote
+        _write(path, lock)
+
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(path, lock, ended), daemon=True)
     heart.start()
     try:
-        yield
+        yield note_remote
     except BaseException:
         ended.set()
         heart.join()
@@ -118,6 +126,17 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[None]:
     ended.set()
     heart.join()
     storage.delete([path])
+
+
+def remove_stale_lock(directory: str) -> None:
+    """Removes what is left of the lock of a job that has ended on a service, after its command.
+
+    Raises:
+        AccessError: storage cannot be reached.
+    """
+    left = read_lock(directory)
+    if left and not is_live(left):
+        storage.delete([lock_path(directory)])
 
 
 def _write(path: str, lock: dict[str, Any]) -> None:

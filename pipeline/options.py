@@ -237,6 +237,13 @@ class JobOptions:
         None, "detection", "detected classes that count as faces (default: all)", int, Between(0), "N"
     )
 
+    no_wait: bool = _option(
+        False,
+        "running",
+        "with --runner DataflowRunner: end once the job is submitted, and print its id",
+        parse=bool,
+    )
+
     @property
     def models(self) -> tuple[str, ...]:
         """The detectors, by name or folder."""

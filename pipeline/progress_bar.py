@@ -1,28 +1,28 @@
-"""The progress bar of a local run."""
+"""The progress bar of a run, wherever its workers are."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
 from transforms.progress import Progress, read_progress
 
 _LOGGER = logging.getLogger(__name__)
-_SECONDS = 0.5
 # Where there is no terminal, a line in the log now and then has to do.
 _LOG_SECONDS = 30
 
 
 @contextlib.contextmanager
-def progress_bar(total: int | None) -> Iterator[str]:
-    """Shows images a second, faces and quarantined records while the block runs.
+def local_progress_bar(total: int | None) -> Iterator[str]:
+    """Shows how far workers on this machine are while the block runs.
 
     Args:
         total: number of images, None where TFRecord files hold a number not known before.
@@ -30,18 +30,33 @@ def progress_bar(total: int | None) -> Iterator[str]:
     Yields:
         The directory in which workers are to say how far they are.
     """
-    with tempfile.TemporaryDirectory(prefix="faceveil-progress-") as directory:
-        ended = threading.Event()
-        shown = threading.Thread(target=_show, args=(directory, total, ended), daemon=True)
-        shown.start()
-        try:
-            yield directory
-        finally:
-            ended.set()
-            shown.join()
+    with (
+        tempfile.TemporaryDirectory(prefix="faceveil-progress-") as directory,
+        progress_bar(total, functools.partial(read_progress, directory), every=0.5),
+    ):
+        yield directory
 
 
-def _show(directory: str, total: int | None, ended: threading.Event) -> None:
+@contextlib.contextmanager
+def progress_bar(total: int | None, read: Callable[[], Progress], every: float) -> Iterator[None]:
+    """Shows images a second, faces and quarantined records while the block runs.
+
+    Args:
+        total: number of images, None where it is not known before.
+        read: says how far the workers are.
+        every: seconds between two looks.
+    """
+    ended = threading.Event()
+    shown = threading.Thread(target=_show, args=(total, read, every, ended), daemon=True)
+    shown.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        shown.join()
+
+
+def _show(total: int | None, read: Callable[[], Progress], every: float, ended: threading.Event) -> None:
     bar = tqdm(
         total=total,
         unit=" images",
@@ -56,8 +71,8 @@ def _show(directory: str, total: int | None, ended: threading.Event) -> None:
     logged = time.monotonic()
     over = False
     while not over:
-        over = ended.wait(_SECONDS)
-        progress = read_progress(directory)
+        over = ended.wait(every)
+        progress = read()
         now, done = time.monotonic(), progress.records - progress.resumed
         if done and first is None:
             first = now, done

@@ -237,6 +237,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         self._shared = shared
         self._counters = {status: Metrics.counter("faceveil", status) for status in Status}
         self._faces = Metrics.counter("faceveil", "faces")
+        self._resumed = Metrics.counter("faceveil", "resumed")
 
     def setup(self) -> None:
         """Gets the process's model and threads."""
@@ -249,6 +250,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         if result and not (self._retry_quarantined and result.quarantined):
             storage.delete([self._output.attempt_path(plan.name)])  # it may have been killed between its last two acts
             self._progress.resumed(result)
+            self._resumed.inc(result.records)
         else:
             kept = kept_records(plan, self._output) if self._retry_quarantined else None
             result = anonymize_shard(plan, self._output, self._worker, self._count, kept)

@@ -67,6 +67,7 @@ def running_cloud(folder: Path, work: Callable[[Job], None] | None = None) -> It
                 "STORAGE_EMULATOR_HOST": host,
                 "GOOGLE_APPLICATION_CREDENTIALS": str(credentials),
                 "NO_GCE_CHECK": "true",
+                "HTTPS_PROXY": "http://localhost:9",  # whoever asks a real service meets nobody, at once
             }
             client = storage.Client(PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": host})
             yield Cloud(service, environment, client.bucket(BUCKET))

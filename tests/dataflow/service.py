@@ -30,7 +30,7 @@ class Job:
 
     Attributes:
         request: the body of the request that created it, as the reference writes it.
-        headers: that request's headers.
+        headers: that request's headers, their names in lower case.
         state: one of https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.jobs#jobstate.
         metrics: the file in which its workers say how far they are, once there are any.
         stopped: set when the job is to be cancelled.
@@ -158,8 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._body()
             self._answer({"access_token": "a-token", "token_type": "Bearer", "expires_in": 3600})
         elif not self._refused():
+            headers = {name.lower(): value for name, value in self.headers.items()}
             job = dataflow.Job.from_json(self._body())  # with names for the numbers that clients send
-            self._answer(self.service.create(json_format.MessageToDict(dataflow.Job.pb(job)), dict(self.headers)))
+            self._answer(self.service.create(json_format.MessageToDict(dataflow.Job.pb(job)), headers))
 
     def _refused(self) -> bool:
         if self.service.refusal:

@@ -119,7 +119,7 @@ class JobOptions:
     shard_bytes: int = _option(
         256 * 2**20,
         "data",
-        "size of the images that make a shard, such as 256MiB",
+        "size of the images that make a shard, such as 256MiB; 10,000 images at most, however small",
         parse_size,
         Between(1),
         "SIZE",

@@ -40,8 +40,10 @@ class Image:
         return self.root / path.lstrip("/")
 
     def environment(self) -> dict[str, str]:
-        """The variables that a process in the image has; none of ours but what leads to package indexes."""
-        ours = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
+        """The variables that a process in the image has; none of ours but what leads to packages."""
+        ours = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))}
+        caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        ours = {"PIP_CACHE_DIR": str(caches / "pip"), "UV_CACHE_DIR": str(caches / "uv"), **ours}
         home = self.path("/root")
         home.mkdir(parents=True, exist_ok=True)
         return {**ours, **self.variables, "HOME": str(home), "PATH": f"{self.python.parent}:/usr/bin:/bin"}
@@ -56,7 +58,7 @@ def read_dockerfile(path: Path) -> list[Instruction]:
         if not line.strip():
             continue
         name, _, rest = line.strip().partition(" ")
-        rest = re.sub(r"\$\{(\w+)\}", lambda match: arguments[match[1]], rest)
+        rest = re.sub(r"\$\{(\w+)\}", lambda match: arguments.get(match[1], match[0]), rest)
         if name == "ARG":
             variable, _, default = rest.partition("=")
             arguments[variable] = default
@@ -86,7 +88,7 @@ def build(instructions: list[Instruction], context: Path, image: Image) -> None:
         elif name == "ENV":
             variable, _, value = arguments.partition("=")
             # A cache of packages would only make an image larger; here it saves a download.
-            if variable != "PIP_NO_CACHE_DIR":
+            if variable not in ("PIP_NO_CACHE_DIR", "UV_NO_CACHE"):
                 image.variables[variable] = str(image.path(value)) if value.startswith("/opt/") else value
         elif name == "RUN":
             subprocess.run(["bash", "-euc", arguments], cwd=directory, env=image.environment(), check=True)

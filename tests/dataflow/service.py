@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -129,8 +128,8 @@ class DataflowService:
             return
         try:
             self.work(job)
-        except subprocess.CalledProcessError as error:
-            job.say("ERROR", (error.stderr or "").strip() or str(error))
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the job's end
+            job.say("ERROR", getattr(error, "stderr", None) or str(error))
             job.state = "JOB_STATE_FAILED"
         else:
             job.say("BASIC", "Worker pool stopped.")

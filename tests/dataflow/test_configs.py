@@ -39,9 +39,14 @@ def test_they_are_complete_but_for_what_is_the_user_s(name: str) -> None:
     dataflow.check_options(options, PipelineOptions(beam_flags))
 
 
-@pytest.mark.parametrize("requirements", ["requirements.txt", "requirements-gpu.txt"])
-def test_the_image_has_the_beam_and_the_python_of_the_lock(requirements: str) -> None:
-    [beam] = re.findall(r"^apache-beam==(\S+)", (ROOT / requirements).read_text(), re.MULTILINE)
+def pin(requirements: str, name: str) -> str:
+    [version] = re.findall(rf"^{name}==(\S+)", (ROOT / requirements).read_text(), re.MULTILINE)
+    return str(version)
+
+
+def test_the_image_has_the_versions_of_the_lock() -> None:
+    beam = pin("requirements.txt", "apache-beam")
+    assert f"pip install uv=={pin('requirements-dev.txt', 'uv')}" in arguments("RUN")
     [copied] = [argument for argument in arguments("COPY") if "apache/beam" in argument]
     assert copied == f"--from=apache/beam_python3.11_sdk:{beam} /opt/apache/beam /opt/apache/beam"
     assert arguments("FROM") == ["python:3.11-slim"]

@@ -6,7 +6,9 @@ says, or one with Beam alone, into which it installs what --setup_file has stage
 """
 
 import contextlib
+import hashlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -25,9 +27,10 @@ from tests.dataflow.service import Job
 
 IMAGE = f"{REGION}-docker.pkg.dev/{PROJECT}/faceveil/worker:1"
 GS = f"gs://{BUCKET}"
+UV = [sys.executable, "-m", "uv"]
 PHOTOS = ("--input", f"{GS}/photos/**", "--num_shards", "3")
 _WORK_SECONDS = 240
-_WAIT_SECONDS = 120
+_END_SECONDS = 120
 
 
 @pytest.fixture(scope="session")
@@ -42,18 +45,30 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 def beam_alone(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """What stands in for Beam's own image: Beam, and nothing of ours."""
     image = Image(tmp_path_factory.mktemp("beam"))
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", "--seed", "--python", "3.11", image.root / "venv"], check=True)
-    unhashed = image.root / "constraints.txt"
-    export = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", "3.11"]
-    subprocess.run([*uv, *export, ROOT / "requirements.txt", "--output-file", unhashed], check=True)
-    # Not the newest of everything, which a later run might be unable to repeat.
-    image.variables["PIP_CONSTRAINT"] = str(unhashed)
-    wanted = ["apache-beam[gcp]", "setuptools"]
-    subprocess.run(
-        [*uv, "pip", "install", "--quiet", "--python", image.python, "--constraint", unhashed, *wanted], check=True
-    )
+    subprocess.run([*UV, "venv", "--quiet", "--python", "3.11", image.root / "venv"], check=True)
+    # The versions of the lock, since the newest of everything would be others the next time.
+    constraints = image.root / "constraints.txt"
+    constraints.write_text(re.sub(r" \\\n    --hash=\S+", "", (ROOT / "requirements.txt").read_text()))
+    image.variables["UV_CONSTRAINT"] = str(constraints)
+    install(image, "apache-beam[gcp]")
     return image
+
+
+def install(image: Image, *packages: str | Path) -> None:
+    """As pip would in the container, in a tenth of the time."""
+    run([*UV, "pip", "install", "--quiet", "--python", image.python, *packages], image.root, image.environment())
+
+
+def run(command: list[str | Path], directory: Path, environment: dict[str, str]) -> None:
+    subprocess.run(
+        command,
+        cwd=directory,
+        env=environment,
+        check=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=_WORK_SECONDS,
+    )
 
 
 @dataclass
@@ -82,12 +97,7 @@ class Workers:
         ours = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS", "NO_GCE_CHECK", "HTTPS_PROXY")
         environment = {**image.environment(), **{name: self.cloud.environment[name] for name in ours}}
         command = [image.python, ROOT / "tests" / "dataflow" / "run_staged.py"]
-        self._run([*command, pipeline, disk / "options.json", job.metrics], disk, environment)
-
-    def _run(self, command: list[str | Path], disk: Path, environment: dict[str, str]) -> None:
-        subprocess.run(
-            command, cwd=disk, env=environment, check=True, stderr=subprocess.PIPE, text=True, timeout=_WORK_SECONDS
-        )
+        run([*command, pipeline, disk / "options.json", job.metrics], disk, environment)
 
     def _install(self, pipeline: Path, image: Image, disk: Path) -> None:
         """As the start program of a Beam image: fetches what was staged, verifies it and installs the package."""
@@ -97,16 +107,9 @@ class Workers:
             role = beam_runner_api_pb2.ArtifactStagingToRolePayload.FromString(dependency.role_payload)
             payload = beam_runner_api_pb2.ArtifactUrlPayload.FromString(dependency.type_payload)
             staged = self._fetch(payload.url, disk / role.staged_name)
+            assert hashlib.sha256(staged.read_bytes()).hexdigest() == payload.sha256
             if staged.name == "workflow.tar.gz":
-                install = [image.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", staged]
-                subprocess.run(
-                    install,
-                    env=image.environment(),
-                    check=True,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    timeout=_WORK_SECONDS,
-                )
+                install(image, staged)
 
     def _fetch(self, url: str, path: Path) -> Path:
         assert self.cloud
@@ -239,7 +242,7 @@ def test_an_interrupted_command_leaves_the_job_running(tmp_path: Path, photos: P
             assert waiting.stderr
             said = "".join(iter_until(waiting.stderr, "JOB_STATE_RUNNING"))
             waiting.send_signal(signal.SIGINT)
-            said += waiting.communicate(timeout=_WAIT_SECONDS)[1]
+            said += waiting.communicate(timeout=_END_SECONDS)[1]
         print(said)
         assert waiting.returncode == 130
         job = last_job(idle)

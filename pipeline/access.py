@@ -23,7 +23,7 @@ def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
         storage.check_readable(listed_prefix(pattern))
     for model in options.models:
         storage.check_readable(model)
-    temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    for folder in dict.fromkeys([options.output, options.records_output, temporary]):
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    for folder in dict.fromkeys([options.output, options.records_output, cloud.temp_location, cloud.staging_location]):
         if folder:
             storage.check_writable(folder)

@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 from google.api_core.exceptions import GoogleAPIError
@@ -87,11 +88,11 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         anonymize = AnonymizeShards(config, output, options.retry_quarantined)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
         _log_detector(anonymize.load().detector, description, by_default=options.model is None)
+        if not _is_local(beam_options):
+            anonymize = replace(anonymize, config=_staged(config, beam_options))
         if options.overwrite:
             clear_output(output)
         owner = {"job": description.job, "model": model}
-        if not _is_local(beam_options):
-            anonymize = replace(anonymize, config=_staged(config, beam_options))
         job = AnonymizeDataset(options.inputs, summary, layout, anonymize, description)
         with hold_lock(options.output, owner) as note_remote:
             # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
@@ -153,16 +154,23 @@ def _run_on_dataflow(
     except GoogleAPIError as error:
         raise AccessError(f"Dataflow did not take the job: {error}") from error
     remote = dataflow.submitted_job(result, beam_options)
-    note_remote(asdict(remote))
-    # Without an id, this command runs in a Flex Template's launcher: the job begins when it ends.
-    if no_wait or remote.id is None:
-        raise dataflow.LeftRunning(remote, interrupted=False)
-    _LOGGER.info("Dataflow job %s: %s", remote.id, remote.console)
     try:
+        note_remote(asdict(remote))
+        # Without an id, this command runs in a Flex Template's launcher: the job begins when it ends.
+        if no_wait or remote.id is None:
+            raise dataflow.LeftRunning(remote, interrupted=False)
+        _LOGGER.info("Dataflow job %s: %s", remote.id, remote.console)
         with progress_bar(_images(job.summary), dataflow.ProgressReader(result), every=10):
             _wait(result)
     except KeyboardInterrupt:
         raise dataflow.LeftRunning(remote, interrupted=True) from None
+    except DataflowRuntimeException as error:
+        raise AccessError(
+            f"Dataflow job {remote.id} did not end well; the same command goes on where it stopped. "
+            f"See {remote.console}\n{error}"
+        ) from error
+    except AssertionError as error:  # what Beam says when the service has not answered for long
+        raise AccessError(f"Dataflow job {remote.id} may go on, but nothing is heard of it: {error}") from error
 
 
 def _submit(

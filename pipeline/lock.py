@@ -89,7 +89,7 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[Callable[[dict[st
         job: the job's description, with its digest.
 
     Yields:
-        A function that notes in the file which job of a service (`RemoteJob`) does the work.
+        A function that notes in the file which job of a service does the work (`RemoteJob`, as a dictionary).
 
     Raises:
         OutputError: a live job holds the lock.
@@ -110,7 +110,8 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[Callable[[dict[st
 
     def note_remote(remote: dict[str, Any]) -> None:
         lock["remote"] = remote
-        _write(path, lock)
+        with contextlib.suppress(AccessError):  # then the next beat does
+            _write(path, lock)
 
     ended = threading.Event()
     heart = threading.Thread(target=_beat, args=(path, lock, ended), daemon=True)

@@ -131,7 +131,7 @@ class DataflowService:
         except Exception as error:  # noqa: BLE001  whatever it is, it is the job's end
             job.say("ERROR", getattr(error, "stderr", None) or str(error))
             job.state = "JOB_STATE_FAILED"
-        else:
+        if job.state == "JOB_STATE_RUNNING":
             job.say("BASIC", "Worker pool stopped.")
             job.state = "JOB_STATE_DONE"
 

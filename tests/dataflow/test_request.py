@@ -158,6 +158,7 @@ def test_a_job_that_was_left_running_keeps_its_output(
         ([*usual_flags(), f"--model={GS}/no/model"], 5, f"{GS}/no/model"),
         ([*usual_flags(), "--output=gs://no-such-bucket/out"], 5, "gs://no-such-bucket"),
         ([*usual_flags(), "--temp_location=gs://no-such-bucket/temp"], 5, "gs://no-such-bucket"),
+        ([*usual_flags(), "--staging_location=gs://no-such-bucket/staging"], 5, "gs://no-such-bucket"),
         ([*usual_flags(), "--input=gs://no-such-bucket/**"], 5, "gs://no-such-bucket"),
     ],
 )

@@ -272,6 +272,19 @@ def test_a_worker_s_error_is_told_as_it_is_locally(tmp_path: Path, photos: Path)
         assert "faceveil: Dataflow did not take the job: " in done.stderr
 
 
+def test_a_job_that_is_cancelled_can_go_on(tmp_path: Path, photos: Path) -> None:
+    def cancel(job: Job) -> None:
+        job.state = "JOB_STATE_CANCELLED"
+
+    with running_cloud(tmp_path, cancel) as cloud:
+        cloud.upload(photos / "things", "photos")
+        done = launch(cloud, "out", *on_dataflow(f"--sdk_container_image={IMAGE}"))
+        assert done.returncode == 5
+        job = last_job(cloud)
+        assert f"faceveil: Dataflow job {job.id} did not end well; the same command goes on" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def iter_until(lines: "Iterator[str]", wanted: str) -> Iterator[str]:
     for line in lines:
         yield line

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import socket
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lock import NAME, hold_lock, is_live, read_lock
+from pipeline.lock import NAME, hold_lock, is_live, read_lock, remove_stale_lock
 from transforms.errors import OutputError
 
 JOB = {"job": {"digest": "d"}}
@@ -74,3 +75,21 @@ def test_a_half_written_lock_counts_as_live(tmp_path: Path) -> None:
     assert lock
     with pytest.raises(OutputError), hold_lock(str(tmp_path), JOB):
         pass
+
+
+def test_names_the_job_that_goes_on_without_this_command(tmp_path: Path) -> None:
+    directory = str(tmp_path / "out")
+    remote = {"project": "p", "region": "r", "name": "n", "id": "i"}
+    with contextlib.suppress(KeyboardInterrupt), hold_lock(directory, JOB) as note_remote:
+        note_remote(remote)
+        lock = read_lock(directory)
+        assert lock
+        assert lock["remote"] == remote
+        remove_stale_lock(directory)
+        raise KeyboardInterrupt
+    lock = read_lock(directory)
+    assert lock
+    assert lock["remote"] == remote
+    assert not is_live(lock)
+    remove_stale_lock(directory)
+    assert read_lock(directory) is None

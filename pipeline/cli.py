@@ -60,8 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
     for name in ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # What Dataflow says of a job: its states, its workers that start and stop, errors.
-    logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").setLevel(logging.INFO)
     try:
         if given.command == "run":
             return _run(given, rest)

@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
     StandardOptions,
 )
-from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner, DataflowRuntimeException
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 from google.api_core.exceptions import GoogleAPIError
@@ -160,6 +160,8 @@ def _run_on_dataflow(
         if no_wait or remote.id is None:
             raise dataflow.LeftRunning(remote, interrupted=False)
         _LOGGER.info("Dataflow job %s: %s", remote.id, remote.console)
+        # What the service says of the job: its states, workers that start and stop, errors.
+        logging.getLogger(DataflowRunner.__module__).setLevel(logging.INFO)
         with progress_bar(_images(job.summary), dataflow.ProgressReader(result), every=10):
             _wait(result)
     except KeyboardInterrupt:

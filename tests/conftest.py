@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import skimage
+from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
+from tests.faulty_proxy import FaultyProxy
+from tests.object_stores import STORES, Server
+from transforms import storage
 from transforms.detectors import models
 
 ROOT = Path(__file__).parents[1]
@@ -97,3 +102,34 @@ def annotations(folder: Path) -> list[dict[str, Any]]:
 def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A picture of random colours, float-free and the same everywhere."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", params=["gs", "s3"])
+def object_store(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server of each kind, with the buckets inputs and outputs."""
+    with STORES[request.param]() as server:
+        for bucket in ("inputs", "outputs"):
+            server.make_bucket(bucket)
+        yield server
+
+
+@pytest.fixture
+def connect(object_store: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FaultyProxy]]:
+    """Leads this process to the object store through a proxy with the given faults."""
+    with ExitStack() as stack:
+
+        def connect(**faults: Any) -> FaultyProxy:
+            proxy = stack.enter_context(FaultyProxy(object_store.address, **faults))
+            for name, value in object_store.environment(proxy.address).items():
+                monkeypatch.setenv(name, value)
+            forget_stores()
+            return proxy
+
+        yield connect
+    forget_stores()
+
+
+def forget_stores() -> None:
+    """Makes storage connect anew, with the environment as it is now."""
+    storage._connect.cache_clear()
+    FileSystems.set_options(None)

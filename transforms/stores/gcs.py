@@ -1,7 +1,7 @@
 """Google Cloud Storage, through its own client library.
 
-Beam's GCSFileSystem is not used: it opens a connection for every object, publishes what was written so far when writing
-fails, and tells no generations. Its options count all the same (``--impersonate_service_account``).
+Beam's GCSFileSystem is not used: it makes a client, and so a connection, for every object, and knows neither
+generations nor preconditions. Its options count all the same (``--impersonate_service_account``, …).
 """
 
 from __future__ import annotations
@@ -206,7 +206,10 @@ def _said(error: BaseException) -> str:
 
 
 def _is_lost_upload(error: BaseException) -> bool:
-    return isinstance(error, DataCorruption) or getattr(error, "code", None) == 410
+    """Whether pieces were sent to a session that is no more: https://cloud.google.com/storage/docs/resumable-uploads."""
+    if isinstance(error, exceptions.GoogleAPICallError) and error.code in (404, 410):
+        return getattr(getattr(error.response, "request", None), "method", None) == "PUT"
+    return isinstance(error, DataCorruption)
 
 
 class _EnoughError(Exception):

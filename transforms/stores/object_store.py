@@ -124,6 +124,10 @@ class _RangedFile(io.RawIOBase):
         self._position += len(data)
         return len(data)
 
+    def readall(self) -> bytes:
+        # Else it would come in pieces of a few kilobytes, each a request.
+        return b"".join(iter(lambda: self.read(PIECE) or b"", b""))
+
 
 def ranged_file(size: int, read_range: Callable[[int, int], bytes]) -> BinaryIO:
     """A file that is read from its start to its end, in pieces that are requested when they are needed.

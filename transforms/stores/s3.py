@@ -1,14 +1,14 @@
 """Amazon S3 and what speaks its protocol (MinIO, Ceph, R2, …), through boto3, which the extra ``s3`` installs.
 
-Beam's S3FileSystem is not used: it publishes what was written so far when writing fails, holds whole objects in memory
-on the way, and tells no ETags. Its options count all the same (``--s3_endpoint_url``, ``--s3_region_name``, …).
+Beam's S3FileSystem is not used: it publishes what was written so far when writing fails, and knows no ETags. Its
+options count all the same (``--s3_endpoint_url``, ``--s3_region_name``, …).
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, BinaryIO, TypeVar
 
 import boto3
@@ -35,8 +35,8 @@ _BROKEN_OFF = (
 _BUSY = {"ConditionalRequestConflict", "RequestTimeout", "SlowDown", "Throttling", "TooManyRequestsException"}
 _REFUSED_CREDENTIALS = {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "401"}
 _LOGIN = "`aws configure`, AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-# No more than two pieces of an upload are in memory and on their way at once.
 _TRANSFER = TransferConfig(multipart_threshold=PIECE, multipart_chunksize=PIECE, max_concurrency=2)
+_TRANSFER.max_in_memory_upload_chunks = 2  # its default of ten would hold 80 MiB for every shard that is sent
 
 Result = TypeVar("Result")
 
@@ -117,9 +117,14 @@ class S3:
             arguments["IfMatch"] = f'"{version}"'
 
         def get() -> bytes:
-            with self._client.get_object(**_place(path), **arguments)["Body"] as body:
-                data: bytes = body.read(None if limit < 0 else limit)
-                return data
+            # Its own context gives the stream below it, which does not notice where it breaks off.
+            with closing(self._client.get_object(**_place(path), **arguments)["Body"]) as body:
+                if limit < 0:
+                    return bytes(body.read())
+                data = bytearray()
+                while len(data) < limit and (piece := body.read(limit - len(data))):
+                    data += piece
+                return bytes(data)
 
         with self._explained(path, "cannot be read"):
             try:

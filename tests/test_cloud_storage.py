@@ -1,0 +1,127 @@
+"""Jobs from bucket to bucket, as users run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faulty_proxy import FaultyProxy
+from tests.object_stores import Server, download
+from tests.test_end_to_end import FAST, faceveil, files
+
+pytestmark = pytest.mark.usefixtures("centerface")
+Connect = Callable[..., FaultyProxy]
+JOB = ("--num_shards", 2, *FAST)
+
+
+@pytest.fixture(scope="module")
+def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The checksums of a local run's shards."""
+    output = tmp_path_factory.mktemp("local") / "out"
+    assert faceveil("run", "--input", f"{photos}/**", "--output", output, *JOB) == 0
+    return shards(output)
+
+
+@pytest.fixture(scope="module")
+def bucket(object_store: Server, photos: Path) -> str:
+    """The photos, in a bucket."""
+    object_store.put_folder(photos, "inputs", "photos")
+    return f"{object_store.scheme}://inputs/photos/**"
+
+
+def shards(output: Path) -> dict[str, str]:
+    return {name: checksum for name, checksum in files(output).items() if name.endswith(".tfrecord")}
+
+
+def only_line(text: str) -> str:
+    lines = text.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_a_bad_day_changes_nothing(
+    connect: Connect,
+    object_store: Server,
+    bucket: str,
+    photos: Path,
+    local: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    proxy = connect(share=0.2, page_size=3)
+    output = f"{object_store.scheme}://outputs/bad-day"
+    config = f"{object_store.scheme}://inputs/job.yaml"
+    object_store.put("inputs", "job.yaml", json.dumps({"input": bucket, "output": output}).encode())
+    assert faceveil("run", "--config", config, *JOB) == 0
+    assert proxy.faults.total()
+    whole = download(object_store, "outputs", "bad-day", tmp_path / "out")
+    assert shards(whole) == local
+    trail = {f"records/{name.replace('.tfrecord', '.parquet')}" for name in local}
+    assert set(files(whole)) == {"manifest.json", *local, *trail}
+    # What is complete is left alone; a photo that was replaced is noticed, though its size is the same.
+    assert faceveil("run", "--config", config, *JOB) == 0
+    photo = (photos / "people" / "portrait.jpeg").read_bytes()
+    object_store.put("inputs", "photos/people/portrait.jpeg", photo[:-2] + bytes(2))
+    capsys.readouterr()
+    assert faceveil("run", "--config", config, *JOB) == 4
+    assert "people/portrait.jpeg: was changed" in capsys.readouterr().err
+    assert download(object_store, "outputs", "bad-day", tmp_path / "again")
+    assert files(tmp_path / "again") == files(whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"--input": "{scheme}://nowhere/**"}, "{scheme}://nowhere/"),
+        ({"--output": "{scheme}://nowhere/out"}, "{scheme}://nowhere/out"),
+        ({"--records_output": "{scheme}://nowhere/records"}, "{scheme}://nowhere/records"),
+        ({"--model": "{scheme}://nowhere/model"}, "{scheme}://nowhere/model"),
+    ],
+)
+def test_a_bucket_that_is_not_there(
+    connect: Connect,
+    object_store: Server,
+    bucket: str,
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, str],
+    place: str,
+) -> None:
+    connect()
+    scheme = object_store.scheme
+    given = {"--input": bucket, "--output": f"{scheme}://outputs/missing", **options}
+    assert faceveil("run", *(text.format(scheme=scheme) for pair in given.items() for text in pair)) == 5
+    line = only_line(capsys.readouterr().err)
+    assert line.startswith(f"faceveil: {place.format(scheme=scheme)}")
+    assert "bucket nowhere does not exist" in line
+    assert not any(name.startswith("missing/") for name in object_store.sizes("outputs"))
+
+
+@pytest.mark.parametrize(
+    ("method", "place"),
+    [("GET", "/inputs"), ("POST", "outputs"), ("PUT", "outputs"), ("DELETE", "outputs")],
+)
+def test_a_permission_that_is_missing(
+    connect: Connect,
+    object_store: Server,
+    bucket: str,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    place: str,
+) -> None:
+    message = f"account does not have access to {method}"
+    body = (
+        json.dumps({"error": {"code": 403, "message": message}})
+        if object_store.scheme == "gs"
+        else f"<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"
+    )
+    if method == {"gs": "PUT", "s3": "POST"}[object_store.scheme]:
+        pytest.skip("not how this service is written to")
+    connect(refuse=lambda verb, path: (403, body.encode()) if verb == method and place in path.split("?")[0] else None)
+    scheme = object_store.scheme
+    assert faceveil("run", "--input", bucket, "--output", f"{scheme}://outputs/refused") == 5
+    line = only_line(capsys.readouterr().err)
+    assert f"{scheme}://{place.strip('/')}/" in line
+    assert message in line

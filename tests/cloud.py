@@ -153,6 +153,8 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="by default 200 of WIDER FACE, or made ones where there are none")
     parser.add_argument("--copies", type=int, default=COPIES)
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--stores", nargs="+", default=list(STORES), choices=STORES)
+    parser.add_argument("--shares", nargs="*", type=float, default=[0.0, 0.2], help="of requests that fail")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="faceveil-cloud-") as name:
         folder = Path(name)
@@ -168,16 +170,17 @@ def main() -> None:
                 shutil.copy(original, photos / f"{copy}-{original.name}")
         seconds = run(f"{photos}/**", str(folder / "local"), {})
         print(f"{len(originals) * given.copies} photos; on disk: {seconds:.1f} s", flush=True)
-        for scheme, started in STORES.items():
-            with started() as server:
+        for scheme in given.stores:
+            with STORES[scheme]() as server:
                 server.make_bucket("inputs")
                 server.make_bucket("outputs")
                 server.put_folder(photos, "inputs", "photos")
                 source = f"{scheme}://inputs/photos/**"
-                for share in (0.0, 0.2):
+                for share in given.shares:
                     print(scheme, share, bad_day(server, source, folder / "local", folder / scheme, share), flush=True)
-                print(scheme, "refused after seconds", refusals(server), flush=True)
-                if scheme == "gs":
+                if given.shares:
+                    print(scheme, "refused after seconds", refusals(server), flush=True)
+                if scheme == "gs" and given.kills:
                     there = killed(server, source, folder / "local", folder, given.kills, seconds)
                     print(scheme, f"killed {given.kills} times; shards there: {there}", flush=True)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import Server, download
@@ -125,3 +127,42 @@ def test_a_permission_that_is_missing(
     line = only_line(capsys.readouterr().err)
     assert f"{scheme}://{place.strip('/')}/" in line
     assert message in line
+
+
+@pytest.mark.parametrize("given", ["none", "wrong"])
+def test_credentials_that_are_missing_or_wrong(
+    connect: Connect,
+    object_store: Server,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: str,
+) -> None:
+    if object_store.scheme == "gs":
+        refusal = (401, b'{"error": {"code": 401, "message": "Anonymous caller"}}')
+        if given == "wrong":
+            # The account's own file names who is asked for a token: here a server that knows no such account.
+            token_server = connect(refuse=lambda method, path: (400, b'{"error": "invalid_grant"}'))  # noqa: ARG005
+            key = write_service_account(tmp_path / "key.json", token_server.address)
+            monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key))
+    else:
+        code = {"none": "AccessDenied", "wrong": "InvalidAccessKeyId"}[given]
+        refusal = (403, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+    connect(refuse=lambda method, path: refusal)  # noqa: ARG005
+    if given == "none":
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    assert faceveil("run", "--input", bucket, "--output", f"{object_store.scheme}://outputs/refused") == 5
+    line = only_line(capsys.readouterr().err)
+    assert {"none": "credentials were found, and it is not public", "wrong": "refuses the credentials"}[given] in line
+
+
+def write_service_account(path: Path, token_server: str) -> Path:
+    """A key file that is right in itself, of an account that nobody knows."""
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    account = {"client_email": "a@b.iam.gserviceaccount.com", "token_uri": f"{token_server}/token", "private_key": pem}
+    path.write_text(json.dumps({"type": "service_account", "project_id": "p", "private_key_id": "1", **account}))
+    return path

@@ -164,14 +164,14 @@ class GoogleCloudStorage:
     def _explained(self, path: str, what: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, AccessError, exceptions.PreconditionFailed):
+        except (FileNotFoundError, PermissionError, exceptions.PreconditionFailed):
             raise
-        except (exceptions.GoogleAPIError, GoogleAuthError, InvalidResponse, DataCorruption, ValueError) as error:
+        except (exceptions.GoogleAPIError, GoogleAuthError, InvalidResponse, OSError, ValueError) as error:
             raise AccessError(f"{path}: {what}: {self._why(path, error)}") from error
 
     def _why(self, path: str, error: Exception) -> str:
         anonymous = isinstance(self._credentials, AnonymousCredentials)
-        if isinstance(error, (exceptions.Unauthorized, exceptions.Forbidden)) and anonymous:
+        if anonymous and isinstance(error, (exceptions.Unauthorized, exceptions.Forbidden, GoogleAuthError)):
             return f"no Google credentials were found, and it is not public ({_LOGIN}): {_said(error)}"
         if isinstance(error, (exceptions.Unauthorized, GoogleAuthError)):
             return f"Google refuses the credentials ({_LOGIN}): {_said(error)}"

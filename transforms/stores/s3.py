@@ -50,27 +50,10 @@ class S3:
     """
 
     def __init__(self, options: PipelineOptions, patience: float) -> None:
-        given = options.view_as(S3Options)
-        session = boto3.Session(
-            given.s3_access_key_id, given.s3_secret_access_key, given.s3_session_token, given.s3_region_name
-        )
-        self._anonymous = session.get_credentials() is None
-        config = Config(
-            connect_timeout=min(10, patience / 2),
-            read_timeout=min(60, patience),
-            retries={"mode": "standard", "total_max_attempts": 2 if patience <= CHECK_SECONDS else 8},
-            # A pool's thread reads while shards are sent in two pieces each.
-            max_pool_connections=3 * usable_cores() + 7,
-            signature_version=UNSIGNED if self._anonymous else None,
-        )
-        self._client = session.client(
-            "s3",
-            endpoint_url=given.s3_endpoint_url,
-            use_ssl=not given.s3_disable_ssl,
-            verify=given.s3_verify,
-            api_version=given.s3_api_version,
-            config=config,
-        )
+        try:
+            self._client, self._anonymous = _connect(options.view_as(S3Options), patience)
+        except (botocore.exceptions.BotoCoreError, ValueError) as error:
+            raise AccessError(f"s3://: the settings of AWS do not work: {one_line(error)}") from error
         self._retry = Retry(predicate=_is_passing, initial=0.5, maximum=20, multiplier=2, timeout=patience)
 
     def list(self, prefix: str) -> Iterator[StoredFile]:
@@ -175,7 +158,9 @@ class S3:
     def _explained(self, path: str, what: str) -> Iterator[None]:
         try:
             yield
-        except (RetryError, botocore.exceptions.BotoCoreError, boto3.exceptions.Boto3Error) as error:
+        except (FileNotFoundError, PermissionError):
+            raise
+        except (RetryError, botocore.exceptions.BotoCoreError, OSError) as error:
             raise AccessError(f"{path}: {what}: {self._why(path, error.__cause__ or error)}") from error
         except botocore.exceptions.ClientError as error:
             raise AccessError(f"{path}: {what}: {self._why(path, error)}") from error
@@ -194,6 +179,31 @@ class S3:
         if isinstance(error, _BROKEN_OFF):
             return f"no good answer in {self._retry.timeout:g} s: {one_line(error)}"
         return one_line(error)
+
+
+def _connect(options: S3Options, patience: float) -> tuple[Any, bool]:
+    """A client, and whether it is without credentials, which is enough for public buckets."""
+    session = boto3.Session(
+        options.s3_access_key_id, options.s3_secret_access_key, options.s3_session_token, options.s3_region_name
+    )
+    anonymous = session.get_credentials() is None
+    config = Config(
+        connect_timeout=min(10, patience / 2),
+        read_timeout=min(60, patience),
+        retries={"mode": "standard", "total_max_attempts": 2 if patience <= CHECK_SECONDS else 8},
+        # A pool's thread reads while shards are sent in two pieces each.
+        max_pool_connections=3 * usable_cores() + 7,
+        signature_version=UNSIGNED if anonymous else None,
+    )
+    client = session.client(
+        "s3",
+        endpoint_url=options.s3_endpoint_url,
+        use_ssl=not options.s3_disable_ssl,
+        verify=options.s3_verify,
+        api_version=options.s3_api_version,
+        config=config,
+    )
+    return client, anonymous
 
 
 class _Unclosed(io.RawIOBase):

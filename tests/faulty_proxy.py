@@ -105,7 +105,7 @@ def _handler_for(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
                 self._answer(*(refusal or (503, b"")), {})
                 return
             if fault == "slow":
-                time.sleep(1)
+                time.sleep(0.3)
             status, headers, data = self._forward_once(body)
             if fault == "lost answer":
                 self._cut()

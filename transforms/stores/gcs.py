@@ -27,7 +27,6 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from transforms.errors import AccessError
 from transforms.stores.object_store import PIECE, StoredFile, one_line, ranged_file, split_path
 
-_TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 _LOGIN = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS"
 _LISTED = "items(name,size,generation),nextPageToken"
 
@@ -43,6 +42,7 @@ class GoogleCloudStorage:
     def __init__(self, options: PipelineOptions, patience: float) -> None:
         self._options = options.view_as(GoogleCloudOptions)
         self._retry = DEFAULT_RETRY.with_delay(0.5, 20, 2).with_timeout(patience)
+        self._timeout = min(10.0, patience / 2), min(60.0, patience)  # to connect, and between two bytes
         # An upload whose session was lost, or that arrived damaged, begins anew.
         self._begin_anew = self._retry.with_predicate(_is_lost_upload)
         self._credentials: Credentials | None = None
@@ -55,7 +55,7 @@ class GoogleCloudStorage:
         bucket, name = split_path(prefix)
         with self._explained(prefix, "cannot be listed"):
             found = self._client().list_blobs(
-                bucket, prefix=name, fields=_LISTED, retry=self._retry, timeout=_TIMEOUT[1]
+                bucket, prefix=name, fields=_LISTED, retry=self._retry, timeout=self._timeout
             )
             for blob in found:
                 if not blob.name.endswith("/"):
@@ -66,7 +66,7 @@ class GoogleCloudStorage:
         blob = self._blob(path)
         with self._explained(path, "cannot be reached"):
             try:
-                blob.reload(retry=self._retry, timeout=_TIMEOUT)
+                blob.reload(retry=self._retry, timeout=self._timeout)
             except exceptions.NotFound:
                 return None
             return _stored(blob.bucket.name, blob)
@@ -96,7 +96,7 @@ class GoogleCloudStorage:
         with self._explained(path, "cannot be read"):
             try:
                 self._blob(path, version).download_to_file(
-                    target, raw_download=True, retry=self._retry, timeout=_TIMEOUT, **arguments
+                    target, raw_download=True, retry=self._retry, timeout=self._timeout, **arguments
                 )
             except exceptions.NotFound as error:
                 if version and self.find(path):
@@ -133,7 +133,7 @@ class GoogleCloudStorage:
                 size=size,
                 crc32c_checksum_value=checksum,
                 retry=self._retry,
-                timeout=_TIMEOUT,
+                timeout=self._timeout,
                 **condition,
             )
 
@@ -143,7 +143,7 @@ class GoogleCloudStorage:
     def delete(self, path: str) -> None:
         """See ``ObjectStore``."""
         with self._explained(path, "cannot be removed"), suppress(exceptions.NotFound):
-            self._blob(path).delete(retry=self._retry, timeout=_TIMEOUT)
+            self._blob(path).delete(retry=self._retry, timeout=self._timeout)
 
     def _blob(self, path: str, version: str | None = None) -> storage.Blob:
         bucket, name = split_path(path)

@@ -76,12 +76,6 @@ class Server:
             return bytes(self._gcs().bucket(bucket).blob(name).download_as_bytes())
         return bytes(self._s3().get_object(Bucket=bucket, Key=name)["Body"].read())
 
-    def remove(self, bucket: str, name: str) -> None:
-        if self.scheme == "gs":
-            self._gcs().bucket(bucket).blob(name).delete()
-        else:
-            self._s3().delete_object(Bucket=bucket, Key=name)
-
     def unfinished_uploads(self, bucket: str) -> list[str]:
         """Names of S3's multipart uploads that were neither completed nor aborted."""
         return [upload["Key"] for upload in self._s3().list_multipart_uploads(Bucket=bucket).get("Uploads", ())]

@@ -120,7 +120,9 @@ class GoogleCloudStorage:
             self._upload(path, io.BytesIO(data), len(data), checksum, if_generation_match=int(version or 0))
         except exceptions.PreconditionFailed:
             # Perhaps by this very request, whose answer got lost before it was repeated.
-            return self.read(path, -1, None) == data
+            with suppress(FileNotFoundError):
+                return self.read(path, -1, None) == data
+            return False
         return True
 
     def _upload(self, path: str, file: BinaryIO, size: int, checksum: str, **condition: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, BinaryIO, TypeVar
 
 import boto3
@@ -142,8 +142,9 @@ class S3:
                 if _status(error) not in (404, 412) or _code(error) == "NoSuchBucket":
                     raise
                 # Perhaps by this very request, whose answer got lost before it was repeated.
-                found = self.find(path)
-                return found is not None and self.read(path, -1, None) == data
+                with suppress(FileNotFoundError):
+                    return self.read(path, -1, None) == data
+                return False
         return True
 
     def delete(self, path: str) -> None:

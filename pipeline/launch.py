@@ -19,7 +19,9 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner, DataflowRuntimeException
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
+from apache_beam.runners.portability.portable_runner import PortableRunner
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState, create_runner
+from apache_beam.transforms.environments import PythonLoopbackEnvironment
 from google.api_core.exceptions import GoogleAPIError
 
 import transforms.errors
@@ -30,7 +32,7 @@ from pipeline.detection import FoundModel, detector_config, find_models
 from pipeline.graph import AnonymizeDataset
 from pipeline.lock import hold_lock, remove_stale_lock
 from pipeline.options import JobOptions, OptionError
-from pipeline.output import State, check_output, check_retry, clear_output, previous_job
+from pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
 from pipeline.progress_bar import local_progress_bar, progress_bar
 from pipeline.supervise import allow_restart
 from transforms import manifest, storage
@@ -88,7 +90,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         anonymize = AnonymizeShards(config, output, options.retry_quarantined)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
         _log_detector(anonymize.load().detector, description, by_default=options.model is None)
-        if not _is_local(beam_options):
+        if not _works_here(beam_options):
             anonymize = replace(anonymize, config=_staged(config, beam_options))
         if options.overwrite:
             clear_output(output)
@@ -97,12 +99,14 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         with hold_lock(options.output, owner) as note_remote:
             # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
             storage.delete([storage.join(options.output, manifest.NAME)])
-            if _is_local(beam_options):
-                _run_here(job, beam_options)
-            elif dataflow.is_chosen(beam_options):
+            remove_unpublished(output)
+            if dataflow.is_chosen(beam_options):
                 _run_on_dataflow(job, beam_options, options.no_wait, note_remote)
+            elif _works_here(beam_options):
+                _run_here(job, beam_options)
             else:
                 _wait(_submit(job, beam_options))
+            remove_unpublished(output)
     written = manifest.read_manifest(options.output)
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
@@ -140,7 +144,7 @@ def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
     with local_progress_bar(_images(job.summary)) as directory:
         job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
         # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
-        _wait(_submit(job, beam_options, FnApiRunner()))
+        _wait(_submit(job, beam_options, FnApiRunner() if _is_direct(beam_options) else None))
 
 
 def _run_on_dataflow(
@@ -222,18 +226,29 @@ def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
     if options.no_wait:
         raise OptionError("--no_wait: goes with --runner DataflowRunner, where a job goes on without this command")
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    if not _is_local(beam_options) and not temporary and any(map(storage.is_local, options.models)):
+    if not _works_here(beam_options) and not temporary and any(map(storage.is_local, options.models)):
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
 
 
-def _is_local(beam_options: PipelineOptions) -> bool:
+def _is_direct(beam_options: PipelineOptions) -> bool:
     runner = beam_options.view_as(StandardOptions).runner
     return runner is None or runner.lower() in ("directrunner", "direct", "fnapirunner")
 
 
+def _works_here(beam_options: PipelineOptions) -> bool:
+    """Whether this process does the work itself, or its children on this machine do."""
+    if _is_direct(beam_options):
+        return True
+    runner = create_runner(beam_options.view_as(StandardOptions).runner)
+    # Prism, and Flink and Spark without a cluster, call back into the process that launched the job.
+    return isinstance(runner, PortableRunner) and isinstance(
+        runner.default_environment(beam_options), PythonLoopbackEnvironment
+    )
+
+
 def _processes(beam_options: PipelineOptions) -> int:
     """Worker processes on each machine; 0 for one on every core."""
-    if _is_local(beam_options):
+    if _is_direct(beam_options):
         direct = beam_options.view_as(DirectOptions)
         return int(direct.direct_num_workers) if direct.direct_running_mode == "multi_processing" else 1
     if dataflow.is_chosen(beam_options):

@@ -16,7 +16,7 @@ from transforms.manifest import JobDescription
 from transforms.reuse import changed_inputs
 from transforms.write import Output
 
-_SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.partial)?")
+_SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.[0-9a-f]{8}\.partial)?")
 
 _NAMED_FILES = 10
 
@@ -134,6 +134,16 @@ def clear_output(output: Output) -> None:
     storage.delete([storage.join(output.directory, manifest.NAME)])
     storage.delete(_job_files(output))
     storage.delete([lock_path(output.directory)])
+
+
+def remove_unpublished(output: Output) -> None:
+    """Removes what attempts that were killed, or taken for dead, have been writing; the caller holds the lock.
+
+    Raises:
+        AccessError: something cannot be removed.
+    """
+    for folder in {output.directory, output.records_directory}:
+        storage.delete(storage.unpublished(folder))
 
 
 def _job_files(output: Output) -> list[str]:

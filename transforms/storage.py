@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -24,6 +25,8 @@ from transforms.stores.object_store import CHECK_SECONDS, PATIENCE_SECONDS, PIEC
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _DELETED_AT_ONCE = 16
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
 def is_local(path: str) -> bool:
@@ -212,10 +215,11 @@ def _publish_by_upload(path: str) -> Iterator[BinaryIO]:
 def _publish_by_rename(path: str) -> Iterator[BinaryIO]:
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
-    # One name per shard, not a random one: a retry overwrites what a killed attempt left.
-    temporary = os.path.join(folder, f".{name}.partial")
+    # Nobody else writes to this name. A cluster that takes a worker for dead lets another one make its file, and both
+    # may be at it together: in one file, the first to finish would publish what the second has not written yet.
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -224,6 +228,22 @@ def _publish_by_rename(path: str) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.remove(temporary)
         raise
+
+
+def unpublished(folder: str) -> list[str]:
+    """The files that ``open_to_publish`` was writing in a folder when its process was killed, or is writing now.
+
+    Raises:
+        AccessError: the folder cannot be listed.
+    """
+    if not is_local(folder):
+        return []  # object stores know no unfinished objects
+    try:
+        return [os.path.join(folder, name) for name in os.listdir(folder or ".") if _PARTIAL.fullmatch(name)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise AccessError(f"{folder}: cannot be listed: {error}") from error
 
 
 def write_bytes(path: str, data: bytes) -> None:

@@ -33,7 +33,7 @@ def test_a_worker_s_error_comes_back_as_what_it_was(raised: Exception, kind: typ
     ("flags", "message"),
     [
         (["--runner=FooRunner"], "--runner FooRunner: must be one of"),
-        (["--runner=FlinkRunner"], "--temp_location: is required"),
+        (["--runner=FlinkRunner", "--flink_master=localhost:8081"], "--temp_location: is required"),
     ],
 )
 def test_runners_are_checked_first(flags: list[str], message: str) -> None:
@@ -41,9 +41,20 @@ def test_runners_are_checked_first(flags: list[str], message: str) -> None:
         _check_runner(PipelineOptions(flags), JobOptions())
 
 
-@pytest.mark.parametrize("runner", ["DirectRunner", "direct", "FnApiRunner", None])
-def test_local_runners_need_no_more(runner: str | None) -> None:
-    _check_runner(PipelineOptions([f"--runner={runner}"] if runner else []), JobOptions())
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--runner=DirectRunner"],
+        ["--runner=direct"],
+        ["--runner=FnApiRunner"],
+        ["--runner=PrismRunner"],
+        ["--runner=FlinkRunner", "--environment_type=LOOPBACK"],
+        ["--runner=SparkRunner"],
+    ],
+)
+def test_who_works_on_this_machine_needs_no_more(flags: list[str]) -> None:
+    _check_runner(PipelineOptions(flags), JobOptions())
 
 
 @pytest.mark.parametrize(
@@ -55,7 +66,8 @@ def test_local_runners_need_no_more(runner: str | None) -> None:
         (["--direct_running_mode=multi_processing", "--direct_num_workers=0"], 0),
         (["--runner=DataflowRunner"], 0),
         (["--runner=DataflowRunner", "--experiments=no_use_multiple_sdk_containers"], 1),
-        (["--runner=FlinkRunner"], 1),
+        (["--runner=PrismRunner"], 1),
+        (["--runner=FlinkRunner", "--flink_master=localhost:8081"], 1),
         (["--runner=PortableRunner", "--sdk_worker_parallelism=4"], 4),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.lock import NAME as LOCK
 from pipeline.lock import hold_lock
-from pipeline.output import State, check_output, clear_output
+from pipeline.output import State, check_output, clear_output, remove_unpublished
 from transforms.errors import OutputError
 from transforms.manifest import NAME as MANIFEST
 from transforms.manifest import JobDescription
@@ -71,12 +71,23 @@ def test_clearing_removes_the_job_s_files_and_no_others(output: Output) -> None:
         "val-00011-of-00012.tfrecord",
         "records/data-00000-of-00001.parquet",
     ]
-    gone.append(".data-00001-of-00002.tfrecord.partial")
+    gone.append(".data-00001-of-00002.tfrecord.0123abcd.partial")
     for name in [*kept, *gone]:
         (folder / name).touch()
     write_manifest(output, THERE)
     write_lock(output, THERE)
     clear_output(output)
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)
+
+
+def test_what_killed_attempts_were_writing_is_removed(output: Output) -> None:
+    folder = Path(output.directory)
+    (folder / "records").mkdir()
+    kept = ["data-00000-of-00001.tfrecord", "my.partial", "records/.data-00000-of-00001.attempt"]
+    gone = [".data-00000-of-00001.tfrecord.0123abcd.partial", "records/..data-00000-of-00001.attempt.89abcdef.partial"]
+    for name in [*kept, *gone]:
+        (folder / name).touch()
+    remove_unpublished(output)
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)
 
 

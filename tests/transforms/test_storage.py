@@ -21,6 +21,19 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["shard"]
 
 
+def test_two_who_write_a_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    path = str(tmp_path / "shard")
+    with storage.open_to_publish(path) as taken_for_dead:
+        taken_for_dead.write(b"the same")
+        with storage.open_to_publish(path) as retry:
+            retry.write(b"the ")
+            assert len(storage.unpublished(str(tmp_path))) == 2
+            retry.write(b"same")
+        assert Path(path).read_bytes() == b"the same"
+    assert Path(path).read_bytes() == b"the same"
+    assert os.listdir(tmp_path) == ["shard"]
+
+
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AccessError, match="file/below/shard: cannot be written"):

@@ -20,6 +20,7 @@ from transforms.detectors.views import (
     take_view,
 )
 from transforms.faces import Faces
+from transforms.parallel import usable_cores
 
 _GPU_BATCH = 16
 
@@ -38,7 +39,8 @@ class DetectorConfig:
         score_threshold: candidates below it are no faces, 0 to 1.
         quality: how closely an image is looked at.
         classes: the model's classes that count as faces, or None for all.
-        threads: how many threads will detect at once.
+        threads: how many threads will detect at once; None for one on every core that the process may use, which is
+            known only where the detector runs.
     """
 
     model_dirs: tuple[str, ...]
@@ -47,7 +49,12 @@ class DetectorConfig:
     score_threshold: float = 0.21
     quality: Quality = QUALITIES["balanced"]
     classes: tuple[int, ...] | None = None
-    threads: int = 1
+    threads: int | None = 1
+
+    @property
+    def concurrency(self) -> int:
+        """How many threads will detect at once, in this process."""
+        return self.threads or usable_cores()
 
 
 class Detector:
@@ -66,7 +73,7 @@ class Detector:
     def __init__(self, config: DetectorConfig) -> None:
         self.config = config
         self.engines = [
-            load_engine(folder, config.engine, config.precision, config.threads) for folder in config.model_dirs
+            load_engine(folder, config.engine, config.precision, config.concurrency) for folder in config.model_dirs
         ]
 
     @property

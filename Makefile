@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow lint types lock clean
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark lint types lock clean
 
 setup: .venv/ready
 
@@ -52,6 +52,20 @@ test-cloud: setup
 	export FACEVEIL_FAKE_GCS_SERVER=$$(ls $(BIN)/fake-gcs-server 2>/dev/null); \
 	$(BIN)/python -m pytest tests/transforms/stores tests/test_cloud_storage.py && $(BIN)/python -m tests.cloud
 
+# Jobs on other runners, killed in the middle, against the DirectRunner's bytes; five minutes each. What they need beside
+# the lock they get into .clusters/: Prism by Go, Airflow, Flink and Spark as wheels, Beam's job servers by Maven.
+test-prism: setup
+	$(BIN)/python -m tests.clusters.prism
+
+test-airflow: setup
+	$(BIN)/python -m tests.clusters.airflow
+
+test-flink: setup
+	$(BIN)/python -m tests.clusters.flink
+
+test-spark: setup
+	$(BIN)/python -m tests.clusters.spark
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -69,4 +83,4 @@ lock: setup
 		--no-header --python-version 3.11 pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean:
-	rm -rf .venv .venv-deface demo-output benchmark-output
+	rm -rf .venv .venv-deface demo-output benchmark-output .clusters

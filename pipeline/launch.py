@@ -206,6 +206,8 @@ def _original_error(error: Exception) -> BaseException:
         return KeyboardInterrupt()
     if "Channel closed prematurely" in told:  # what Beam says when one of several worker processes dies
         return AccessError("a worker process has died; the same command goes on, and is careful where it died")
+    if "StatusCode.UNAVAILABLE" in told:  # what gRPC says when nobody is there
+        return AccessError("the runner has died or cannot be reached; the same command goes on where the job stopped")
     match = re.search(r"transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)
     kind = getattr(transforms.errors, match[1], None) if match else None
     return kind(match[2]) if match and kind else error

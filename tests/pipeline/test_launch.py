@@ -15,6 +15,11 @@ from transforms.errors import AccessError, OutputError
             OutputError,
             "y is taken",
         ),
+        (
+            RuntimeError("<RPC that terminated with:\n\tstatus = StatusCode.UNAVAILABLE\n\tdetails = 'Socket closed'>"),
+            AccessError,
+            "the runner has died or cannot be reached; the same command goes on where the job stopped",
+        ),
         (RuntimeError("KeyboardInterrupt [while running 'Step']"), KeyboardInterrupt, ""),
         (
             RuntimeError("ValueError: a bug [while running 'Step']"),

@@ -24,6 +24,8 @@ SHARDS = 40
 ENVIRONMENT = {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     "PYTHONPATH": str(ROOT),
+    # Spark's driver, which the job server is, would listen to the network.
+    "SPARK_LOCAL_IP": "127.0.0.1",
 }
 
 

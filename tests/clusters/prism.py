@@ -1,6 +1,6 @@
 """Prism, Beam's own runner for one machine, beside the DirectRunner: the same bytes, killed or not, and their rates.
 
-    python -m tests.clusters.prism
+python -m tests.clusters.prism
 """
 
 from __future__ import annotations

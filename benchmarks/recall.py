@@ -1,0 +1,72 @@
+"""What each contender finds, for a speed says nothing without: ``python -m benchmarks.recall``.
+
+Of the photos that WIDER FACE's annotations describe, the share of faces that are at least half covered by boxes, by the
+faces' height in pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.deface import DEFACE
+from benchmarks.photos import WIDER_DEV
+from evaluation.annotations import AnnotatedImage, parse_annotations
+from evaluation.detect import detect_all
+from evaluation.measures import BANDS, ImageResult, measure
+from pipeline.detection import detector_config, find_models
+from pipeline.options import JobOptions
+from transforms.detectors.detector import Detector
+from transforms.parallel import usable_cores
+from transforms.storage import read_bytes
+
+_DEFACE_SCORE = 0.2
+
+CONTENDERS: dict[str, JobOptions | str] = {
+    "640 px: faceveil": JobOptions(quality="fast"),
+    "640 px: prototype": JobOptions(quality="fast", precision="bfloat16"),
+    "640 px: deface": "640x480",
+    "1024 px: faceveil": JobOptions(quality="fast", detect_size=1056),
+    "1024 px: prototype": JobOptions(quality="fast", detect_size=1024, precision="bfloat16"),
+    "1024 px: deface": "full",
+    "default: faceveil": JobOptions(),
+}
+
+
+def main() -> None:
+    """Prints a table in Markdown."""
+    folder = WIDER_DEV.parent
+    images = parse_annotations((folder / "annotations.jsonl").read_text())
+    paths = [str(WIDER_DEV / Path(image.file).name) for image in images]
+    print("| | " + " | ".join(map(str, BANDS)) + " | false/image |\n|" + "---|" * (len(BANDS) + 2))
+    for name, how in CONTENDERS.items():
+        if isinstance(how, JobOptions):
+            results, score = _ours(how, images, paths), how.score_threshold
+        else:
+            results, score = list(_defaces(how, images, paths)), _DEFACE_SCORE
+        points = [measure(results, band).at(score) for band in BANDS]
+        shares = " | ".join(f"{point.covered:.4f}" for point in points)
+        print(f"| {name} | {shares} | {points[0].false_positives_per_image:.2f} |", flush=True)
+
+
+def _ours(options: JobOptions, images: Sequence[AnnotatedImage], paths: Sequence[str]) -> list[ImageResult]:
+    models = [model.directory for model in find_models(options.models)]
+    detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
+    return list(detect_all(detector, images, paths, read_bytes))
+
+
+def _defaces(size: str, images: Sequence[AnnotatedImage], paths: Sequence[str]) -> Iterator[ImageResult]:
+    command = [str(DEFACE.with_name("python")), str(Path(__file__).with_name("deface_faces.py")), size, *paths]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    for image, line in zip(images, said.splitlines(), strict=True):
+        faces = np.array(json.loads(line), np.float32).reshape(-1, 5)
+        best_first = faces[np.argsort(-faces[:, 4], kind="stable")]
+        yield ImageResult(image.boxes, image.ignored, best_first[:, :4], best_first[:, 4])
+
+
+if __name__ == "__main__":
+    main()

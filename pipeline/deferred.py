@@ -1,7 +1,7 @@
 """Importing late what Apache Beam would import early: a third of a local job's start-up.
 
-``import apache_beam`` brings along the clients of all Google Cloud services that it has connectors for, and the job
-uses storage alone. They stay importable, by Beam too: each is loaded when something of it is first used.
+``import apache_beam`` brings along the clients of all cloud services that it has connectors for, and the job uses
+storage alone. They stay importable, by Beam too: each is loaded when something of it is first used.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ from importlib.util import LazyLoader
 from types import ModuleType
 
 _RARELY_USED = frozenset(
-    ["google.cloud.bigquery", "google.cloud.bigquery_storage_v1", "google.cloud.dataflow", "google.cloud.pubsub"]
+    [
+        "boto3",
+        "google.cloud.bigquery",
+        "google.cloud.bigquery_storage_v1",
+        "google.cloud.dataflow",
+        "google.cloud.pubsub",
+    ]
 )
-"""Modules whose names alone Beam needs as it is imported. Only the thread that launches a job ever uses them: a
-LazyLoader is safe with several threads from Python 3.12 on."""
+"""Modules whose names alone Beam needs as it is imported. None is first used by several threads at once, which a
+LazyLoader bears from Python 3.12 on only: what imports a part of boto3 loads the whole of it then and there, and the
+others are for the thread that launches a job."""
 
 
 def defer_imports() -> None:

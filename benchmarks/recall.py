@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.deface import DEFACE
+from benchmarks.deface_command import DEFACE
 from benchmarks.photos import WIDER_DEV
 from evaluation.annotations import AnnotatedImage, parse_annotations
 from evaluation.detect import detect_all
@@ -61,7 +61,7 @@ def _ours(options: JobOptions, images: Sequence[AnnotatedImage], paths: Sequence
 
 def _defaces(size: str, images: Sequence[AnnotatedImage], paths: Sequence[str]) -> Iterator[ImageResult]:
     command = [str(DEFACE.with_name("python")), str(Path(__file__).with_name("deface_faces.py")), size, *paths]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603
     for image, line in zip(images, said.splitlines(), strict=True):
         faces = np.array(json.loads(line), np.float32).reshape(-1, 5)
         best_first = faces[np.argsort(-faces[:, 4], kind="stable")]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.deface import anonymized
+from benchmarks.deface_command import anonymized
 from benchmarks.measure import Command, counted
 from benchmarks.photos import Photos
 
@@ -82,7 +82,7 @@ def _script(name: str, module: str, photos: Photos, *arguments: str) -> Build:
 
 def _deface(name: str, photos: Photos, *options: str) -> Build:
     def build(folder: Path) -> Command:
-        command = [sys.executable, "-m", "benchmarks.deface", str(photos.folder), str(folder), *options]
+        command = [sys.executable, "-m", "benchmarks.deface_command", str(photos.folder), str(folder), *options]
         return Command(name, command, anonymized)
 
     return build

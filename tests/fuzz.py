@@ -183,7 +183,9 @@ def check(inputs: Path, run: Run) -> dict[str, Any]:
     files = {path.name for path in inputs.iterdir() if path.suffix != ".tfrecord" or path.stat().st_size}
     assert {name for name in files if not name.endswith(".tfrecord")} <= read <= files
     reasons = Counter(row["reason"] for row in rows if row["reason"])
-    assert not {"crashed", "timed_out", "anonymization_failed", "detection_failed"} & reasons.keys(), reasons
+    ours = ("crashed", "timed_out", "anonymization_failed", "detection_failed")
+    faults = [(row["key"], row["reason"], row["detail"]) for row in rows if row["reason"] in ours]
+    assert not faults, f"{faults}; of {reasons}"
     compared, faces = 0, 0
     for key, data in _written(run.output, manifest):
         after = _pixels(data)

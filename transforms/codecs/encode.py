@@ -37,13 +37,15 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
         info: its header's facts.
 
     Raises:
-        Quarantine: UNSUPPORTED_IMAGE when such pixels cannot be written back like for like, ANONYMIZATION_FAILED
-            when the encoder refuses.
+        Quarantine: UNSUPPORTED_IMAGE when such pixels cannot be written back like for like, TRUNCATED or
+            CORRUPT_IMAGE when the original is broken around its pixels, ANONYMIZATION_FAILED when the encoder refuses.
     """
     if info.read_only:
         raise Quarantine(Reason.UNSUPPORTED_IMAGE, f"there are faces in a {info.read_only}, which cannot be written")
     try:
         return strip_metadata(_encode(pixels, data, info), info)
+    except Quarantine:  # the original is broken where decoding its pixels did not look
+        raise
     except Exception as error:  # as in decoder_errors: Pillow promises no list of them
         raise Quarantine(Reason.ANONYMIZATION_FAILED, f"cannot encode {info.format}: {error}") from error
 

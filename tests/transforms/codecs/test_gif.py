@@ -89,3 +89,12 @@ def test_a_truncated_one_is_found():
     assert caught.value.reason == Reason.TRUNCATED
     with Image.open(io.BytesIO(data)) as image:
         assert image.n_frames == 1
+
+
+def test_one_that_ends_within_a_block_is_called_truncated_when_it_is_written_too():
+    data = encode(paletted(), "GIF")[:-1] + b"\x21\xfe\x08some"  # behind the picture, where decoding does not look
+    info = probe(data)
+    pixels = decode_pixels(data, info)
+    with pytest.raises(Quarantine, match="within a block") as caught:
+        encode_pixels(pixels, data, info)
+    assert caught.value.reason == Reason.TRUNCATED

@@ -240,7 +240,7 @@ def unpublished(folder: str) -> list[str]:
         return []  # object stores know no unfinished objects
     try:
         return [os.path.join(folder, name) for name in os.listdir(folder or ".") if _PARTIAL.fullmatch(name)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whoever is to write there will say so
         return []
     except OSError as error:
         raise AccessError(f"{folder}: cannot be listed: {error}") from error

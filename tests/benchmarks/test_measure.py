@@ -10,6 +10,7 @@ import pathlib, sys, time
 for number in range(10):
     time.sleep(0.06)
     pathlib.Path(sys.argv[1], f"{number}.done").touch()
+time.sleep(1)  # what is done as a command ends may be seen by nobody
 """
 
 

@@ -74,7 +74,7 @@ WAYS = {
     "scales": Way("1152 and 1728 px", _TWO_SCALES),
     "scales-mirrored": Way("1152 and 1728 px, mirrored", replace(_TWO_SCALES, mirrored=True)),
     "scales-averaged": Way("1152 and 1728 px, mirrored, averaged", replace(_TWO_SCALES, mirrored=True, averaged=True)),
-    "thorough": Way("the same, small, turned (`thorough`)", QUALITIES["thorough"]),
+    "thorough": Way("1152 and 1728 px, mirrored, small, turned, averaged (`thorough`)", QUALITIES["thorough"]),
 }
 
 

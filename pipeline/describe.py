@@ -7,8 +7,10 @@ import importlib.metadata
 import json
 from typing import Any
 
+from pipeline.detection import FoundModel
 from pipeline.options import JobOptions
 from transforms.inputs import InputSummary
+from transforms.keys import KeyHash
 from transforms.manifest import JobDescription
 from transforms.plan import Layout
 
@@ -33,7 +35,13 @@ _DECISIVE_OPTIONS = (
 )
 
 
-def describe_job(options: JobOptions, summary: InputSummary, layout: Layout, model: dict[str, Any]) -> JobDescription:
+def describe_job(
+    options: JobOptions,
+    summary: InputSummary,
+    layout: Layout,
+    model: dict[str, Any],
+    generator: FoundModel | None = None,
+) -> JobDescription:
     """The job as its manifest and its lock file tell it.
 
     Args:
@@ -41,6 +49,7 @@ def describe_job(options: JobOptions, summary: InputSummary, layout: Layout, mod
         summary: what the inputs hold.
         layout: the shards.
         model: the detector's name and sha256.
+        generator: what draws new faces, if any are drawn.
 
     Returns:
         A description that is equal for two jobs exactly when their outputs are, on the same kind of CPU. Where the
@@ -49,6 +58,10 @@ def describe_job(options: JobOptions, summary: InputSummary, layout: Layout, mod
     job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
     key_hash = options.key_hash
     job["hash_keys"] = key_hash.fingerprint if key_hash else None
+    job["generator"] = generator and {"name": generator.name, "sha256": generator.sha256}
+    if generator is not None and (salt := options.face_salt):
+        job["fallback_method"] = options.fallback_method
+        job["salt_fingerprint"] = KeyHash(salt).hashed("\0faces")
     job["versions"] = {name: _version(name) for name in _VERSIONED}
     job["inputs_digest"] = summary.digest
     job["num_shards"] = {split: sizes.shards for split, sizes in layout.items()}

@@ -1,4 +1,4 @@
-"""From a job's options to its detector."""
+"""From a job's options to its detector and its generator."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pipeline.options import JobOptions
 from transforms import storage
 from transforms.detectors import models
 from transforms.detectors.detector import DetectorConfig
+from transforms.generators.embedded import embedded_generator
+from transforms.generators.synthesize import METHOD, SynthesisConfig
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,37 @@ def find_models(names: Sequence[str]) -> list[FoundModel]:
     for name in names:
         directory = str(models.resolve_model(name)) if storage.is_local(name) else name
         digest = models.model_digest(storage.local_copy(directory))
-        found.append(FoundModel(name.rstrip("/").rsplit("/", 1)[-1], directory, digest))
+        found.append(FoundModel(_name(name), directory, digest))
     return found
+
+
+def _name(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def find_generator(options: JobOptions) -> FoundModel | None:
+    """Finds the generator, building the embedded one if need be; None where the method needs none.
+
+    Raises:
+        ModelError: it is no SavedModel, or could not be built.
+        AccessError: it cannot be reached.
+    """
+    if options.method != METHOD:
+        return None
+    directory = options.generator or str(embedded_generator())
+    try:
+        digest = models.model_digest(storage.local_copy(directory))
+    except models.ModelError as error:
+        raise models.ModelError(f"--generator: {error}") from error
+    return FoundModel("embedded" if options.generator is None else _name(directory), directory, digest)
+
+
+def synthesis_config(options: JobOptions, generator: FoundModel | None) -> SynthesisConfig | None:
+    """How new faces are made, if any are."""
+    salt = options.face_salt
+    if generator is None or salt is None:
+        return None
+    return SynthesisConfig(generator.directory, salt, options.fallback_method, options.engine, options.precision)
 
 
 def detector_config(

@@ -28,7 +28,7 @@ import transforms.errors
 from pipeline import dataflow
 from pipeline.access import check_access
 from pipeline.describe import describe_job
-from pipeline.detection import FoundModel, detector_config, find_models
+from pipeline.detection import FoundModel, detector_config, find_generator, find_models, synthesis_config
 from pipeline.graph import AnonymizeDataset
 from pipeline.lock import hold_lock, remove_stale_lock
 from pipeline.options import JobOptions, OptionError
@@ -42,6 +42,7 @@ from transforms.anonymizers.style import Style
 from transforms.detectors import models
 from transforms.detectors.detector import Detector
 from transforms.errors import AccessError
+from transforms.generators.synthesize import METHOD
 from transforms.inputs import InputSummary, summarize_inputs
 from transforms.manifest import JobDescription
 from transforms.plan import Layout, lay_out, lay_out_as_before
@@ -72,7 +73,8 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     found = find_models(options.models)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in found), "sha256": "+".join(m.sha256 for m in found)}
-    description = describe_job(options, summary, layout, model)
+    generator = find_generator(options)
+    description = describe_job(options, summary, layout, model, generator)
     output = Output(
         options.output,
         options.records_output or storage.join(options.output, "records"),
@@ -86,7 +88,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         if state is State.RESUME:
             left = "quarantined" if options.retry_quarantined else "unfinished"
             _LOGGER.info("%s: going on with what an earlier run has left %s", options.output, left)
-        config = _anonymization(options, found, _processes(beam_options))
+        config = _anonymization(options, found, generator, _processes(beam_options))
         anonymize = AnonymizeShards(config, output, options.retry_quarantined)
         # A model that does not load is noticed before anything is written; a local run then finds it loaded.
         _log_detector(anonymize.load().detector, description, by_default=options.model is None)
@@ -228,7 +230,8 @@ def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
     if options.no_wait:
         raise OptionError("--no_wait: goes with --runner DataflowRunner, where a job goes on without this command")
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    if not _works_here(beam_options) and not temporary and any(map(storage.is_local, options.models)):
+    local_models = any(map(storage.is_local, options.models)) or options.method == METHOD
+    if not _works_here(beam_options) and not temporary and local_models:
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
 
 
@@ -259,13 +262,16 @@ def _processes(beam_options: PipelineOptions) -> int:
     return int(beam_options.view_as(PortableOptions).sdk_worker_parallelism)
 
 
-def _anonymization(options: JobOptions, found: Sequence[FoundModel], processes: int) -> Anonymization:
+def _anonymization(
+    options: JobOptions, found: Sequence[FoundModel], generator: FoundModel | None, processes: int
+) -> Anonymization:
     directories = [model.directory for model in found]
     detector = detector_config(options, directories, options.score_threshold)
     geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
     style = Style(geometry, options.strength)
     keep, limits = options.keep_metadata, options.limits
-    return Anonymization(detector, options.method, style, options.features, keep, limits, processes)
+    synthesis = synthesis_config(options, generator)
+    return Anonymization(detector, options.method, style, options.features, keep, limits, processes, synthesis)
 
 
 def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:
@@ -275,12 +281,14 @@ def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymizati
         AccessError: they cannot be written there.
     """
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    staged = []
-    for directory in config.detector.model_dirs:
-        if storage.is_local(directory):
-            target = storage.join(temporary, "faceveil-models", models.model_digest(directory))
-            storage.copy_folder(directory, target)
-            staged.append(target)
-        else:
-            staged.append(directory)
-    return replace(config, detector=replace(config.detector, model_dirs=tuple(staged)))
+
+    def stage(directory: str) -> str:
+        if not storage.is_local(directory):
+            return directory
+        target = storage.join(temporary, "faceveil-models", models.model_digest(directory))
+        storage.copy_folder(directory, target)
+        return target
+
+    detector = replace(config.detector, model_dirs=tuple(map(stage, config.detector.model_dirs)))
+    synthesis = config.synthesis and replace(config.synthesis, model_dir=stage(config.synthesis.model_dir))
+    return replace(config, detector=detector, synthesis=synthesis)

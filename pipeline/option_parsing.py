@@ -16,6 +16,7 @@ from pipeline.options import FIELDS, Between, JobOptions, OptionError
 from transforms import storage
 from transforms.errors import AccessError
 from transforms.features import FeatureRoles
+from transforms.generators.synthesize import METHOD
 
 
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
@@ -170,6 +171,9 @@ def _check_together(options: JobOptions) -> None:
         if not given.pattern:
             raise OptionError(f"--input {given.split}=: names a split without a glob")
     _check_features(options.features)
+    if options.generator and options.method != METHOD:
+        raise OptionError(f"--generator: is for --method {METHOD}, not {options.method}")
+    _ = options.face_salt
     if options.overwrite and options.retry_quarantined:
         raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
     named = {given.named for given in options.inputs}

@@ -9,12 +9,15 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+from transforms import storage
 from transforms.anonymizers import METHODS
 from transforms.anonymizers.masks import Shape
 from transforms.codecs.exif import KEEPABLE
-from transforms.detectors.engine import EngineName, Precision
 from transforms.detectors.views import QUALITIES, Quality, QualityName
+from transforms.engines import EngineName, Precision
+from transforms.errors import AccessError
 from transforms.features import FeatureRoles
+from transforms.generators.synthesize import METHOD
 from transforms.inputs import Input
 from transforms.keys import KeyHash
 from transforms.limits import Limits
@@ -155,7 +158,30 @@ class JobOptions:
         "SECONDS",
     )
 
-    method: str = _option("blur", "anonymization", "what is done to a face", allowed=tuple(METHODS))
+    method: str = _option(
+        "blur",
+        "anonymization",
+        f"what is done to a face; {METHOD} draws a new one, and needs a salt as --hash_keys does",
+        allowed=(*METHODS, METHOD),
+    )
+    generator: str | None = _option(
+        None,
+        "anonymization",
+        f"the generator for {METHOD}: a SavedModel's folder (default: the one that comes with faceveil)",
+        metavar="DIR",
+    )
+    fallback_method: str = _option(
+        "blur",
+        "anonymization",
+        f"what is done to faces that {METHOD} cannot draw: in profile, at the edge, among others that overlap",
+        allowed=tuple(METHODS),
+    )
+    salt_file: str | None = _option(
+        None,
+        "data",
+        f"file with the secret salt, instead of the environment variable {SALT}",
+        metavar="FILE",
+    )
     strength: float = _option(
         0.2,
         "anonymization",
@@ -276,15 +302,32 @@ class JobOptions:
         Raises:
             OptionError: they are, but there is no salt.
         """
-        if not self.hash_keys:
-            return None
-        salt = os.environ.get(SALT)
-        if not salt:
-            raise OptionError(
-                f"--hash_keys: needs a secret salt in the environment variable {SALT}, such as "
-                "`openssl rand -hex 32` gives; keep it, for a rerun needs the same"
-            )
-        return KeyHash(os.fsencode(salt))
+        return KeyHash(self._salt("--hash_keys")) if self.hash_keys else None
+
+    @property
+    def face_salt(self) -> bytes | None:
+        """What decides which faces are drawn, if any are.
+
+        Raises:
+            OptionError: they are, but there is no salt.
+        """
+        return self._salt(f"--method {METHOD}") if self.method == METHOD else None
+
+    def _salt(self, needed_by: str) -> bytes:
+        if self.salt_file:
+            try:
+                salt = storage.read_bytes(self.salt_file).strip()
+            except (OSError, AccessError) as error:
+                raise OptionError(f"--salt_file {self.salt_file}: cannot be read: {error}") from error
+            if not salt:
+                raise OptionError(f"--salt_file {self.salt_file}: is empty")
+            return salt
+        if salt := os.fsencode(os.environ.get(SALT, "")):
+            return salt
+        raise OptionError(
+            f"{needed_by}: needs a secret salt in the environment variable {SALT} or in --salt_file, such as "
+            "`openssl rand -hex 32` gives; keep it, for a rerun needs the same"
+        )
 
     @property
     def inputs(self) -> list[Input]:

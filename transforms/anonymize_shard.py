@@ -17,9 +17,11 @@ from apache_beam.utils.shared import Shared
 from PIL import Image
 
 from transforms import storage
+from transforms.anonymize import FinishedGroup, Group, Masking, anonymize_group, in_groups, ungrouped
 from transforms.anonymizers.style import Style
 from transforms.detectors.detector import Detector, DetectorConfig
 from transforms.features import FeatureRoles
+from transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from transforms.limits import Limits
 from transforms.parallel import OrderedPool, threads_beside, usable_cores
 from transforms.plan import ShardPlan
@@ -35,7 +37,6 @@ from transforms.steps import (
     DetectedBatch,
     Finished,
     Settled,
-    anonymize,
     batch_like_shaped,
     decode,
     detect_batch,
@@ -67,6 +68,7 @@ class Anonymization:
         keep_metadata: the groups of EXIF tags that are kept, names from `KEEPABLE`.
         limits: what an image may cost.
         processes: worker processes that share a machine; 0 for one on every core.
+        synthesis: what draws new faces, for the method that does.
     """
 
     detector: DetectorConfig
@@ -76,6 +78,7 @@ class Anonymization:
     keep_metadata: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     processes: int = 1
+    synthesis: SynthesisConfig | None = None
 
 
 class Worker:
@@ -94,6 +97,11 @@ class Worker:
         # By the cores of the machine that it runs on, not of the one that has launched it.
         threads = threads_beside(config.processes, usable_cores())
         self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
+        drawing = None
+        if synthesis := config.synthesis:
+            generator = storage.local_copy(synthesis.model_dir)
+            drawing = Synthesizer(replace(synthesis, model_dir=generator, threads=threads))
+        self.masking = Masking(config.method, config.style, drawing)
         self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
         self.watchdog = Watchdog(config.limits.image_timeout)
 
@@ -125,7 +133,8 @@ def anonymize_shard(
         sources = read_sources(plan, config.limits.max_image_bytes)
         decoded = pool.map(decode_step, with_kept(sources, kept) if kept else sources)
         detected = in_order(pool.map(detect_step, batch_like_shaped(decoded, detector.batch_size)))
-        finished = map(finish, pool.map(anonymize_step, detected))
+        groups = in_groups(detected, worker.masking.group_size)
+        finished = map(finish, ungrouped(pool.map(anonymize_step, groups)))
         return write_shard(plan, finished, output, _empty_result(plan, detector), config.method, on_record)
 
 
@@ -133,7 +142,7 @@ def anonymize_record(source: Source, worker: Worker) -> Finished:
     """Makes one record by itself, as ``anonymize_shard`` does; for trying whether it can be made."""
     decode_step, detect_step, anonymize_step = _steps(worker)
     [detected] = detect_step(Batch([0], [decode_step(source)])).items
-    return finish(anonymize_step(detected))
+    return finish(anonymize_step(Group([detected])).items[0])
 
 
 def _steps(
@@ -141,7 +150,7 @@ def _steps(
 ) -> tuple[
     Callable[[Source | Settled], Decoded | Settled],
     Callable[[Batch], DetectedBatch],
-    Callable[[Detected | Settled], Finished | Settled],
+    Callable[[Group], FinishedGroup],
 ]:
     """What is done to a record, each step under watch."""
     config, detector = worker.config, worker.detector
@@ -155,19 +164,17 @@ def _steps(
                 trial.run(source)
         return decode(source, config.features, detector, config.limits, config.keep_metadata)
 
-    def anonymize_detected(detected: Detected) -> Finished:
-        return anonymize(detected, config.method, config.style, config.features)
-
-    key, record_key = attrgetter("key"), attrgetter("record.key")
+    key = attrgetter("key")
+    anonymize = functools.partial(anonymize_group, masking=worker.masking, roles=config.features)
     return (
         guarded(watched(decode_source, key), key, Reason.CORRUPT_IMAGE),
         watched(functools.partial(detect_batch, detector=detector), _names),
-        guarded(watched(anonymize_detected, record_key), record_key, Reason.ANONYMIZATION_FAILED),
+        watched(anonymize, _names),
     )
 
 
-def _names(batch: Batch) -> str:
-    return ", ".join(item.record.key for item in batch.items if isinstance(item, Decoded))
+def _names(batch: Batch | Group) -> str:
+    return ", ".join(item.record.key for item in batch.items if isinstance(item, (Decoded, Detected)))
 
 
 def _empty_result(plan: ShardPlan, detector: Detector) -> ShardResult:

@@ -17,7 +17,7 @@ from transforms.plan import Layout, shard_name
 from transforms.records import ShardResult
 
 NAME = "manifest.json"
-_COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces", "reencoded")
+_COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces", "reencoded", "fallback_faces")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
         pa.field("method", pa.string(), nullable=False),
         pa.field("reencoded", pa.bool_(), nullable=False),
         pa.field("other_images", pa.list_(_OTHER_IMAGE), nullable=False),
+        pa.field("fallback_faces", pa.int32(), nullable=False),
     ]
 )
 _STAMP_KEY = b"faceveil.shard"
@@ -78,6 +79,7 @@ class Row:
             may differ.
         detail: more about the reason, such as the place of the damage.
         other_images: those that were named beside the main one, which width, height and faces speak of.
+        fallback_faces: how many of the faces of all its images were left to another method.
     """
 
     key: str
@@ -89,6 +91,7 @@ class Row:
     reencoded: bool = False
     detail: str | None = None
     other_images: tuple[OtherImage, ...] = ()
+    fallback_faces: int = 0
 
     @property
     def face_count(self) -> int:
@@ -117,6 +120,7 @@ class ShardResult:
         device: the kind of CPU or accelerator it ran on.
         reencoded: anonymized records whose lossy images were encoded again as a whole.
         inputs_digest: identifies the versions of the files it was made from.
+        fallback_faces: faces that were left to another method.
     """
 
     name: str
@@ -135,6 +139,7 @@ class ShardResult:
     device: str = ""
     reencoded: int = 0
     inputs_digest: str = ""
+    fallback_faces: int = 0
 
     def count(self, row: Row) -> None:
         """Adds one record."""
@@ -146,6 +151,7 @@ class ShardResult:
         faces = row.face_count
         self.faces += faces
         self.reencoded += row.reencoded
+        self.fallback_faces += row.fallback_faces
         self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
         if row.status is Status.ANONYMIZED:
             self.anonymized += 1
@@ -194,6 +200,7 @@ class RecordsFile:
                 "height": row.height,
                 "faces": list(_face_structs(row.faces)),
                 "reencoded": row.reencoded,
+                "fallback_faces": row.fallback_faces,
                 "other_images": [{**vars(i), "faces": list(_face_structs(i.faces))} for i in row.other_images],
                 **self._constants,
             }
@@ -262,7 +269,8 @@ def read_rows(path: str) -> Iterator[Row]:
                 size = row["width"], row["height"]
                 status, reencoded = Status(row["status"]), row["reencoded"]
                 others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row["other_images"])
-                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, row["detail"], others)
+                named = {"fallback_faces": row["fallback_faces"], "other_images": others, "detail": row["detail"]}
+                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, **named)
 
 
 def _faces(structs: list[dict[str, Any]]) -> Faces:

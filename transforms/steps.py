@@ -1,4 +1,4 @@
-"""What happens to one record between reading and writing: decode, detect, anonymize.
+"""What happens to one record between reading and writing: decode, detect; `anonymize` comes after.
 
 Each step takes what the one before made. A record that fails becomes ``Failed`` and passes through the rest, so one bad
 image costs one record and never its batch or its shard.
@@ -8,28 +8,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from transforms.anonymizers import METHODS, painted_pixels
-from transforms.anonymizers.style import Style
 from transforms.codecs import (
     ImageInfo,
     Pixels,
     decode_for_detection,
-    decode_pixels,
-    encode_pixels,
-    is_lossy,
     probe,
-    splice,
-    stored,
-    strip_metadata,
-    upright,
 )
-from transforms.compose import AnonymizedImage, compose_example
 from transforms.detectors.detector import Detector
 from transforms.detectors.views import View
 from transforms.errors import AccessError
@@ -38,11 +25,11 @@ from transforms.features import FeatureRoles
 from transforms.limits import Limits
 from transforms.quarantine import Quarantine, Reason
 from transforms.read import Loaded, Source, load
-from transforms.records import OtherImage, Row, Status
+from transforms.records import Row, Status
 
 # Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
 # bounded whatever the images' sizes.
-_LARGEST_KEPT = 32 * 2**20
+LARGEST_KEPT = 32 * 2**20
 _LONGEST_DETAIL = 500
 
 
@@ -184,7 +171,7 @@ def _decode_image(data: bytes, detector: Detector, limits: Limits, keep_metadata
     info = probe(data, keep_metadata, limits.max_pixels)
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
     views = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
-    kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= _LARGEST_KEPT else None
+    kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None
     return DecodedImage(info, views, kept)
 
 
@@ -277,47 +264,6 @@ def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Settled]:
         while place in early:
             yield early.pop(place)
             place += 1
-
-
-def anonymize(detected: Detected, method: str, style: Style, roles: FeatureRoles) -> Finished:
-    """Masks the faces of a record and makes its Example; an image without faces keeps its compressed data."""
-    record = detected.record
-    images = [
-        _anonymize_image(data, image, method, style) for data, image in zip(record.images, detected.images, strict=True)
-    ]
-    main, *others = images
-    row = Row(
-        record.key,
-        Status.ANONYMIZED if any(len(image.faces) for image in images) else Status.NO_FACES,
-        None,
-        *(main.info.upright_width, main.info.upright_height, main.faces),
-        reencoded=any(image.reencoded for image in images),
-        other_images=tuple(
-            OtherImage(name, image.info.upright_width, image.info.upright_height, image.faces)
-            for name, image in zip(roles.images[1:], others, strict=False)
-        ),
-    )
-    return Finished(row, compose_example(record, images, roles))
-
-
-def _anonymize_image(data: bytes, image: DetectedImage, method: str, style: Style) -> AnonymizedImage:
-    info, faces = image.info, image.faces
-    if not len(faces):
-        return AnonymizedImage(strip_metadata(data, info), info, faces, reencoded=False)
-    pixels = image.pixels or decode_pixels(data, info)
-    masked = METHODS[method](upright(pixels.values, info.orientation), faces, style, pixels.black)
-    painted = painted_pixels(method, faces, style, *masked.shape[:2])
-    stored_pixels = replace(pixels, values=stored(masked, info.orientation))
-    encoded, reencoded = _encode(stored_pixels, stored(painted, info.orientation), data, info)
-    return AnonymizedImage(encoded, info, faces, reencoded)
-
-
-def _encode(pixels: Pixels, painted: NDArray[np.bool_], original: bytes, info: ImageInfo) -> tuple[bytes, bool]:
-    """The masked image in its own format, and whether pixels outside the masks may have changed."""
-    spliced = splice(pixels, painted, original, info) if info.format == "jpeg" else None
-    if spliced is not None:
-        return spliced, False
-    return encode_pixels(pixels, original, info), is_lossy(original, info)
 
 
 def finish(item: Settled) -> Finished:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.detectors.engine import Candidates, EngineName, Precision, UInt8Array, load_engine
+from transforms.detectors.engine import Candidates, UInt8Array, load_engine
 from transforms.detectors.merge import average_views, choose_faces, join_faces, suppress_overlaps
 from transforms.detectors.models import ModelError
 from transforms.detectors.views import (
@@ -19,6 +19,7 @@ from transforms.detectors.views import (
     side_needed,
     take_view,
 )
+from transforms.engines import EngineName, Precision
 from transforms.faces import Faces
 from transforms.parallel import usable_cores
 

@@ -1,4 +1,4 @@
-"""Engines: what runs a detector's SavedModel, OpenVINO or TensorFlow.
+"""Running a detector's SavedModel, with OpenVINO or TensorFlow.
 
 A detector is a SavedModel with the contract of TensorFlow's Object Detection API: ``serving_default`` takes
 uint8 ``[B, H, W, 3]`` RGB and returns ``detection_boxes``, ``detection_scores``, ``num_detections`` and
@@ -8,28 +8,28 @@ https://github.com/tensorflow/models/blob/master/research/object_detection/expor
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
-import platform
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from transforms.detectors.agreement import have_counterparts, probe_images
 from transforms.detectors.models import KNOWN_MODELS, ModelError, model_digest
+from transforms.engines import (
+    ConversionError,
+    EngineName,
+    OpenVinoModel,
+    Precision,
+    TensorFlowModel,
+    choose_engine,
+    first_line,
+)
 from transforms.faces import FloatArray
 
-EngineName = Literal["auto", "openvino", "tensorflow"]
-Precision = Literal["auto", "float32", "bfloat16"]
 UInt8Array = NDArray[np.uint8]
-
-_log = logging.getLogger(__name__)
 
 _REQUIRED = ("detection_boxes", "detection_scores", "num_detections")
 _OPTIONAL = ("detection_classes", "detection_keypoints")
@@ -95,42 +95,30 @@ def load_engine(model_dir: str, engine: EngineName = "auto", precision: Precisio
     Raises:
         ModelError: the model does not load, breaks the detector contract, or cannot run as asked.
     """
-    if not (Path(model_dir) / "saved_model.pb").is_file():
-        raise ModelError(f"{model_dir} is no SavedModel: it holds no saved_model.pb")
-    if engine == "tensorflow":
-        return _TensorFlowEngine(model_dir, precision, threads)
     known = model_digest(model_dir) in {model.digest for model in KNOWN_MODELS.values()}
-    original = None if known else _TensorFlowEngine(model_dir, "float32", threads)
-    try:
-        converted = _OpenVinoEngine(model_dir, precision, threads)
-        if original is not None:
-            _compare(converted, original, model_dir)
-        return converted
-    except _ConversionError as error:
-        if engine == "openvino":
-            raise ModelError(f"{error}; --engine tensorflow may run it") from error
-        if precision == "bfloat16":
-            raise ModelError(f"{error}; TensorFlow may, but not with --precision bfloat16") from error
-        _log.warning("%s; TensorFlow runs it instead, more slowly on a CPU", error)
-        return original or _TensorFlowEngine(model_dir, "float32", threads)
+    chosen: Engine = choose_engine(
+        model_dir,
+        engine,
+        precision,
+        converted=lambda: _OpenVinoEngine(model_dir, precision, threads),
+        original=lambda: _TensorFlowEngine(model_dir, "float32" if engine != "tensorflow" else precision, threads),
+        compare=None if known else functools.partial(_compare, model_dir=model_dir),
+    )
+    return chosen
 
 
-class _ConversionError(Exception):
-    """OpenVINO cannot run this model, or not as TensorFlow does."""
-
-
-def _compare(converted: _OpenVinoEngine, original: _TensorFlowEngine, model_dir: str) -> None:
-    """Raises _ConversionError unless both engines find the same on images that are no photos."""
+def _compare(converted: Engine, original: Engine, model_dir: str) -> None:
+    """Raises ConversionError unless both engines find the same on images that are no photos."""
     # In float32, as the original: what bfloat16 rounds says nothing of the conversion.
     exact = converted if converted.precision == "float32" else _OpenVinoEngine(model_dir, "float32", threads=1)
     compared = 0
     for image in probe_images():
         found, expected = (engine.run(image[None])[0] for engine in (exact, original))
         if not (have_counterparts(found, expected) and have_counterparts(expected, found)):
-            raise _ConversionError(f"OpenVINO runs {model_dir} wrongly: it finds other boxes than TensorFlow")
+            raise ConversionError(f"OpenVINO runs {model_dir} wrongly: it finds other boxes than TensorFlow")
         compared += len(expected.scores)
     if not compared:
-        raise _ConversionError(f"OpenVINO may run {model_dir} wrongly: it returns nothing to compare for a test image")
+        raise ConversionError(f"OpenVINO may run {model_dir} wrongly: it returns nothing to compare for a test image")
 
 
 class _OpenVinoEngine:
@@ -144,53 +132,26 @@ class _OpenVinoEngine:
     takes_batches = False
 
     def __init__(self, model_dir: str, precision: Precision, threads: int) -> None:
-        import openvino
-
-        core = openvino.Core()
-        self.device = core.get_property("CPU", "FULL_DEVICE_NAME")
-        native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bfloat16" and not native:
-            raise ModelError(f"--precision bfloat16: this CPU ({self.device}) has no bfloat16; use float32")
-        floats = "bfloat16" if native and precision != "float32" else "float32"
-        try:
-            model = core.read_model(model_dir)
+        def prepare(model: Any) -> None:
             shape = [d.get_length() if d.is_static else None for d in _only_input(model, model_dir)]
             _check_input_shape(shape, model_dir)
             _check_outputs({name for output in model.outputs for name in output.names}, model_dir)
             model.reshape([1, *(-1 if side is None else side for side in shape[1:])])
-            quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
-            self.precision = f"int8 and {floats}" if quantised else floats
-            compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
-                    # One single-threaded stream per caller, not pinned to cores: pinning gained nothing
-                    # measurable, and other processes share the machine.
-                    "NUM_STREAMS": threads,
-                    "INFERENCE_NUM_THREADS": threads,
-                    "ENABLE_CPU_PINNING": False,
-                },
-            )
-            self._requests: SimpleQueue[Any] = SimpleQueue()
-            for _ in range(threads):
-                self._requests.put(compiled.create_infer_request())
-            self._outputs = {name: compiled.output(name) for name in _present(compiled)}
-        except RuntimeError as error:
-            raise _ConversionError(f"OpenVINO cannot run {model_dir}: {_first_line(error)}") from error
+
+        self._model = OpenVinoModel(model_dir, precision, threads, prepare)
+        self.device, self.precision = self._model.device, self._model.precision
+        compiled = self._model.compiled
+        self._outputs = {name: compiled.output(name) for name in _present(compiled)}
         try:
             self.run(_PROBE)
         except (RuntimeError, ModelError) as error:
             # OpenVINO can convert a model wrongly, too; if the model is at fault, TensorFlow will say so.
-            raise _ConversionError(f"OpenVINO cannot run {model_dir}: {_first_line(error)}") from error
+            raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
 
     def run(self, batch: UInt8Array, least_score: float = 0.0) -> list[Candidates]:
         """See ``Engine.run``."""
-        request = self._requests.get()
-        try:
+        with self._model.request() as request:
             return [self._run_one(request, image, least_score) for image in batch]
-        finally:
-            self._requests.put(request)
 
     def _run_one(self, request: Any, image: UInt8Array, least_score: float) -> Candidates:
         # The outputs are not copied but seen where the request has them: the few candidates are taken out before it
@@ -207,29 +168,11 @@ class _TensorFlowEngine:
     precision = "float32"
 
     def __init__(self, model_dir: str, precision: Precision, threads: int) -> None:
-        if precision == "bfloat16":
-            raise ModelError("--precision bfloat16 needs OpenVINO on a CPU that has it; TensorFlow takes float32")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        self._model = TensorFlowModel(model_dir, precision, threads)
+        self.device = self._model.device
+        self._serve = self._model.serve
         import tensorflow as tf
 
-        gpus = tf.config.list_physical_devices("GPU")
-        # These can be set only before TensorFlow's first operation in this process.
-        with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(threads)
-            for gpu in gpus:
-                tf.config.experimental.set_memory_growth(gpu, True)
-        tf.config.experimental.enable_tensor_float_32_execution(False)
-        self.device = (
-            tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else _cpu_name()
-        )
-        try:
-            self._model = tf.saved_model.load(model_dir)  # held: it owns the variables
-        except Exception as error:
-            raise ModelError(f"TensorFlow cannot load {model_dir}: {_first_line(error)}") from error
-        if "serving_default" not in self._model.signatures:
-            raise ModelError(f"{model_dir} lacks the signature serving_default")
-        self._serve = self._model.signatures["serving_default"]
         inputs = self._serve.structured_input_signature[1]
         if len(inputs) != 1:
             raise ModelError(f"{model_dir} must have one input, a batch of images; it has {sorted(inputs)}")
@@ -240,7 +183,7 @@ class _TensorFlowEngine:
         _check_input_shape(shape, model_dir)
         _check_outputs(set(self._serve.structured_outputs), model_dir)
         self._fixed_batch = shape[0] == 1
-        self.takes_batches = bool(gpus) and not self._fixed_batch
+        self.takes_batches = self._model.on_gpu and not self._fixed_batch
         self.run(_PROBE)
 
     def run(self, batch: UInt8Array, least_score: float = 0.0) -> list[Candidates]:
@@ -331,23 +274,3 @@ def _chosen(
         classes=None if classes is None else classes[image][chosen].astype(np.int64),
         keypoints=None if keypoints is None else keypoints[image][chosen].astype(np.float32, copy=False),
     )
-
-
-_PREAMBLE = ("Exception from", "Check ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:")
-"""How lines of OpenVINO's errors begin that do not say what is wrong."""
-
-
-def _first_line(error: Exception) -> str:
-    """What an engine says went wrong, without its traces."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = (line.removeprefix("-- ") for line in lines if not line.startswith(_PREAMBLE))
-    return next(told, type(error).__name__)
-
-
-def _cpu_name() -> str:
-    """The CPU's full name."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

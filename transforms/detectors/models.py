@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,9 +146,7 @@ def fetch(name: str) -> Path:
         weights.write_bytes(_download(model, Path(folder)))
         saved_model = new / model_path(name).name
         _build(model, weights, saved_model)
-        note = saved_model / _NOTE
-        note.parent.mkdir(exist_ok=True)
-        note.write_text(json.dumps({"model_sha256": model.digest, "files_sha256": _files_digest(saved_model)}))
+        write_note(saved_model, model.digest)
         try:
             new.rename(entry)
         except OSError as error:
@@ -160,8 +159,8 @@ def fetch(name: str) -> Path:
 def model_digest(path: str | Path) -> str:
     """The sha256 that identifies a SavedModel, for manifests and for resuming.
 
-    For one that ``fetch`` built it is the known model's, for any other, a changed copy included, that of its files'
-    relative paths and contents.
+    For one that this program built it is that of its weights, for any other, a changed copy included, that of its
+    files' relative paths and contents.
 
     Raises:
         ModelError: there is no SavedModel.
@@ -215,11 +214,24 @@ def _verify(what: str, data: bytes, expected: str) -> None:
 
 
 def _build(model: KnownModel, weights: Path, saved_model: Path) -> None:
-    """Builds the SavedModel in a process of its own, so that TensorFlow never loads into this one."""
-    root = str(Path(__file__).parents[2])
     ranges = [str(model.ranges)] if model.ranges else []
+    run_builder(model.name, "transforms.detectors.centerface", [str(weights), str(saved_model), *ranges])
+
+
+def run_builder(name: str, module: str, arguments: Sequence[str]) -> None:
+    """Builds a SavedModel in a process of its own, so that TensorFlow never loads into this one.
+
+    Args:
+        name: the model's, for errors.
+        module: what is run, as `python -m` does.
+        arguments: the module's.
+
+    Raises:
+        ModelError: it could not be built.
+    """
+    root = str(Path(__file__).parents[2])
     result = subprocess.run(  # noqa: S603 (a fixed command)
-        [sys.executable, "-m", "transforms.detectors.centerface", str(weights), str(saved_model), *ranges],
+        [sys.executable, "-m", module, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))},
         capture_output=True,
         text=True,
@@ -227,7 +239,14 @@ def _build(model: KnownModel, weights: Path, saved_model: Path) -> None:
     )
     if result.returncode:
         said = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise ModelError(f"cannot build the SavedModel of {model.name} from its weights: {said}")
+        raise ModelError(f"cannot build the SavedModel of {name} from its weights: {said}")
+
+
+def write_note(saved_model: Path, digest: str) -> None:
+    """Says beside a SavedModel that was just built what it is, for `model_digest`."""
+    note = saved_model / _NOTE
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(json.dumps({"model_sha256": digest, "files_sha256": _files_digest(saved_model)}))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,0 +1,1 @@
+"""Painting new faces: generators, the crops that they are shown, and what is pasted back."""

@@ -1,0 +1,189 @@
+"""What a generator is shown of an image, and putting what it has drawn back into it.
+
+Nothing of a face gets into its crop: masked pixels become 0 before anything is resampled, and what is left is divided
+by the share of it that is known. So a crop's pixels are means of known pixels only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from transforms.anonymizers.masks import BoolMask, Rectangle
+from transforms.anonymizers.style import Values
+from transforms.faces import FloatArray
+from transforms.generators.geometry import Affine
+
+_FINER = 2
+"""Crops are drawn this much larger and averaged, as in the training."""
+
+_LEAST_KNOWN = 0.5
+"""Share of a crop's pixel that has to be known for it to count as such."""
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Of R, G and B in grey (ITU-R BT.601), as libjpeg and Pillow have it."""
+
+_SEAM = 3.0
+"""How far into the face its colours are matched to those around it, in pixels of a crop of 64."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What a generator is shown of one face.
+
+    Attributes:
+        affine: from pixels of the image to pixels of the crop.
+        rgb: float32 ``[S, S, 3]`` from -1 to 1, 0 where the mask is 1.
+        mask: float32 ``[S, S, 1]``, 1 where nothing is known.
+        known_share: share of what lies around the face that is known.
+    """
+
+    affine: Affine
+    rgb: FloatArray
+    mask: FloatArray
+    known_share: float
+
+
+def take_crop(
+    values: Values, known: BoolMask, white: float, own: tuple[Rectangle, BoolMask], affine: Affine, size: int
+) -> Crop:
+    """Takes the crop of one face.
+
+    Args:
+        values: uint8 or uint16 ``[H, W, C]``, the upright image: grey or RGB, maybe with alpha, which is left out.
+        known: bool ``[H, W]``, False on the masks of all faces.
+        white: the value that becomes 1.
+        own: the face's own mask, as `face_mask` returns it.
+        affine: from pixels of the image to pixels of the crop.
+        size: of the crop's side, in pixels.
+    """
+    rows, columns = rectangle = _footprint(affine, size, *known.shape)
+    blocked = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    inside = tuple(
+        slice(max(s.start - r.start, 0), max(s.stop - r.start, 0)) for s, r in zip(own[0], rectangle, strict=True)
+    )
+    part = tuple(
+        slice(max(r.start - s.start, 0), max(r.stop - s.start, 0)) for s, r in zip(own[0], rectangle, strict=True)
+    )
+    blocked[inside] = own[1][part]
+    open_pixels = known[rectangle].astype(np.float32)
+    rgb = _colours(values[rectangle]) * (open_pixels[..., np.newaxis] / white)
+    colours = _shrunk_onto(rgb, rows.start, columns.start, affine, size)
+    shares = _shrunk_onto(np.dstack([open_pixels, blocked]), rows.start, columns.start, affine, size)
+    share = shares[..., 0]
+    is_known = share >= _LEAST_KNOWN
+    means = colours / np.maximum(share, _LEAST_KNOWN)[..., np.newaxis] * 2 - 1
+    around = shares[..., 1] < 1 - _LEAST_KNOWN
+    return Crop(
+        affine,
+        np.where(is_known[..., np.newaxis], means, 0).astype(np.float32),
+        (~is_known)[..., np.newaxis].astype(np.float32),
+        float(is_known.sum() / max(int(around.sum()), 1)),
+    )
+
+
+def _footprint(affine: Affine, size: int, height: int, width: int) -> Rectangle:
+    """The rows and columns of the image that a crop may draw on; at least one of each."""
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64)
+    places = (corners - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
+    left, top = (math.floor(low) - 2 for low in places.min(axis=0))
+    right, bottom = (math.ceil(high) + 2 for high in places.max(axis=0))
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return slice(top, max(min(bottom, height), top + 1)), slice(left, max(min(right, width), left + 1))
+
+
+def _colours(region: Values) -> FloatArray:
+    """Grey or RGB, with or without alpha, as float32 ``[h, w, 3]``."""
+    channels = region.shape[2]
+    colours = region[..., : channels - 1] if channels in (2, 4) else region
+    return np.broadcast_to(colours, (*colours.shape[:2], 3)).astype(np.float32)
+
+
+def _shrunk_onto(planes: FloatArray, top: int, left: int, affine: Affine, size: int) -> FloatArray:
+    """The planes of a part of the image, 0 beyond it, as the crop's pixels see them on average."""
+    scale = _FINER * _scale(affine)
+    height, width = planes.shape[:2]
+    if scale < 1:  # averaged first, since bilinear sampling would skip pixels
+        planes = cv2.resize(
+            planes, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+        )
+    ratio = np.array([planes.shape[1] / width, planes.shape[0] / height])
+    # From the planes' pixels to the finer crop's; OpenCV counts from pixels' centres.
+    linear = _FINER * affine[:, :2] / ratio
+    shift = _FINER * (affine[:, :2] @ (left, top) + affine[:, 2]) + linear @ (0.5, 0.5) - 0.5
+    finer = _FINER * size
+    drawn = cv2.warpAffine(planes, np.column_stack([linear, shift]), (finer, finer), flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _scale(affine: Affine) -> float:
+    """Pixels of the crop per pixel of the image."""
+    return math.sqrt(abs(float(np.linalg.det(affine[:, :2]))))
+
+
+def fill_from_face(
+    face: FloatArray, crop: Crop, rectangle: Rectangle, channels: int, white: float, dtype: type
+) -> Values:
+    """What has been drawn, turned back and with its colours matched, for a rectangle of the image.
+
+    Args:
+        face: float32 ``[S, S, 3]`` from -1 to 1.
+        crop: what it was drawn for.
+        rectangle: of the face's mask.
+        channels: of the image: an alpha becomes opaque.
+        white: as for `take_crop`.
+        dtype: the image's.
+
+    Returns:
+        ``[h, w, C]`` of the image's type; only masked pixels are meant.
+    """
+    seen = np.where(crop.mask > 0, match_colours(face, crop), crop.rgb)
+    size, scale = len(seen), _scale(crop.affine)
+    affine = crop.affine
+    if scale > 1:  # averaged first, since the image has fewer pixels
+        smaller = max(1, round(size / scale))
+        seen = cv2.resize(seen, (smaller, smaller), interpolation=cv2.INTER_AREA)
+        affine = affine * (smaller / size)
+    rows, columns = rectangle
+    linear = affine[:, :2]
+    shift = linear @ (columns.start + 0.5, rows.start + 0.5) + affine[:, 2] - 0.5
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    extent = columns.stop - columns.start, rows.stop - rows.start
+    matrix = np.column_stack([linear, shift])
+    drawn = cv2.warpAffine(seen, matrix, extent, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    colours = np.clip(drawn / 2 + 0.5, 0, 1) * white
+    if channels <= 2:
+        colours = (colours @ _LUMA)[..., np.newaxis]
+    fill = np.full((*colours.shape[:2], channels), np.iinfo(dtype).max, dtype)
+    fill[..., : colours.shape[2]] = colours + 0.5
+    return fill
+
+
+def match_colours(face: FloatArray, crop: Crop) -> FloatArray:
+    """Shifts the colours of a face near its edge towards those of what is known beyond it.
+
+    The shift is the difference of the local means on either side, and fades into the face.
+
+    Args:
+        face: float32 ``[S, S, 3]`` from -1 to 1.
+        crop: what it was drawn for.
+    """
+    mask = crop.mask[..., 0]
+    reach = _SEAM * len(mask) / 64
+    depth = cv2.distanceTransform((mask > 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    fading = np.exp(-depth / reach).astype(np.float32) * mask
+    outer, outer_weight = _local_mean(crop.rgb, 1 - mask, reach)
+    inner, inner_weight = _local_mean(face, fading, reach)
+    trust = np.minimum(1, 8 * np.minimum(outer_weight, inner_weight))[..., np.newaxis]
+    matched: FloatArray = face + (outer - inner) * trust * fading[..., np.newaxis]
+    return np.clip(matched, -1, 1)
+
+
+def _local_mean(values: FloatArray, weight: FloatArray, reach: float) -> tuple[FloatArray, FloatArray]:
+    """Means of values ``[S, S, 3]`` around every pixel, and the weight that there is around it."""
+    total = cv2.GaussianBlur(weight, (0, 0), reach, borderType=cv2.BORDER_REPLICATE)
+    summed = cv2.GaussianBlur(values * weight[..., np.newaxis], (0, 0), reach, borderType=cv2.BORDER_REPLICATE)
+    return summed / np.maximum(total, 1e-6)[..., np.newaxis], total

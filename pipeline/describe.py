@@ -56,6 +56,7 @@ def describe_job(
         data lies does not count.
     """
     job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
+    job["shape"] = options.geometry.shape
     key_hash = options.key_hash
     job["hash_keys"] = key_hash.fingerprint if key_hash else None
     job["generator"] = generator and {"name": generator.name, "sha256": generator.sha256}

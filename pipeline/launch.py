@@ -37,7 +37,6 @@ from pipeline.progress_bar import local_progress_bar, progress_bar
 from pipeline.supervise import allow_restart
 from transforms import manifest, storage
 from transforms.anonymize_shard import Anonymization, AnonymizeShards
-from transforms.anonymizers.masks import MaskGeometry
 from transforms.anonymizers.style import Style
 from transforms.detectors import models
 from transforms.detectors.detector import Detector
@@ -267,8 +266,7 @@ def _anonymization(
 ) -> Anonymization:
     directories = [model.directory for model in found]
     detector = detector_config(options, directories, options.score_threshold)
-    geometry = MaskGeometry(coverage=options.coverage, margin=options.margin, shape=options.shape)
-    style = Style(geometry, options.strength)
+    style = Style(options.geometry, options.strength)
     keep, limits = options.keep_metadata, options.limits
     synthesis = synthesis_config(options, generator)
     return Anonymization(detector, options.method, style, options.features, keep, limits, processes, synthesis)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from transforms import storage
 from transforms.anonymizers import METHODS
-from transforms.anonymizers.masks import Shape
+from transforms.anonymizers.masks import MaskGeometry, Shape
 from transforms.codecs.exif import KEEPABLE
 from transforms.detectors.views import QUALITIES, Quality, QualityName
 from transforms.engines import EngineName, Precision
@@ -206,10 +206,11 @@ class JobOptions:
         Between(0, 10),
         "SHARE",
     )
-    shape: Shape = _option(
-        "ellipse",
+    shape: Shape | None = _option(
+        None,
         "anonymization",
-        "the mask's shape; an ellipse goes around the box",
+        f"the mask's shape; an ellipse goes around the box (default: ellipse; with {METHOD}, which needs to see what "
+        "lies around a face, box)",
         allowed=get_args(Shape),
     )
     keep_metadata: tuple[str, ...] = _option(
@@ -269,6 +270,11 @@ class JobOptions:
         "with --runner DataflowRunner: end once the job is submitted, and print its id",
         parse=bool,
     )
+
+    @property
+    def geometry(self) -> MaskGeometry:
+        """The masks' shape."""
+        return MaskGeometry(self.coverage, self.margin, self.shape or ("box" if self.method == METHOD else "ellipse"))
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -36,7 +36,13 @@ class Crops:
 
 
 def draw_crops(
-    portraits: Portraits, size: int, count: int, random: np.random.Generator, *, plain: bool = False
+    portraits: Portraits,
+    size: int,
+    count: int,
+    random: np.random.Generator,
+    *,
+    plain: bool = False,
+    in_order: bool = False,
 ) -> Crops:
     """Draws portraits and how each is seen.
 
@@ -45,9 +51,10 @@ def draw_crops(
         size: of the crops' sides.
         count: how many.
         random: decides.
-        plain: upright and sharp, with the default mask, as measures want them; portraits are taken from the first on.
+        plain: upright and sharp, with synthesize's default mask, as measures want them, and in order.
+        in_order: portraits are taken from the first on.
     """
-    chosen = np.arange(count) if plain else random.integers(0, len(portraits.images), count)
+    chosen = np.arange(count) if plain or in_order else random.integers(0, len(portraits.images), count)
     drawn = [
         (_plain_crop if plain else _draw_crop)(
             portraits.images[i], portraits.boxes[i], portraits.keypoints[i], size, random
@@ -78,7 +85,7 @@ def _plain_crop(
     size: int,
     random: np.random.Generator,  # noqa: ARG001
 ) -> _Drawn:
-    geometry = MaskGeometry()
+    geometry = MaskGeometry(shape="box")
     affine = crop_affine(box, _tilt(keypoints), geometry, size)
     crop = _warp(_extended(image), affine, size)
     face = _mask(box, geometry, affine, 0.0, size)
@@ -131,7 +138,7 @@ def _shaken(box: NDArray[np.float32], random: np.random.Generator) -> NDArray[np
 def _draw_geometry(random: np.random.Generator) -> MaskGeometry:
     coverage = random.uniform(0.5, 1.0) if random.random() < 0.15 else 1.0
     margin = 0.1 if random.random() < 0.5 else random.uniform(0, 0.3)
-    shape: Shape = "ellipse" if random.random() < 0.7 else "box"
+    shape: Shape = "box" if random.random() < 0.8 else "ellipse"
     return MaskGeometry(coverage, margin, shape)
 
 

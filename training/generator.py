@@ -17,6 +17,7 @@ from what an encoder says of the true faces, and must resemble them in its pixel
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,7 @@ from training.crops import Crops, draw_crops
 from training.portraits import Portraits, load_portraits
 from transforms.generators.network import RANDOM, SIZE, generate, initial_weights, keypoint_maps
 
-_RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE = 10.0, 10.0, 0.01
+_RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE, _TONE = 10.0, 5.0, 0.03, 10.0
 _AVERAGING = 0.999
 """Shipped are the moving averages of the weights: what a GAN draws changes from step to step."""
 
@@ -86,8 +87,10 @@ class Training:
             difference = tf.reduce_sum(tf.abs(fake - true)[:half] * weight[:half], (1, 2, 3)) / 3
             reconstruction = tf.reduce_mean(difference)
             divergence = tf.reduce_mean(tf.reduce_sum(tf.exp(spread) + tf.square(mean) - 1 - spread, -1)) / 2
-            loss = _RECONSTRUCTION * reconstruction + _DIVERGENCE * divergence
-            watched = {"reconstruction": reconstruction, "divergence": divergence}
+            # What is drawn from chance has to be about as light and of about the colour of the true face.
+            tone = tf.reduce_mean(tf.abs(_tones(fake[half:], faces[half:]) - _tones(true[half:], faces[half:])))
+            loss = _RECONSTRUCTION * reconstruction + _DIVERGENCE * divergence + _TONE * tone
+            watched = {"reconstruction": reconstruction, "divergence": divergence, "tone": tone}
             if adversarial:
                 both = tf.concat([_folded(true, unknown), _folded(fake, unknown)], 0)
                 judged = self.discriminator(tf.concat([both, tf.concat([maps, maps], 0)], -1), training=True)
@@ -117,6 +120,12 @@ class Training:
 
 def _folded(images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     return tf.nn.space_to_depth(tf.concat([images, masks], -1), 2)
+
+
+def _tones(images: tf.Tensor, faces: tf.Tensor) -> tf.Tensor:
+    """The mean colour of the face within each of 4 x 4 parts of a crop."""
+    pool = functools.partial(tf.nn.avg_pool2d, ksize=SIZE // 4, strides=SIZE // 4, padding="VALID")
+    return pool(images * faces) / tf.maximum(pool(faces), 0.1)
 
 
 def _resemblance(features: tf.Tensor, half: tf.Tensor) -> tf.Tensor:

@@ -29,7 +29,7 @@ _BATCH = 64
 _IMAGES = 4
 """Images whose faces do. More gains little on a CPU, and all their pixels are held."""
 
-_LEAST_SURROUNDINGS = 0.5
+_LEAST_SURROUNDINGS = 0.3
 """Share of what lies around a face that has to be known: otherwise it is at the edge, fills the image, or overlaps
 others."""
 

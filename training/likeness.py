@@ -1,0 +1,231 @@
+"""Measures what anonymized faces tell of the true ones, and how much they look like faces.
+
+Example usage::
+
+    python -m training.likeness --portraits portraits
+
+**Unlinkability**: for each way to anonymize, a matcher is trained to tell which anonymized face belongs to which
+portrait (two small networks whose outputs agree for a pair; van den Oord et al., https://arxiv.org/abs/1807.03748), on
+portraits that the generator was trained on, and tried on those held out. It sees faces in grey, of mean 0 and
+deviation 1: skin and light go on outside the mask. Two matchers see no face at all: one the five keypoints, one the
+surroundings, both of which the generator is given; what they achieve, it may give away without having seen the face.
+
+**Fréchet distance** (Heusel et al., https://arxiv.org/abs/1706.08500) over the features of a network that was trained
+here to recognise portraits in other light, position and sharpness. It is no Inception network: compare its figures
+with each other only.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from training.crops import Crops, draw_crops
+from training.portraits import Portraits, load_portraits
+from transforms.anonymizers import METHODS
+from transforms.anonymizers.masks import MaskGeometry
+from transforms.anonymizers.style import Style
+from transforms.faces import Faces
+from transforms.generators.embedded import embedded_generator
+from transforms.generators.engine import GeneratorEngine, Requests, load_generator
+from transforms.generators.network import SIZE
+
+_FEATURES = 64
+_SIDE = 32
+_TEMPERATURE = 0.1
+_BATCH = 128
+_TAUGHT = 4000
+"""Portraits that the matchers are trained on."""
+
+_Floats = NDArray[np.float32]
+
+
+def synthesized(
+    engine: GeneratorEngine, crops: Crops, random: np.random.Generator, *, keypoints: bool = True
+) -> _Floats:
+    """The crops with new faces, before their colours are matched."""
+    known = crops.images * (1 - crops.unknown)
+    points = crops.keypoints if keypoints else np.full_like(crops.keypoints, np.nan)
+    z = random.standard_normal((len(known), engine.sizes.random)).astype(np.float32)
+    requests = Requests(known, crops.unknown, points, z)
+    drawn = np.concatenate([engine.run(requests.part(i, i + 64)) for i in range(0, len(known), 64)])
+    faces: _Floats = known + crops.faces * drawn
+    return faces
+
+
+def masked(crops: Crops, method: str, strength: float) -> _Floats:
+    """The crops with their faces anonymized by another method, with the same mask."""
+    whole = Faces(np.array([[0, 0, SIZE, SIZE]], np.float32), np.ones(1, np.float32))
+    style = Style(MaskGeometry(margin=0, shape="box"), strength)
+    images = []
+    for image, face in zip(crops.images, crops.faces[..., 0] > 0, strict=True):
+        rows, columns = (slice(places.min(), places.max() + 1) for places in np.nonzero(face))
+        box = np.array([[columns.start, rows.start, columns.stop, rows.stop]], np.float32)
+        values = np.round((image + 1) * 127.5).astype(np.uint8)
+        images.append(METHODS[method](values, Faces(box, whole.scores), style, (0, 0, 0)) / np.float32(127.5) - 1)
+    return np.stack(images).astype(np.float32)
+
+
+def spots(crops: Crops) -> _Floats:
+    """The keypoints and nothing else, as white spots."""
+    images = np.zeros_like(crops.images)
+    for image, points in zip(images, crops.keypoints, strict=True):
+        for x, y in points:
+            cv2.circle(image, (round(float(x)), round(float(y))), 2, (1.0, 1.0, 1.0), -1)
+    return images
+
+
+def _grey(images: _Floats, seen: _Floats) -> _Floats:
+    """What is seen in grey, of mean 0 and deviation 1, at half the size."""
+    grey = images.mean(axis=3, keepdims=True)
+    total = np.maximum(seen.sum(axis=(1, 2, 3), keepdims=True), 1)
+    centred = (grey - (grey * seen).sum(axis=(1, 2, 3), keepdims=True) / total) * seen
+    deviation = np.sqrt((centred**2).sum(axis=(1, 2, 3), keepdims=True) / total)
+    values = centred / np.maximum(deviation, 1e-3)
+    halves: _Floats = values.reshape(len(values), _SIDE, 2, _SIDE, 2, 1).mean(axis=(2, 4))
+    return halves
+
+
+def _tower(side: int, channels: int) -> keras.Model:
+    seen = x = keras.Input((side, side, channels))
+    for width in (32, 64, 128):
+        x = keras.layers.Conv2D(width, 3, 2, "same", activation="relu")(x)
+    x = keras.layers.Conv2D(128, 3, padding="same", activation="relu")(x)
+    x = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling2D()(x), keras.layers.Flatten()(x)])
+    return keras.Model(seen, keras.layers.Dense(_FEATURES)(x))
+
+
+def _teach(towers: tuple[Any, Any], draw: Callable[[np.random.Generator], tuple[_Floats, _Floats]], steps: int) -> None:
+    """Trains two networks (or one, given twice) so that their outputs agree for pairs and for nothing else."""
+    weights = list({id(v): v for tower in towers for v in tower.trainable_variables}.values())
+    optimizer = keras.optimizers.Adam(1e-3)
+    optimizer.build(weights)
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def step(first: tf.Tensor, second: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            ours, theirs = (
+                tf.math.l2_normalize(t(x, training=True), -1) for t, x in zip(towers, (first, second), strict=True)
+            )
+            scores = tf.matmul(ours, theirs, transpose_b=True) / _TEMPERATURE
+            right = tf.range(tf.shape(scores)[0])
+            losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(right, s) for s in (scores, tf.transpose(scores))]
+            loss = tf.reduce_mean(tf.add_n(losses))
+        optimizer.apply(tape.gradient(loss, weights), weights)
+
+    random = np.random.default_rng(0)
+    for _ in range(steps):
+        step(*map(tf.constant, draw(random)))
+
+
+def _pairs(first: _Floats, second: _Floats) -> Callable[[np.random.Generator], tuple[_Floats, _Floats]]:
+    def draw(random: np.random.Generator) -> tuple[_Floats, _Floats]:
+        chosen = random.choice(len(first), _BATCH, replace=False)
+        flip = slice(None, None, -1 if random.random() < 0.5 else 1)
+        return first[chosen][:, :, flip].copy(), second[chosen][:, :, flip].copy()
+
+    return draw
+
+
+def matching(first: _Floats, second: _Floats, tried: tuple[_Floats, _Floats], steps: int) -> tuple[float, float, float]:
+    """Teaches a matcher and tries it.
+
+    Returns:
+        How often, of a face's own portrait and another one, it takes the right one (the area under the ROC curve over
+        all pairs); the standard error of that, by resampling portraits; how often the right one comes first of all.
+    """
+    keras.utils.set_random_seed(0)
+    towers = _tower(_SIDE, 1), _tower(_SIDE, 1)
+    _teach(towers, _pairs(first, second), steps)
+    ours, theirs = (np.asarray(tf.math.l2_normalize(t(x), -1)) for t, x in zip(towers, tried, strict=True))
+    scores = theirs @ ours.T
+    own = np.diag(scores)[:, np.newaxis]
+    others = ~np.eye(len(scores), dtype=bool)
+    right = ((own > scores) * others).sum(axis=1) / (len(scores) - 1)
+    random = np.random.default_rng(0)
+    means = [right[random.integers(0, len(right), len(right))].mean() for _ in range(500)]
+    return float(right.mean()), float(np.std(means)), float((own > np.where(others, scores, -2)).all(axis=1).mean())
+
+
+def frechet(first: _Floats, second: _Floats) -> float:
+    """The Fréchet distance of two normal distributions with the means and covariances of the features ``[N, D]``."""
+    covariances = [np.cov(features.astype(np.float64), rowvar=False) for features in (first, second)]
+    # The trace of a root is the sum of the roots of the eigenvalues; those of a product of covariances are 0 or more.
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0))
+    apart = first.mean(axis=0) - second.mean(axis=0)
+    return float(apart @ apart + np.trace(covariances[0] + covariances[1]) - 2 * roots.sum())
+
+
+def feature_network(portraits: Portraits, steps: int) -> keras.Model:
+    """Teaches a network to recognise a portrait in other light, position and sharpness."""
+    keras.utils.set_random_seed(0)
+    network = _tower(SIZE, 3)
+
+    def draw(random: np.random.Generator) -> tuple[_Floats, _Floats]:
+        chosen = random.choice(len(portraits.images), _BATCH, replace=False)
+        some = Portraits(*(array[np.sort(chosen)] for array in vars(portraits).values()))
+        seen = [draw_crops(some, SIZE, _BATCH, random, in_order=True).images for _ in range(2)]
+        return seen[0], seen[1]
+
+    _teach((network, network), draw, steps)
+    return network
+
+
+def main() -> None:
+    """Runs the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--portraits", required=True, metavar="DIR", help="what training.portraits has written")
+    parser.add_argument("--generator", metavar="DIR", help="a SavedModel (default: the embedded one)")
+    parser.add_argument("--steps", type=int, default=400, metavar="N", help="of each matcher (default: %(default)s)")
+    given = parser.parse_args()
+    portraits = load_portraits(given.portraits)
+    engine = load_generator(given.generator or str(embedded_generator()))
+    random = np.random.default_rng(0)
+    known, held_out = portraits.only(~portraits.held_out), portraits.only(portraits.held_out)
+    taught = draw_crops(known, SIZE, _TAUGHT, random, plain=True)
+    tried = draw_crops(held_out, SIZE, len(held_out.images), random, plain=True)
+
+    ways: dict[str, Callable[[Crops], _Floats]] = {
+        "blur, strength 0.1": lambda crops: masked(crops, "blur", 0.1),
+        "blur": lambda crops: masked(crops, "blur", 0.2),
+        "pixelate": lambda crops: masked(crops, "pixelate", 0.2),
+        "synthesize": lambda crops: synthesized(engine, crops, random),
+        "synthesize, no keypoints": lambda crops: synthesized(engine, crops, random, keypoints=False),
+        "keypoints alone": spots,
+        "surroundings alone": lambda crops: crops.images * (1 - crops.faces),
+    }
+    print("| | right of two | standard error | first of all |")
+    for name, way in ways.items():
+        around = name == "surroundings alone"
+        both = [
+            (_grey(crops.images, crops.faces), _grey(way(crops), 1 - crops.faces if around else crops.faces))
+            for crops in (taught, tried)
+        ]
+        share, error, first = matching(*both[0], both[1], given.steps)
+        print(f"| {name} | {share:.3f} | {error:.3f} | {first:.3f} |", flush=True)
+
+    network = feature_network(known, given.steps)
+    features = {
+        "other portraits": taught.images,
+        "synthesize": synthesized(engine, tried, random),
+        "mean face": tried.images * (1 - tried.faces) + tried.faces * taught.images.mean(axis=0),
+        "another's face": tried.images * (1 - tried.faces) + tried.faces * taught.images[: len(tried.images)],
+        "blur": masked(tried, "blur", 0.2),
+        "pixelate": masked(tried, "pixelate", 0.2),
+        "solid": masked(tried, "solid", 0.2),
+    }
+    true = network.predict(tried.images, verbose=0)
+    print("| | Fréchet distance to the true portraits |")
+    for name, images in features.items():
+        print(f"| {name} | {frechet(true, network.predict(images, verbose=0)):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -58,7 +58,7 @@ def build_saved_model(weights_file: str | Path, directory: str | Path) -> None:
     """
     import tensorflow as tf
 
-    from transforms.generators.network import KEYPOINTS, RANDOM, SHAPES, SIZE, generate
+    from transforms.generators.network import KEYPOINTS, RANDOM, SHAPES, SIZE, SPREAD, generate
 
     with np.load(weights_file) as file:
         weights = {name: file[name].astype(np.float32) for name in file}
@@ -66,7 +66,7 @@ def build_saved_model(weights_file: str | Path, directory: str | Path) -> None:
         raise ValueError(f"{weights_file} does not hold the weights of this network")
 
     def serve(crop: tf.Tensor, mask: tf.Tensor, keypoints: tf.Tensor, z: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"faces": generate(weights, crop, mask, keypoints, z)}
+        return {"faces": generate(weights, crop, mask, keypoints, SPREAD * z)}
 
     shapes = {"crop": [SIZE, SIZE, 3], "mask": [SIZE, SIZE, 1], "keypoints": [KEYPOINTS, 2], "z": [RANDOM]}
     specs = [tf.TensorSpec([None, *shape], tf.float32, name=name) for name, shape in shapes.items()]

@@ -27,8 +27,8 @@ RANDOM = 64
 """Numbers in z."""
 
 SPREAD = 0.6
-"""What z is multiplied by once the network is trained: fewer odd faces for less variety (the truncation of Brock et al.,
-https://arxiv.org/abs/1809.11096, section 3.1)."""
+"""What z is multiplied by once the network is trained: fewer odd faces for less variety, as the truncation of Brock et
+al. does (https://arxiv.org/abs/1809.11096, section 3.1)."""
 
 _FINE, _MIDDLE, _COARSE = 64, 96, 192
 """Channels at a half, a quarter and an eighth of the crop's side."""

@@ -5,8 +5,9 @@ Example usage::
     python -m training.portraits --tar synthetic-faces.tar --output portraits
     python -m training.generator --portraits portraits --steps 8000 --output generator
 
-writes ``generator/weights.npz`` every few minutes and ``generator/samples.png`` with it (held-out portraits). A
-training goes on from shipped weights with ``--init transforms/generators/weights.npz``.
+writes ``generator/weights.npz``, in half precision as it is shipped, every few minutes, and with it
+``generator/samples.png`` (held-out portraits). A training goes on from shipped weights with ``--init
+transforms/generators/weights.npz``; encoder and discriminator begin anew.
 
 The generator is the decoder of a conditional variational autoencoder and a GAN's generator at once (Zhu et al., "Toward
 Multimodal Image-to-Image Translation", NeurIPS 2017, https://arxiv.org/abs/1711.11586): half of a batch is drawn
@@ -34,7 +35,7 @@ from training.crops import Crops, draw_crops
 from training.portraits import Portraits, load_portraits
 from transforms.generators.network import RANDOM, SIZE, generate, initial_weights, keypoint_maps
 
-_RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE, _TONE = 10.0, 5.0, 0.03, 10.0
+_RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE, _TONE = 10.0, 5.0, 0.015, 10.0
 _AVERAGING = 0.999
 """Shipped are the moving averages of the weights: what a GAN draws changes from step to step."""
 
@@ -223,7 +224,8 @@ def main() -> None:
     shown = draw_crops(portraits.only(portraits.held_out), SIZE, 24, np.random.default_rng(given.seed))
 
     def keep(weights: dict[str, Any], done: int) -> None:  # noqa: ARG001
-        np.savez(folder / "weights.npz", **weights)
+        halved: dict[str, Any] = {name: value.astype(np.float16) for name, value in weights.items()}
+        np.savez_compressed(folder / "weights.npz", **halved)
         cv2.imwrite(str(folder / "samples.png"), draw_samples(weights, shown)[..., ::-1])
 
     if given.init:

@@ -23,6 +23,9 @@ _FINER = 2
 _LEAST_KNOWN = 0.5
 """Share of a crop's pixel that has to be known for it to count as such."""
 
+_WHOLE = 255
+"""A pixel that is known whole, where shares are bytes."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Of R, G and B in grey (ITU-R BT.601), as libjpeg and Pillow have it."""
 
@@ -61,25 +64,20 @@ def take_crop(
         size: of the crop's side, in pixels.
     """
     rows, columns = rectangle = _footprint(affine, size, *known.shape)
-    blocked = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    inside = tuple(
-        slice(max(s.start - r.start, 0), max(s.stop - r.start, 0)) for s, r in zip(own[0], rectangle, strict=True)
+    is_open = known[rectangle]
+    colours = _colours(values[rectangle]).copy()
+    colours[~is_open] = 0
+    shares = np.dstack([is_open, _within(own, rectangle)]).astype(np.uint8) * _WHOLE
+    sums = _shrunk_onto(colours, rows.start, columns.start, affine, size) / np.float32(white)
+    share, blocked = np.moveaxis(
+        _shrunk_onto(shares, rows.start, columns.start, affine, size) / np.float32(_WHOLE), 2, 0
     )
-    part = tuple(
-        slice(max(r.start - s.start, 0), max(r.stop - s.start, 0)) for s, r in zip(own[0], rectangle, strict=True)
-    )
-    blocked[inside] = own[1][part]
-    open_pixels = known[rectangle].astype(np.float32)
-    rgb = _colours(values[rectangle]) * (open_pixels[..., np.newaxis] / white)
-    colours = _shrunk_onto(rgb, rows.start, columns.start, affine, size)
-    shares = _shrunk_onto(np.dstack([open_pixels, blocked]), rows.start, columns.start, affine, size)
-    share = shares[..., 0]
     is_known = share >= _LEAST_KNOWN
-    means = colours / np.maximum(share, _LEAST_KNOWN)[..., np.newaxis] * 2 - 1
-    around = shares[..., 1] < 1 - _LEAST_KNOWN
+    means = sums / np.maximum(share, _LEAST_KNOWN)[..., np.newaxis] * 2 - 1
+    around = blocked < 1 - _LEAST_KNOWN
     return Crop(
         affine,
-        np.where(is_known[..., np.newaxis], means, 0).astype(np.float32),
+        np.broadcast_to(np.where(is_known[..., np.newaxis], means, 0), (size, size, 3)).astype(np.float32),
         (~is_known)[..., np.newaxis].astype(np.float32),
         float(is_known.sum() / max(int(around.sum()), 1)),
     )
@@ -95,28 +93,41 @@ def _footprint(affine: Affine, size: int, height: int, width: int) -> Rectangle:
     return slice(top, max(min(bottom, height), top + 1)), slice(left, max(min(right, width), left + 1))
 
 
-def _colours(region: Values) -> FloatArray:
-    """Grey or RGB, with or without alpha, as float32 ``[h, w, 3]``."""
+def _within(own: tuple[Rectangle, BoolMask], rectangle: Rectangle) -> BoolMask:
+    """A face's mask, cut or extended to another rectangle of the image."""
+    rows, columns = rectangle
+    whole = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.bool_)
+    pairs = list(zip(own[0], rectangle, strict=True))
+    down, across = (slice(max(mine.start - all_.start, 0), max(mine.stop - all_.start, 0)) for mine, all_ in pairs)
+    from_rows, from_columns = (
+        slice(max(all_.start - mine.start, 0), max(all_.stop - mine.start, 0)) for mine, all_ in pairs
+    )
+    whole[down, across] = own[1][from_rows, from_columns]
+    return whole
+
+
+def _colours(region: Values) -> Values:
+    """Grey or RGB without its alpha."""
     channels = region.shape[2]
-    colours = region[..., : channels - 1] if channels in (2, 4) else region
-    return np.broadcast_to(colours, (*colours.shape[:2], 3)).astype(np.float32)
+    return region[..., : channels - 1] if channels in (2, 4) else region
 
 
-def _shrunk_onto(planes: FloatArray, top: int, left: int, affine: Affine, size: int) -> FloatArray:
+def _shrunk_onto(planes: Values, top: int, left: int, affine: Affine, size: int) -> FloatArray:
     """The planes of a part of the image, 0 beyond it, as the crop's pixels see them on average."""
     scale = _FINER * _scale(affine)
     height, width = planes.shape[:2]
     if scale < 1:  # averaged first, since bilinear sampling would skip pixels
-        planes = cv2.resize(
-            planes, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
-        )
+        smaller = max(1, round(width * scale)), max(1, round(height * scale))
+        planes = cv2.resize(planes, smaller, interpolation=cv2.INTER_AREA)
     ratio = np.array([planes.shape[1] / width, planes.shape[0] / height])
     # From the planes' pixels to the finer crop's; OpenCV counts from pixels' centres.
     linear = _FINER * affine[:, :2] / ratio
     shift = _FINER * (affine[:, :2] @ (left, top) + affine[:, 2]) + linear @ (0.5, 0.5) - 0.5
     finer = _FINER * size
-    drawn = cv2.warpAffine(planes, np.column_stack([linear, shift]), (finer, finer), flags=cv2.INTER_LINEAR)
-    return np.asarray(cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA), np.float32)
+    matrix = np.column_stack([linear, shift])
+    drawn = cv2.warpAffine(planes.astype(np.float32), matrix, (finer, finer), flags=cv2.INTER_LINEAR)
+    means = cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(means, np.float32).reshape(size, size, -1)  # OpenCV drops a single channel
 
 
 def _scale(affine: Affine) -> float:

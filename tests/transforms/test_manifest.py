@@ -26,6 +26,7 @@ def results() -> list[ShardResult]:
             reasons={"empty": 1},
             engine="openvino",
             reencoded=1,
+            fallback_faces=2,
         ),
         ShardResult("train-00001-of-00002", "train", 1, 1, 0, 0, 1, 50, "bb", {1: 1}, engine="tensorflow"),
         ShardResult("val-00000-of-00001", "val", 2, 0, 2, 0, 0, 80, "cc", {0: 2}, engine="openvino"),
@@ -41,7 +42,16 @@ def test_adds_up_whatever_the_order() -> None:
         **{"method": "blur", "digest": "d", "engine": "openvino, tensorflow", "device": "", "precision": ""}
     }
     assert manifest["totals"] == {
-        **{"records": 6, "anonymized": 2, "no_faces": 3, "quarantined": 1, "faces": 3, "reencoded": 1, "ignored": 4}
+        **{
+            "records": 6,
+            "anonymized": 2,
+            "no_faces": 3,
+            "quarantined": 1,
+            "faces": 3,
+            "reencoded": 1,
+            "fallback_faces": 2,
+            "ignored": 4,
+        }
     }
     assert manifest["faces_per_image"] == {"0": 3, "1": 1, "2": 1}
     assert manifest["splits"]["val"]["records"] == 2

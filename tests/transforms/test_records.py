@@ -14,7 +14,7 @@ FACES = Faces(
     np.arange(20, dtype=np.float32).reshape(2, 5, 2),
 )
 ROWS = [
-    Row("a.jpg", Status.ANONYMIZED, None, 640, 480, FACES, reencoded=True),
+    Row("a.jpg", Status.ANONYMIZED, None, 640, 480, FACES, reencoded=True, fallback_faces=1),
     Row("b.jpg", Status.QUARANTINED, "truncated", None, None, Faces.none(), detail="at byte 9"),
     Row("c.jpg", Status.NO_FACES, None, 10, 20, Faces.none()),
 ]
@@ -54,6 +54,7 @@ def test_pyarrow_reads_the_rows(tmp_path: Path) -> None:
     }
     assert first["faces"][1]["keypoints"] == list(range(10, 20))
     assert [row["reencoded"] for row in (first, second, third)] == [True, False, False]
+    assert [row["fallback_faces"] for row in (first, second, third)] == [1, 0, 0]
     assert (second["status"], second["reason"], second["shard"], second["index"]) == (
         *("quarantined", "truncated"),
         *(None, None),

@@ -218,7 +218,8 @@ def _read_sizes(
         )
     if outputs != 1:
         raise ModelError(f"{model_dir} is no generator: it must have one output, the faces; it has {outputs}")
-    for name, (kind, shape) in shapes.items():
+    for name in _INPUTS:
+        kind, shape = shapes[name]
         if kind != "f32" or len(shape) != _INPUTS[name] or shape[0] is not None or None in shape[1:]:
             raise ModelError(
                 f"{model_dir} is no generator: {name} must be float32 of {_INPUTS[name]} dimensions, the first of them "

@@ -33,11 +33,9 @@ _LEAST_SURROUNDINGS = 0.3
 """Share of what lies around a face that has to be known: otherwise it is at the edge, fills the image, or overlaps
 others."""
 
-_PROFILE_EYES = 0.22
-"""Of the square root of the box's area: closer eyes belong to a profile. Frontal faces have about 0.45."""
-
-_PROFILE_NOSE = -0.15, 1.15
-"""Along the line from one eye (0) to the other (1): a nose beyond this belongs to a profile."""
+_PROFILE_EYES = 0.08
+"""Of the square root of the box's area: closer eyes are those of a profile, and the line through them has no direction to
+go by. Frontal faces have about 0.45."""
 
 _COCO = (2, 1, 0)
 """Which of our keypoints are the first three of COCO's (nose, the person's left eye, right eye). Ours go by the
@@ -232,28 +230,23 @@ def find_pose(box: NDArray[np.float32], keypoints: NDArray[np.float64] | None, m
 
     Args:
         box: x0, y0, x1, y1 in pixels.
-        keypoints: ``[K, 2]``, x, y; the first two are the eyes, the third is the nose.
+        keypoints: ``[K, 2]``, x, y; the first two are the eyes.
         margin: by which the box is enlarged.
 
     Example usage::
 
-        >>> box, eyes_and_nose = np.array([0, 0, 8, 10], np.float32), np.array([[2.0, 4], [6, 4], [4, 6]])
-        >>> find_pose(box, eyes_and_nose, 0.1).tilt
+        >>> box, eyes = np.array([0, 0, 8, 10], np.float32), np.array([[2.0, 4], [6, 4]])
+        >>> find_pose(box, eyes, 0.1).tilt
         0.0
     """
-    if keypoints is None or len(keypoints) < 3 or not np.isfinite(keypoints).all():
+    if keypoints is None or len(keypoints) < 2 or not np.isfinite(keypoints).all():
         return Pose(0.0, None)
     x, y, half_width, half_height = scale_box(box, margin)
     if (np.abs(keypoints - (x, y)) > (half_width, half_height)).any():
         return Pose(0.0, None)
-    (across, down), to_nose = keypoints[1] - keypoints[0], keypoints[2] - keypoints[0]
-    distance = math.hypot(across, down)
+    across, down = keypoints[1] - keypoints[0]
     side = 2 * math.sqrt(half_width * half_height) / (1 + margin)
-    if distance < _PROFILE_EYES * side:
-        return Pose(0.0, keypoints, profile=True)
-    nose = float(to_nose @ (across, down)) / distance**2
-    low, high = _PROFILE_NOSE
-    return Pose(math.atan2(down, across), keypoints, profile=not low <= nose <= high)
+    return Pose(math.atan2(down, across), keypoints, profile=math.hypot(across, down) < _PROFILE_EYES * side)
 
 
 def fitting_keypoints(keypoints: NDArray[np.float64] | None, count: int) -> FloatArray:
@@ -264,7 +257,7 @@ def fitting_keypoints(keypoints: NDArray[np.float64] | None, count: int) -> Floa
     """
     fitting = np.full((count, 2), np.nan, np.float32)
     if keypoints is not None:
-        ours = keypoints[list(_COCO)] if count == 7 else keypoints[:count]
+        ours = keypoints[list(_COCO)] if count == 7 and len(keypoints) > max(_COCO) else keypoints[:count]
         fitting[: len(ours)] = ours
     return fitting
 

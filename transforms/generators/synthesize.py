@@ -34,8 +34,8 @@ _LEAST_SURROUNDINGS = 0.3
 others."""
 
 _PROFILE_EYES = 0.08
-"""Of the square root of the box's area: closer eyes are those of a profile, and the line through them has no direction to
-go by. Frontal faces have about 0.45."""
+"""Of the square root of the box's area: closer eyes are those of a profile, and the line through them has no direction
+to go by. Frontal faces have about 0.45."""
 
 _COCO = (2, 1, 0)
 """Which of our keypoints are the first three of COCO's (nose, the person's left eye, right eye). Ours go by the

@@ -13,7 +13,6 @@ from pathlib import Path
 from pipeline.detection import detector_config, find_models
 from pipeline.options import JobOptions
 from transforms.anonymize_shard import Anonymization, Worker, anonymize_record
-from transforms.anonymizers.masks import MaskGeometry
 from transforms.anonymizers.style import Style
 from transforms.detectors.views import QualityName
 from transforms.parallel import usable_cores
@@ -35,7 +34,7 @@ def main(folder: str, output: str, quality: QualityName, detect_size: int | None
     threads = usable_cores()
     models = [model.directory for model in find_models(options.models)]
     detector = detector_config(options, models, options.score_threshold)
-    style = Style(MaskGeometry(options.coverage, options.margin, options.shape), options.strength)
+    style = Style(options.geometry, options.strength)
     worker = Worker(Anonymization(detector, options.method, style, options.features, (), options.limits))
     progress = ProgressFile(tempfile.mkdtemp(prefix="faceveil-progress-"))
     sources = _sources(Path(folder))

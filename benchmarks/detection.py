@@ -25,9 +25,10 @@ from evaluation.detect import LEAST_SCORE, detect_all
 from evaluation.measures import BANDS, measure
 from evaluation.report import describe_bands
 from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.engine import EngineName, Precision, UInt8Array
+from transforms.detectors.engine import UInt8Array
 from transforms.detectors.models import fetch
 from transforms.detectors.views import QUALITIES, Quality, View, plan_windows, side_needed, take_view
+from transforms.engines import EngineName, Precision
 from transforms.parallel import usable_cores
 
 _DEFAULT_THRESHOLD = DetectorConfig(()).score_threshold

@@ -11,6 +11,7 @@ SOI, EOI, SOS, COM, APP0, APP1, APP2, APP14, APP15 = 0xD8, 0xD9, 0xDA, 0xFE, 0xE
 """Markers by their second byte (T.81, table B.1)."""
 
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_FIRST_ARITHMETIC_FRAME = 0xC9
 TABLES = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # DHT, DAC, DQT, DNL, DRI
 # What may stand between a scan's header and the next marker: coded data (FF 00 is a coded FF), restart markers, and
 # any number of FF as fill.
@@ -75,6 +76,20 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             end = following.start() if following else end
         yield marker, start, end
         position = end
+
+
+def check_length(data: bytes, width: int, height: int) -> None:
+    """Refuses a JPEG that is too short for its size, before memory is taken for its pixels.
+
+    Each block of 8 x 8 takes a bit at least, since Huffman's codes do (T.81, annex C). Arithmetic coding may take less.
+
+    Raises:
+        Quarantine: TRUNCATED.
+    """
+    if 8 * len(data) < (width // 8) * (height // 8):
+        frame = next((marker for marker, *_ in segments(data) if marker in FRAMES), 0)
+        if frame < _FIRST_ARITHMETIC_FRAME:
+            raise Quarantine(Reason.TRUNCATED, f"jpeg: {len(data)} bytes cannot hold {width} x {height} px")
 
 
 def _segment(marker: int, content: bytes) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from PIL import ExifTags, Image
 
-from transforms.codecs import bmp, heif, isobmff, png, tiff, webp
+from transforms.codecs import bmp, heif, isobmff, jpeg_markers, png, tiff, webp
 from transforms.codecs.exif import exif_to_write
 from transforms.codecs.image import ImageInfo
 from transforms.codecs.orientation import swaps_sides
@@ -89,6 +89,8 @@ def _probe(data: bytes, image_format: str, keep_metadata: Collection[str]) -> Im
         return ImageInfo(image_format, *image.size, facts.orientation, mode, exif, read_only)
     if image_format in ("bmp", "gif"):
         return ImageInfo(image_format, *image.size, 1, mode)
+    if image_format == "jpeg":
+        jpeg_markers.check_length(data, *image.size)
     orientation = _orientation(image)
     exif = exif_to_write(image.info.get("exif", b""), orientation, keep_metadata)
     return ImageInfo(image_format, *image.size, orientation, mode, exif)

@@ -37,6 +37,24 @@ def test_noise_behind_a_signature_is_probed_or_quarantined(noise: bytes, image_f
     assert 0 < info.width * info.height <= MAX_PIXELS
 
 
+def test_a_jpeg_that_is_too_short_for_its_size_is_refused_by_its_header() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(noise_image(64, 64)).save(buffer, "JPEG")
+    data = buffer.getvalue()
+    _, frame, _ = next(segment for segment in jpeg_markers.segments(data) if segment[0] in jpeg_markers.FRAMES)
+    vast = data[: frame + 5] + struct.pack(">HH", 5000, 5000) + data[frame + 9 :]
+    with pytest.raises(Quarantine, match="cannot hold 5000 x 5000 px") as caught:
+        probe(vast)
+    assert caught.value.reason == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_shortest_jpeg_of_its_size_is_long_enough(progressive: bool) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (2048, 2048), 128).save(buffer, "JPEG", progressive=progressive, optimize=True)
+    assert probe(buffer.getvalue()).width == 2048
+
+
 @given(st.binary(max_size=100))
 def test_segments_of_noise_lie_in_order_within_it(noise: bytes) -> None:
     data = b"\xff\xd8" + noise

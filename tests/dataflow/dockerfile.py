@@ -43,7 +43,13 @@ class Image:
         """The variables that a process in the image has; none of ours but what leads to packages."""
         ours = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))}
         caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        ours = {"PIP_CACHE_DIR": str(caches / "pip"), "UV_CACHE_DIR": str(caches / "uv"), **ours}
+        # uv would trust a list of its own, not whom this machine trusts.
+        caches_and_trust = {
+            "PIP_CACHE_DIR": str(caches / "pip"),
+            "UV_CACHE_DIR": str(caches / "uv"),
+            "UV_SYSTEM_CERTS": "1",
+        }
+        ours = {**caches_and_trust, **ours}
         home = self.path("/root")
         home.mkdir(parents=True, exist_ok=True)
         return {**ours, **self.variables, "HOME": str(home), "PATH": f"{self.python.parent}:/usr/bin:/bin"}

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.option_parsing import build_options
+from pipeline.options import FIELDS
 from tests.conftest import ROOT
-from transforms.anonymizers import METHODS
 
 CONFIGS = ROOT / "configs"
+METHODS = FIELDS["method"].metadata["allowed"]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -24,7 +24,7 @@ _TASKS = {
     "DataflowRunner": "anonymize_on_dataflow",
     "FlexTemplate": "anonymize_by_template",
 }
-_METHODS = ["blur", "pixelate", "bar", "solid"]
+_METHODS = ["blur", "pixelate", "bar", "solid", "synthesize"]
 _PARAMS = {
     "input": Param(
         type="array",
@@ -38,7 +38,12 @@ _PARAMS = {
         minLength=1,
         description="Folder for the shards, the audit trail and manifest.json, local or gs://.",
     ),
-    "method": Param("blur", type="string", enum=_METHODS, description="What is done to a face."),
+    "method": Param(
+        "blur",
+        type="string",
+        enum=_METHODS,
+        description="What is done to a face; synthesize needs a salt_file in the options.",
+    ),
     "runner": Param(
         "DirectRunner",
         type="string",

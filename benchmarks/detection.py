@@ -127,7 +127,7 @@ def measure_way(way: Way, data: Path, every: int) -> dict[str, Any]:
 def format_table(results: Iterator[dict[str, Any]]) -> str:
     """A Markdown table of what ``measure_way`` returned, a row each."""
     header = ["shown", "engine", "AP@0.5", *(f"AP {band}" for band in map(str, BANDS[2:]))]
-    header += [f"covered / false at {threshold}" for threshold in _THRESHOLDS] + ["CPU ms", "peak MB"]
+    header += [f"covered / false at {threshold}" for threshold in _THRESHOLDS] + ["images/s", "CPU ms", "peak MB"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for result in results:
         by_heights = {band["heights"]: band for band in result["bands"]}
@@ -140,7 +140,8 @@ def format_table(results: Iterator[dict[str, Any]]) -> str:
                 next(row for row in band["table"] if row["threshold"] == threshold) for band in (counted, everything)
             )
             cells.append(f"{covered['covered']:.4f} / {false['false_positives_per_image']:.2f}")
-        cells += [f"{1000 * result['cpu_seconds_per_image']:.0f}", f"{result['peak_memory_bytes'] / 1e6:.0f}"]
+        cells += [f"{result['images_per_second']:.1f}", f"{1000 * result['cpu_seconds_per_image']:.0f}"]
+        cells.append(f"{result['peak_memory_bytes'] / 1e6:.0f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

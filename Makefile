@@ -1,6 +1,8 @@
 # Everything here sets itself up on a machine with Python 3.11 and nothing else.
 PYTHON ?= python3.11
 BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	--python-version 3.11
 
 .PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark lint types lock clean
 
@@ -35,9 +37,9 @@ bench: setup .venv-deface/ready
 	rm -rf benchmark-output
 	$(BIN)/python -m benchmarks
 
-.venv-deface/ready:
+.venv-deface/ready: benchmarks/deface.txt
 	$(PYTHON) -m venv .venv-deface
-	.venv-deface/bin/python -m pip install --quiet --disable-pip-version-check deface==1.5.0
+	.venv-deface/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/deface.txt
 	touch $@
 
 # Jobs by Beam's own DataflowRunner, in a stand-in for Dataflow whose workers have an environment of their own, made as
@@ -75,12 +77,11 @@ types: setup
 
 # Upgrades every pin to the newest release that the ranges in pyproject.toml allow.
 lock: setup
-	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-header --python-version 3.11 pyproject.toml --output-file requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-header --python-version 3.11 pyproject.toml --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-header --python-version 3.11 pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) --upgrade pyproject.toml --output-file requirements.txt
+	$(COMPILE) pyproject.toml --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
+	$(COMPILE) pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	for name in benchmarks/deface $(addprefix tests/clusters/requirements/,airflow flink spark); do \
+		$(COMPILE) --upgrade $$name.in --output-file $$name.txt || exit; done
 
 clean:
 	rm -rf .venv .venv-deface demo-output benchmark-output .clusters

@@ -22,11 +22,6 @@ from tests.clusters.command import run
 from tests.clusters.processes import Servers, descendants, free_port, listens, parent
 from tests.conftest import ROOT
 
-PACKAGES = [
-    "apache-airflow>=3.1,<4",
-    "apache-airflow-providers-apache-beam>=6.2",
-    "apache-airflow-providers-google>=20",
-]
 DAG = "anonymize_dataset"
 PARSE = """
 from airflow.dag_processing.dagbag import DagBag
@@ -46,7 +41,7 @@ class Airflow:
 
     def __init__(self, servers: Servers, folder: Path) -> None:
         self._servers = servers
-        self._bin = parts.venv("airflow", PACKAGES) / "bin"
+        self._bin = parts.venv("airflow") / "bin"
         self._port = free_port()
         self._database = folder / "airflow.db"
         self._environment = {

@@ -16,7 +16,6 @@ from tests.clusters.machines import POOL_HOST, Machine
 from tests.clusters.processes import Servers, free_port, listens
 from tests.conftest import ROOT
 
-FLINK = "1.19.3"
 # What Flink's own start scripts open of Java 17's modules
 # (https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/deployment/java_compatibility/).
 _OPEN = [
@@ -45,8 +44,7 @@ class Cluster:
         self._folder = folder
         self._rest, self._rpc, self._pool = free_port(), free_port(), free_port()
         self.machines = [Machine(number, self._pool, folder, servers) for number in (1, 2)]
-        libraries = parts.venv("flink", [f"apache-flink-libraries=={FLINK}"], ["--no-deps"])
-        self._jars = parts.site_packages(libraries) / "pyflink" / "lib"
+        self._jars = parts.site_packages(parts.venv("flink", "--no-deps")) / "pyflink" / "lib"
         self._job_server = parts.job_server("flink")
         (folder / "conf").mkdir()
         (folder / "conf" / "log4j.properties").write_text(_LOG4J)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -29,25 +28,25 @@ def command(name: str, what: str) -> str:
     return path
 
 
-def venv(name: str, requirements: Sequence[str], options: Sequence[str] = ()) -> Path:
-    """A virtual environment with some packages; made again when these change.
+def venv(name: str, *options: str) -> Path:
+    """A virtual environment with the packages of `requirements/<name>.txt`; made again when these change.
 
     Args:
         name: of its folder.
-        requirements: what is installed.
         options: further options of the installer.
 
     Raises:
         SystemExit: a package cannot be had.
     """
     folder = FOLDER / name
-    wanted = json.dumps([sys.version, *requirements, *options])
+    requirements = Path(__file__).parent / "requirements" / f"{name}.txt"
+    wanted = "\n".join([sys.version, *options, requirements.read_text()])
     made = folder / "made-of"
     if not made.exists() or made.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         _run([sys.executable, "-m", "venv", folder], f"a virtual environment in {folder}")
         installer = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", folder / "bin" / "python"]
-        _run([*installer, *options, *requirements], f"{', '.join(requirements)} from the package index")
+        _run([*installer, "--require-hashes", *options, "-r", requirements], f"{name} from the package index")
         made.write_text(wanted)
     return folder
 

@@ -17,9 +17,6 @@ from tests.clusters.machines import POOL_HOST, Machine
 from tests.clusters.processes import Servers, free_port, listens
 from tests.conftest import ROOT
 
-# That of the job server, to the last digit: what they send each other is Java's serialization.
-SPARK = "3.5.7"
-
 
 class Cluster:
     """A master, its workers, and a pool of Python workers beside each."""
@@ -29,7 +26,7 @@ class Cluster:
         self._folder = folder
         self._master, self._pool = free_port(), free_port()
         self.machines = [Machine(number, self._pool, folder, servers) for number in (1, 2)]
-        self._home = parts.site_packages(parts.venv("spark", [f"pyspark=={SPARK}"], ["--no-deps"])) / "pyspark"
+        self._home = parts.site_packages(parts.venv("spark", "--no-deps")) / "pyspark"
         self._job_server = parts.job_server("spark")
         parts.command("java", "Java 17")
 

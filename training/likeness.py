@@ -8,8 +8,10 @@ Example usage::
 portrait (two small networks whose outputs agree for a pair; van den Oord et al., https://arxiv.org/abs/1807.03748), on
 portraits that the generator was trained on, and tried on those held out. There is one picture of each, so the true face
 is shown as if from another one: turned, shifted, stretched, maybe mirrored. The matcher sees the middle of a face, and
-nothing of the mask's edge, in grey, of mean 0 and deviation 1: skin and light go on outside the mask. Beside it stand
-what it achieves with the keypoints alone, which the generator is given, and with nothing to go by.
+nothing of the mask's edge, in grey, of mean 0 and deviation 1: skin and light go on outside the mask. It chooses
+between a face's own portrait and another one: any other, and one that is alike in what stays public whatever is done to
+the face, its keypoints and surroundings. The latter tells how much a new face says about the old one beyond these.
+Beside it stand what it achieves with the keypoints alone, which the generator is given, and with nothing to go by.
 
 **Fréchet distance** (Heusel et al., https://arxiv.org/abs/1706.08500) over the features of a network that was trained
 here to recognise portraits in other light, position and sharpness. It is no Inception network: compare its figures
@@ -19,7 +21,8 @@ with each other only.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -47,6 +50,10 @@ _TEMPERATURE = 0.1
 _BATCH = 128
 _TAUGHT = 4000
 """Portraits that the matchers are trained on."""
+
+_SPLIT = slice(0, _TAUGHT), slice(_TAUGHT, None)
+_ALIKE = 5
+"""Portraits that each is compared with because they are alike; they are among those that no matcher is trained on."""
 
 _Floats = NDArray[np.float32]
 
@@ -143,17 +150,53 @@ def _teach(towers: tuple[Any, Any], draw: Callable[[np.random.Generator], tuple[
         step(*map(tf.constant, draw(random)))
 
 
-def matching(true: tuple[_Floats, _Floats], shown: tuple[_Floats, _Floats], steps: int) -> tuple[float, float, float]:
+def public_features(crops: Crops) -> _Floats:
+    """What can be seen whatever is done to the face, as ``[N, D]`` numbers of deviation 1.
+
+    Keypoints and surroundings count alike: the ten coordinates, and ten principal components of the surroundings.
+    """
+    around = (crops.images * (1 - crops.faces)).mean(axis=3)
+    small = np.stack([cv2.resize(image, (8, 8), interpolation=cv2.INTER_AREA).ravel() for image in around])
+    small -= small.mean(axis=0)
+    _, _, directions = np.linalg.svd(small, full_matrices=False)
+    points = crops.keypoints.reshape(len(small), -1)
+    parts = [part / part.std(axis=0) for part in (points, small @ directions[: points.shape[1]].T)]
+    features: _Floats = np.hstack(parts).astype(np.float32)
+    return features
+
+
+@dataclass(frozen=True)
+class Matched:
+    """How well a matcher finds the portrait of an anonymized face.
+
+    Attributes:
+        right_of_two: how often, of its own and another one, it takes its own (the area under the ROC curve).
+        right_of_alike: the same where the other one is alike in what is public.
+        first: how often the own one comes first of all.
+    """
+
+    right_of_two: _Floats
+    right_of_alike: _Floats
+    first: _Floats
+
+    def __str__(self) -> str:
+        """Means with their standard errors, by resampling portraits, as cells of a table."""
+        random = np.random.default_rng(0)
+        cells = []
+        for shares in (self.right_of_two, self.right_of_alike):
+            means = [shares[random.integers(0, len(shares), len(shares))].mean() for _ in range(500)]
+            cells.append(f"{shares.mean():.3f} ± {np.std(means):.3f}")
+        return " | ".join([*cells, f"{self.first.mean():.3f}"])
+
+
+def matching(true: Sequence[_Floats], shown: Sequence[_Floats], alike: NDArray[np.intp], steps: int) -> Matched:
     """Teaches a matcher and tries it.
 
     Args:
-        true: the true faces to teach it by, and those to try it on.
-        shown: the same anonymized, in the same order.
+        true: the true faces to teach it by, those to try it on, and others.
+        shown: of the first two the anonymized ones, in the same order.
+        alike: int ``[N, A]``: for each that it is tried on, which of the others are like it.
         steps: of teaching.
-
-    Returns:
-        How often, of a face's own portrait and another one, it takes the right one (the area under the ROC curve over
-        all pairs); the standard error of that, by resampling portraits; how often the right one comes first of all.
     """
     keras.utils.set_random_seed(0)
     towers = _tower(_SIDE, 1), _tower(_SIDE, 1)
@@ -165,14 +208,25 @@ def matching(true: tuple[_Floats, _Floats], shown: tuple[_Floats, _Floats], step
 
     _teach(towers, draw, steps)
     random = np.random.default_rng(0)
-    asked = _middles(_elsewhere(true[1], random)), tried
-    ours, theirs = (np.asarray(tf.math.l2_normalize(t(x), -1)) for t, x in zip(towers, asked, strict=True))
+    asked, others = (_middles(_elsewhere(images, random)) for images in true[1:])
+    ours, theirs, strangers = (
+        np.asarray(tf.math.l2_normalize(tower.predict(x, verbose=0), -1))
+        for tower, x in ((towers[0], asked), (towers[1], tried), (towers[0], others))
+    )
     scores = theirs @ ours.T
     own = np.diag(scores)[:, np.newaxis]
-    others = ~np.eye(len(scores), dtype=bool)
-    right = (((own > scores) + 0.5 * (own == scores)) * others).sum(axis=1) / (len(scores) - 1)
-    means = [right[random.integers(0, len(right), len(right))].mean() for _ in range(500)]
-    return float(right.mean()), float(np.std(means)), float((own > np.where(others, scores, -2)).all(axis=1).mean())
+    another = ~np.eye(len(scores), dtype=bool)
+    like = np.einsum("nf,naf->na", theirs, strangers[alike])
+    return Matched(
+        _better(own, scores)[another].reshape(len(scores), -1).mean(axis=1),
+        _better(own, like).mean(axis=1),
+        np.asarray((own > np.where(another, scores, -2)).all(axis=1), np.float32),
+    )
+
+
+def _better(own: _Floats, other: _Floats) -> _Floats:
+    better: _Floats = (own > other) + np.float32(0.5) * (own == other)
+    return better
 
 
 def frechet(first: _Floats, second: _Floats) -> float:
@@ -210,8 +264,13 @@ def main() -> None:
     engine = load_generator(given.generator or str(embedded_generator()))
     random = np.random.default_rng(0)
     known, held_out = portraits.only(~portraits.held_out), portraits.only(portraits.held_out)
-    taught = draw_crops(known, SIZE, _TAUGHT, random, plain=True)
+    drawn = draw_crops(known, SIZE, len(known.images), random, plain=True)
+    taught, others = (Crops(*(array[part] for array in vars(drawn).values())) for part in _SPLIT)
     tried = draw_crops(held_out, SIZE, len(held_out.images), random, plain=True)
+    both = Crops(*(np.concatenate(arrays) for arrays in zip(vars(tried).values(), vars(others).values(), strict=True)))
+    public = public_features(both)
+    apart = np.linalg.norm(public[: len(tried.images), np.newaxis] - public[len(tried.images) :], axis=2)
+    alike = np.argsort(apart, axis=1)[:, :_ALIKE]
 
     ways: dict[str, Callable[[Crops], _Floats]] = {
         "blur, strength 0.1": lambda crops: masked(crops, "blur", 0.1),
@@ -221,10 +280,10 @@ def main() -> None:
         "keypoints alone": spots,
         "another's face": lambda crops: np.roll(crops.images, 1, axis=0),
     }
-    print(f"{len(tried.images)} portraits held out\n| | right of two | standard error | first of all |", flush=True)
+    print(f"{len(tried.images)} portraits held out\n| | right of two | right of two alike | first of all |", flush=True)
     for name, way in ways.items():
-        shares = matching((taught.images, tried.images), (way(taught), way(tried)), given.steps)
-        print(f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |", flush=True)
+        true = taught.images, tried.images, others.images
+        print(f"| {name} | {matching(true, (way(taught), way(tried)), alike, given.steps)} |", flush=True)
 
     network = feature_network(known, given.steps)
     features = {

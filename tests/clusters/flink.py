@@ -8,9 +8,10 @@ byte, that of the DirectRunner.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-from tests.clusters import jobs, parts
+from tests.clusters import faults, parts
 from tests.clusters.command import run
 from tests.clusters.machines import POOL_HOST, Machine
 from tests.clusters.processes import Servers, free_port, listens
@@ -89,13 +90,13 @@ class Cluster:
         self._servers.wait_for("the JobManager", lambda: listens(self._rest))
         for machine in self.machines:
             machine.start_pool()
-            self.start_task_manager(machine)
+            self.start_runner(machine)
 
-    def start_task_manager(self, machine: Machine) -> None:
+    def start_runner(self, machine: Machine) -> None:
         main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
         self._java(f"taskmanager-{machine.number}", main, machine.java_option)
 
-    def kill_task_manager(self, machine: Machine) -> None:
+    def kill_runner(self, machine: Machine) -> None:
         self._servers.kill(f"taskmanager-{machine.number}")
 
     def _java(self, name: str, main: str, *more: str) -> None:
@@ -117,33 +118,5 @@ class Cluster:
         ]
 
 
-def check(folder: Path, count: int) -> None:
-    photos = jobs.write_photos(folder / "photos", count)
-    with Servers(folder / "logs") as servers:
-        cluster = Cluster(servers, folder)
-        local = jobs.start(photos, folder / "local")
-        print(f"DirectRunner: {count / local.wait():.1f} images/s, start-up included", flush=True)
-        cluster.start()
-        plain = jobs.start(photos, folder / "flink", *cluster.options)
-        print(f"Flink: {count / plain.wait():.1f} images/s, start-up included", flush=True)
-        jobs.check_same(plain.output, local.output, count)
-
-        job = jobs.start(photos, folder / "task-manager-killed", *cluster.options)
-        job.wait_for_shards(8)
-        cluster.kill_task_manager(cluster.machines[0])
-        print(f"killed a TaskManager after {job.finished_shards} of {jobs.SHARDS} shards", flush=True)
-        cluster.start_task_manager(cluster.machines[0])
-        job.wait()
-        jobs.check_same(job.output, local.output, count)
-
-        job = jobs.start(photos, folder / "worker-killed", *cluster.options)
-        job.wait_for_shards(8)
-        cluster.machines[1].kill_worker()
-        print(f"killed a worker after {job.finished_shards} of {jobs.SHARDS} shards", flush=True)
-        job.wait()
-        jobs.check_same(job.output, local.output, count)
-    print(f"{count} records in each, none twice, and the same bytes in every file")
-
-
 if __name__ == "__main__":
-    run(check, photos=1000)
+    run(partial(faults.check, "Flink", Cluster), photos=1000)

@@ -9,9 +9,10 @@ that of the DirectRunner.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
-from tests.clusters import jobs, parts
+from tests.clusters import faults, parts
 from tests.clusters.command import run
 from tests.clusters.machines import POOL_HOST, Machine
 from tests.clusters.processes import Servers, free_port, listens
@@ -35,9 +36,9 @@ class Cluster:
         self._servers.wait_for("the master", lambda: listens(self._master))
         for machine in self.machines:
             machine.start_pool()
-            self.start_worker(machine)
+            self.start_runner(machine)
 
-    def start_worker(self, machine: Machine) -> None:
+    def start_runner(self, machine: Machine) -> None:
         work = self._folder / f"work-{machine.number}"
         options = ["--webui-port", 0, "--cores", 1, "--memory", "1g", "--work-dir", work]
         # Executors have it from their worker.
@@ -45,7 +46,7 @@ class Cluster:
         master = f"spark://127.0.0.1:{self._master}"
         self._start(f"worker-{machine.number}", "worker.Worker", *options, master, **environment)
 
-    def kill_worker(self, machine: Machine) -> None:
+    def kill_runner(self, machine: Machine) -> None:
         """Ends a worker of Spark with its executor."""
         self._servers.kill(f"worker-{machine.number}")
 
@@ -66,33 +67,5 @@ class Cluster:
         ]
 
 
-def check(folder: Path, count: int) -> None:
-    photos = jobs.write_photos(folder / "photos", count)
-    with Servers(folder / "logs") as servers:
-        cluster = Cluster(servers, folder)
-        local = jobs.start(photos, folder / "local")
-        print(f"DirectRunner: {count / local.wait():.1f} images/s, start-up included", flush=True)
-        cluster.start()
-        plain = jobs.start(photos, folder / "spark", *cluster.options)
-        print(f"Spark: {count / plain.wait():.1f} images/s, start-up included", flush=True)
-        jobs.check_same(plain.output, local.output, count)
-
-        job = jobs.start(photos, folder / "machine-killed", *cluster.options)
-        job.wait_for_shards(8)
-        cluster.kill_worker(cluster.machines[0])
-        print(f"killed a machine after {job.finished_shards} of {jobs.SHARDS} shards", flush=True)
-        cluster.start_worker(cluster.machines[0])
-        job.wait()
-        jobs.check_same(job.output, local.output, count)
-
-        job = jobs.start(photos, folder / "worker-killed", *cluster.options)
-        job.wait_for_shards(8)
-        cluster.machines[1].kill_worker()
-        print(f"killed a Python worker after {job.finished_shards} of {jobs.SHARDS} shards", flush=True)
-        job.wait()
-        jobs.check_same(job.output, local.output, count)
-    print(f"{count} records in each, none twice, and the same bytes in every file")
-
-
 if __name__ == "__main__":
-    run(check, photos=1000)
+    run(partial(faults.check, "Spark", Cluster), photos=1000)

@@ -22,7 +22,7 @@ def run(check: Callable[[Path, int], None], photos: int) -> None:
     parser.add_argument("--keep", metavar="DIR", help="folder for photographs, outputs and logs, which stays")
     given = parser.parse_args()
     # Python would end at once, and leave all servers and jobs behind.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _end)
     if given.keep:
         folder = Path(given.keep)
         folder.mkdir(parents=True)
@@ -30,3 +30,9 @@ def run(check: Callable[[Path, int], None], photos: int) -> None:
     else:
         with tempfile.TemporaryDirectory(prefix="faceveil-check-") as name:
             check(Path(name), given.photos)
+
+
+def _end(number: int, _: object) -> None:
+    """Ends by cleaning up, which a second signal must not cut short (`timeout` and a terminal send one each)."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)

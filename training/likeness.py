@@ -10,8 +10,9 @@ portraits that the generator was trained on, and tried on those held out. There 
 is shown as if from another one: turned, shifted, stretched, maybe mirrored. The matcher sees the middle of a face, and
 nothing of the mask's edge, in grey, of mean 0 and deviation 1: skin and light go on outside the mask. It chooses
 between a face's own portrait and another one: any other, and one that is alike in what stays public whatever is done to
-the face, its keypoints and surroundings. The latter tells how much a new face says about the old one beyond these.
-Beside it stand what it achieves with the keypoints alone, which the generator is given, and with nothing to go by.
+the face, its keypoints and surroundings. Beside it stand what it achieves with the keypoints alone, which the generator
+is given, and with nothing to go by. Last come matchers that see the whole crop and the keypoints, with the face cut out
+and with what was made of it: their difference is what an anonymized face tells beyond what the generator is given.
 
 **Fréchet distance** (Heusel et al., https://arxiv.org/abs/1706.08500) over the features of a network that was trained
 here to recognise portraits in other light, position and sharpness. It is no Inception network: compare its figures
@@ -104,6 +105,11 @@ def _middles(images: _Floats) -> _Floats:
     return levelled
 
 
+def _with_spots(images: _Floats, crops: Crops, brightness: float = 1) -> _Floats:
+    """Whole crops with the keypoints as a fourth channel: ``[N, SIZE, SIZE, 4]``."""
+    return np.concatenate([images, brightness * spots(crops)[..., :1]], axis=3)
+
+
 def _elsewhere(images: _Floats, random: np.random.Generator) -> _Floats:
     """Faces as another picture might show them: turned, shifted, stretched, maybe mirrored."""
     moved = []
@@ -194,13 +200,13 @@ def matching(true: Sequence[_Floats], shown: Sequence[_Floats], alike: NDArray[n
 
     Args:
         true: the true faces to teach it by, those to try it on, and others.
-        shown: of the first two the anonymized ones, in the same order.
+        shown: what the matcher sees of the first two once they are anonymized, ``[N, side, side, channels]``.
         alike: int ``[N, A]``: for each that it is tried on, which of the others are like it.
         steps: of teaching.
     """
     keras.utils.set_random_seed(0)
-    towers = _tower(_SIDE, 1), _tower(_SIDE, 1)
-    taught, tried = (_middles(images) for images in shown)
+    taught, tried = shown
+    towers = _tower(_SIDE, 1), _tower(*taught.shape[2:])
 
     def draw(random: np.random.Generator) -> tuple[_Floats, _Floats]:
         chosen = random.choice(len(taught), _BATCH, replace=False)
@@ -272,13 +278,21 @@ def main() -> None:
     apart = np.linalg.norm(public[: len(tried.images), np.newaxis] - public[len(tried.images) :], axis=2)
     alike = np.argsort(apart, axis=1)[:, :_ALIKE]
 
+    def new(crops: Crops) -> _Floats:
+        return synthesized(engine, crops, random)
+
     ways: dict[str, Callable[[Crops], _Floats]] = {
-        "blur, strength 0.1": lambda crops: masked(crops, "blur", 0.1),
-        "blur": lambda crops: masked(crops, "blur", 0.2),
-        "synthesize": lambda crops: synthesized(engine, crops, random),
-        "synthesize, no keypoints": lambda crops: synthesized(engine, crops, random, keypoints=False),
-        "keypoints alone": spots,
-        "another's face": lambda crops: np.roll(crops.images, 1, axis=0),
+        "blur, strength 0.1": lambda crops: _middles(masked(crops, "blur", 0.1)),
+        "blur": lambda crops: _middles(masked(crops, "blur", 0.2)),
+        "synthesize": lambda crops: _middles(new(crops)),
+        "synthesize, no keypoints": lambda crops: _middles(synthesized(engine, crops, random, keypoints=False)),
+        "keypoints alone": lambda crops: _middles(spots(crops)),
+        "another's face": lambda crops: _middles(np.roll(crops.images, 1, axis=0)),
+        "surroundings": lambda crops: _with_spots(crops.images * (1 - crops.faces), crops, 0),
+        "surroundings, keypoints": lambda crops: _with_spots(crops.images * (1 - crops.faces), crops),
+        "surroundings, keypoints, synthesize": lambda crops: _with_spots(new(crops), crops),
+        "surroundings, keypoints, blur, strength 0.1": lambda crops: _with_spots(masked(crops, "blur", 0.1), crops),
+        "surroundings, keypoints, blur": lambda crops: _with_spots(masked(crops, "blur", 0.2), crops),
     }
     print(f"{len(tried.images)} portraits held out\n| | right of two | right of two alike | first of all |", flush=True)
     for name, way in ways.items():

@@ -144,7 +144,7 @@ def refusals(server: Server) -> dict[str, float]:
     with FaultyProxy(server.address, refuse=lambda method, path: (403, b"")) as proxy:  # noqa: ARG005
         took["no permission"] = refused(server, {}, server.environment(proxy.address), "inputs/photos")
     with FaultyProxy(server.address, refuse=lambda method, path: (503, b"")) as proxy:  # noqa: ARG005
-        took["out of reach"] = refused(server, {}, server.environment(proxy.address), "503")
+        took["out of reach"] = refused(server, {}, server.environment(proxy.address), "cannot be listed")
     return took
 
 

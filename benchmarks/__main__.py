@@ -32,6 +32,7 @@ def main() -> int:
     results = given.output / "results.json"
     earlier = json.loads(results.read_text())["rounds"] if results.is_file() else []
     rounds = [[Measurement(**measurement) for measurement in measurements] for measurements in earlier]
+    machine = {"cores": usable_cores(), "processor": _processor(), "photos": str(source), "images": given.images}
     builds = [build for setting in SETTINGS for build in contenders(setting, photos)] + list(workers(photos))
     for number in range(len(rounds), len(rounds) + given.rounds):
         measured: list[Measurement] = []
@@ -45,18 +46,25 @@ def main() -> int:
             print(f"round {number + 1}: {measured[-1]}", flush=True)
             shutil.rmtree(folder)
         rounds.append(measured)
+        _write(rounds, ratios(rounds), machine, results)  # what is measured stays, whatever happens to the next round
     compared = ratios(rounds)
     if given.only in NO_FACES:
         compared[NO_FACES] = cost_ratio(photos.folder, 40)
     shutil.rmtree(given.output / "photos")
-    machine = {"cores": usable_cores(), "processor": _processor(), "photos": str(source), "images": given.images}
+    print(_write(rounds, compared, machine, results))
+    return 0
+
+
+def _write(
+    rounds: list[list[Measurement]], compared: dict[str, float], machine: dict[str, object], results: Path
+) -> str:
+    """Writes all that was measured; the tables, as text."""
     content = {"machine": machine, "ratios": compared, "rounds": [[asdict(run) for run in each] for each in rounds]}
     results.write_text(json.dumps(content, indent=1))
     told = f"{format_table(rounds)}\n\n" + "\n".join(f"* {name}: {ratio:.2f}" for name, ratio in compared.items())
     results.with_suffix(".md").write_text(told + "\n")
     draw(rounds, results.with_suffix(".png"))
-    print(told)
-    return 0
+    return told
 
 
 def _processor() -> str:

@@ -81,6 +81,8 @@ def _requests(threads: int) -> SimpleQueue[Any]:
     requests: SimpleQueue[Any] = SimpleQueue()
     for _ in range(threads):
         requests.put(compiled.create_infer_request())
+    # Two threads at once in the first call of a process can block each other for good (OpenVINO 2026.4's bindings).
+    compiled.create_infer_request().infer([np.zeros((1, 32, 32, 3), np.uint8)])
     return requests
 
 

@@ -122,7 +122,11 @@ class OpenVinoModel:
 
     @contextlib.contextmanager
     def request(self) -> Iterator[Any]:
-        """An infer request for as long as the block runs; waits for one if all are busy."""
+        """An infer request for as long as the block runs; waits for one if all are busy.
+
+        Who loads a model has to run it once before threads share it: two that make a process's first call at once may
+        block each other for good (OpenVINO 2026.4's bindings set NumPy up under a lock of C++ and Python's own).
+        """
         request = self._requests.get()
         try:
             yield request

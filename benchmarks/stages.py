@@ -14,6 +14,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
+
 from benchmarks.photos import find_photos
 from pipeline.detection import detector_config, find_models
 from pipeline.options import JobOptions
@@ -31,6 +33,7 @@ _ROUNDS = 5
 
 def stages(photos: list[Path], quality: QualityName) -> list[float]:
     """Each step's CPU time in seconds: the mean over photos of the median over rounds."""
+    cv2.setNumThreads(1)  # as a worker does
     options = JobOptions(quality=quality)
     models = [model.directory for model in find_models(options.models)]
     detector = Detector(detector_config(options, models, options.score_threshold))

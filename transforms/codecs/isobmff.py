@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from transforms.codecs import av1
+from transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
 from transforms.codecs.orientation import upright
 from transforms.quarantine import Quarantine, Reason
 
@@ -159,27 +160,27 @@ def strip(data: bytes, exif: bytes) -> bytes:
         links.append((b"cdsc", len(kept) + 1, renumbered[meta.primary]))
 
     def meta_box(start: int) -> bytes:
-        return _full_box(
+        return write_full_box(
             b"meta",
             b"".join(
                 (
-                    _full_box(b"hdlr", bytes(4) + b"pict" + bytes(13)),
-                    _full_box(b"pitm", struct.pack(">H", renumbered[meta.primary])),
+                    write_full_box(b"hdlr", bytes(4) + b"pict" + bytes(13)),
+                    write_full_box(b"pitm", struct.pack(">H", renumbered[meta.primary])),
                     _locations(contents, start),
-                    _full_box(b"iinf", struct.pack(">H", len(infos)) + b"".join(infos)),
-                    _full_box(b"iref", _links(links)) if links else b"",
-                    _box(
+                    write_full_box(b"iinf", struct.pack(">H", len(infos)) + b"".join(infos)),
+                    write_full_box(b"iref", _links(links)) if links else b"",
+                    write_box(
                         b"iprp",
-                        _box(b"ipco", b"".join(meta.properties[number] for number in used)) + _uses(associations),
+                        write_box(b"ipco", b"".join(meta.properties[number] for number in used)) + _uses(associations),
                     ),
                 )
             ),
         )
 
-    name, start, end = next(_boxes(data, 0, len(data)))
-    file_type = _box(name, data[start:end])
+    name, start, end = next(read_boxes(data, 0, len(data)))
+    file_type = write_box(name, data[start:end])
     content_at = len(file_type) + len(meta_box(0)) + 8
-    return file_type + meta_box(content_at) + _box(b"mdat", b"".join(contents))
+    return file_type + meta_box(content_at) + write_box(b"mdat", b"".join(contents))
 
 
 def copy_colours(source: bytes, target: bytes) -> bytes:
@@ -235,7 +236,7 @@ def _read(data: bytes) -> _Meta:
     try:
         top: dict[bytes, tuple[int, int]] = {}
         try:
-            for name, start, end in _boxes(data, 0, len(data)):
+            for name, start, end in read_boxes(data, 0, len(data)):
                 top.setdefault(name, (start, end))
         except (Quarantine, struct.error, ValueError):
             if b"meta" not in top:  # else what stands behind it is no box, or cut off, as the items' places will show
@@ -245,7 +246,7 @@ def _read(data: bytes) -> _Meta:
         if b"meta" not in top:
             raise Quarantine(Reason.UNSUPPORTED_IMAGE, "heif: there is no list of pictures (meta box) in it")
         start, end = top[b"meta"]
-        parts = {name: (begin, stop) for name, begin, stop in _boxes(data, start + 4, end)}
+        parts = {name: (begin, stop) for name, begin, stop in read_boxes(data, start + 4, end)}
         if not {b"pitm", b"iloc", b"iinf", b"iprp"} <= parts.keys():
             raise Quarantine(Reason.CORRUPT_IMAGE, "heif: its list of pictures (meta box) is not complete")
         return _parse(data, parts)
@@ -258,18 +259,18 @@ def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> _Meta:
     primary = int.from_bytes(data[at + 4 : at + (6 if data[at] == 0 else 8)], "big")
     properties: list[bytes] = []
     associations: dict[int, tuple[tuple[int, bool], ...]] = {}
-    for name, start, end in _boxes(data, *parts[b"iprp"]):
+    for name, start, end in read_boxes(data, *parts[b"iprp"]):
         if name == b"ipco":
-            properties = [_box(kind, data[begin:stop]) for kind, begin, stop in _boxes(data, start, end)]
+            properties = [write_box(kind, data[begin:stop]) for kind, begin, stop in read_boxes(data, start, end)]
         elif name == b"ipma":
-            associations.update(_read_uses(_Reader(data, start, end)))
+            associations.update(_read_uses(Reader(data, start, end)))
     if any(number >= len(properties) for pairs in associations.values() for number, _ in pairs):
         raise ValueError("an item has a property that there is not")
     contents = _read_contents(data, parts)
     items = {}
     start, end = parts[b"iinf"]
-    for _, begin, stop in _boxes(data, start + (6 if data[start] == 0 else 8), end):
-        info = _Reader(data, begin, stop)
+    for _, begin, stop in read_boxes(data, start + (6 if data[start] == 0 else 8), end):
+        info = Reader(data, begin, stop)
         version, flags = info.version_and_flags()
         number = info.number(2 if version == 2 else 4)
         protection, kind = info.number(2), info.take(4)
@@ -282,14 +283,14 @@ def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> _Meta:
     if b"iref" in parts:
         start, end = parts[b"iref"]
         wide = 4 if data[start] else 2
-        for kind, begin, stop in _boxes(data, start + 4, end):
-            reference = _Reader(data, begin, stop)
+        for kind, begin, stop in read_boxes(data, start + 4, end):
+            reference = Reader(data, begin, stop)
             source = reference.number(wide)
             references += [(kind, source, reference.number(wide)) for _ in range(reference.number(2))]
     return _Meta(primary, items, references, properties)
 
 
-def _read_uses(reader: _Reader) -> Iterator[tuple[int, tuple[tuple[int, bool], ...]]]:
+def _read_uses(reader: Reader) -> Iterator[tuple[int, tuple[tuple[int, bool], ...]]]:
     """The properties of each item, numbered from 0, from an ipma box; number 0 in the file means none."""
     version, flags = reader.version_and_flags()
     bits = 15 if flags & 1 else 7
@@ -301,7 +302,7 @@ def _read_uses(reader: _Reader) -> Iterator[tuple[int, tuple[tuple[int, bool], .
 
 def _read_contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> dict[int, bytes]:
     """The bytes of each item, by the iloc box."""
-    reader = _Reader(data, *parts[b"iloc"])
+    reader = Reader(data, *parts[b"iloc"])
     version, _ = reader.version_and_flags()
     sizes = reader.number(2)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
@@ -330,52 +331,8 @@ def _read_contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> dict[int
     return contents
 
 
-class _Reader:
-    """Numbers from a box's content, most significant byte first."""
-
-    def __init__(self, data: bytes, position: int, end: int) -> None:
-        self._data, self._position, self._end = data, position, end
-
-    def take(self, size: int) -> bytes:
-        self._position += size
-        if self._position > self._end:
-            raise ValueError("a box is shorter than what it holds")
-        return self._data[self._position - size : self._position]
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def version_and_flags(self) -> tuple[int, int]:
-        return self.number(1), self.number(3)
-
-
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes in a range of bytes: name, start and end of the content."""
-    while start < end:
-        size, name = struct.unpack_from(">I4s", data, start)
-        content = start + 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, content)
-            content += 8
-        stop = start + size if size else end
-        if not content <= stop:
-            raise ValueError(f"the box at byte {start} is too short")
-        if stop > end:
-            raise Quarantine(Reason.TRUNCATED, f"heif: the box at byte {start} ends beyond the end")
-        yield name, content, stop
-        start = stop
-
-
-def _box(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(content), name) + content
-
-
-def _full_box(name: bytes, content: bytes, version: int = 0, flags: int = 0) -> bytes:
-    return _box(name, struct.pack(">I", version << 24 | flags) + content)
-
-
 def _info(number: int, kind: bytes, flags: int) -> bytes:
-    return _full_box(b"infe", struct.pack(">HH", number, 0) + kind + b"\0", version=2, flags=flags & 1)
+    return write_full_box(b"infe", struct.pack(">HH", number, 0) + kind + b"\0", version=2, flags=flags & 1)
 
 
 def _locations(contents: list[bytes], start: int) -> bytes:
@@ -383,7 +340,7 @@ def _locations(contents: list[bytes], start: int) -> bytes:
     for number, content in enumerate(contents, 1):
         parts.append(struct.pack(">HHHII", number, 0, 1, start, len(content)))
         start += len(content)
-    return _full_box(b"iloc", b"".join(parts))
+    return write_full_box(b"iloc", b"".join(parts))
 
 
 def _links(links: list[tuple[bytes, int, int]]) -> bytes:
@@ -392,7 +349,7 @@ def _links(links: list[tuple[bytes, int, int]]) -> bytes:
     for kind, source, to in links:
         targets.setdefault((kind, source), []).append(to)
     return b"".join(
-        _box(kind, struct.pack(f">HH{len(to)}H", source, len(to), *to)) for (kind, source), to in targets.items()
+        write_box(kind, struct.pack(f">HH{len(to)}H", source, len(to), *to)) for (kind, source), to in targets.items()
     )
 
 
@@ -403,4 +360,4 @@ def _uses(associations: list[tuple[int, list[tuple[int, bool]]]]) -> bytes:
         content += struct.pack(">HB", number, len(pairs))
         for place, essential in pairs:
             content += struct.pack(">H", essential << 15 | place) if wide else bytes((essential << 7 | place,))
-    return _full_box(b"ipma", content, flags=int(wide))
+    return write_full_box(b"ipma", content, flags=int(wide))

@@ -23,6 +23,7 @@ from transforms.anonymize import Group, Masking, anonymize_group
 from transforms.anonymizers.style import Style
 from transforms.detectors.detector import Detector
 from transforms.detectors.views import QUALITIES, QualityName
+from transforms.memory import keep_freed_memory
 from transforms.read import Source
 from transforms.steps import Batch, Finished, decode, detect_batch
 from transforms.tfrecord import frame
@@ -33,7 +34,8 @@ _ROUNDS = 5
 
 def stages(photos: list[Path], quality: QualityName) -> list[float]:
     """Each step's CPU time in seconds: the mean over photos of the median over rounds."""
-    cv2.setNumThreads(1)  # as a worker does
+    keep_freed_memory()  # as a worker does
+    cv2.setNumThreads(1)
     options = JobOptions(quality=quality)
     models = [model.directory for model in find_models(options.models)]
     detector = Detector(detector_config(options, models, options.score_threshold))

@@ -23,6 +23,7 @@ from transforms.detectors.detector import Detector, DetectorConfig
 from transforms.features import FeatureRoles
 from transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from transforms.limits import Limits
+from transforms.memory import keep_freed_memory
 from transforms.parallel import OrderedPool, threads_beside, usable_cores
 from transforms.plan import ShardPlan
 from transforms.progress import ProgressFile
@@ -85,6 +86,7 @@ class Worker:
     """What the shards of a process share: the loaded model, the threads and who watches them."""
 
     def __init__(self, config: Anonymization) -> None:
+        keep_freed_memory()
         # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
         cv2.setNumThreads(1)
         # What OpenCV and Pillow warn of, an unreadable image's reason for quarantine says better.

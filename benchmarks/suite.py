@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.deface_command import anonymized
+from benchmarks.deface_command import DEFACE, anonymized
 from benchmarks.measure import Command, counted
 from benchmarks.photos import Photos
 
@@ -81,6 +81,9 @@ def _script(name: str, module: str, photos: Photos, *arguments: str) -> Build:
 
 
 def _deface(name: str, photos: Photos, *options: str) -> Build:
+    if not DEFACE.is_file():
+        raise FileNotFoundError(f"{DEFACE} is missing: `make bench` installs it")
+
     def build(folder: Path) -> Command:
         command = [sys.executable, "-m", "benchmarks.deface_command", str(photos.folder), str(folder), *options]
         return Command(name, command, anonymized)

@@ -1,6 +1,6 @@
 """Photos that are hard to look at, and engines that should see the same: figures of docs/detection.md.
 
-    python -m benchmarks.hard_photos [engines | orientations | filling | mosaic] --data ../shared/data/wider-dev
+    python -m benchmarks.hard_photos --data ../shared/data/wider-dev [--checks mosaic ...]
 
 ``engines``: how far boxes and scores of TensorFlow and OpenVINO are apart, in float32. ``orientations``: recall on the
 photos stored in each of EXIF's eight orientations. ``filling``: the share of large faces that is covered in photos
@@ -39,7 +39,6 @@ from transforms.engines import EngineName
 from transforms.faces import FloatArray
 from transforms.parallel import usable_cores
 
-_DEFAULT = DetectorConfig((str(fetch("centerface-int8")),), threads=usable_cores())
 _COMPARED_SCORE = 0.3
 _LARGE_FACE, _FILLED_SIDE = 100, 1200
 """Pixels: the least height of the faces that photos are cropped to, and the longer side that these then have."""
@@ -48,6 +47,10 @@ _MOSAIC, _TILE, _MOSAIC_FACE = (4000, 6000), (800, 1200), 24
 """Heights and widths in pixels, and the least height of the faces that are looked for."""
 
 _Pixels = NDArray[np.uint8]
+
+
+def _default() -> DetectorConfig:
+    return DetectorConfig((str(fetch("centerface-int8")),), threads=usable_cores())
 
 
 def read_rgb(path: Path) -> _Pixels:
@@ -66,7 +69,7 @@ def engines(images: Sequence[AnnotatedImage], data: Path) -> str:
     """Pairs the detections of both engines and says how far apart they are."""
 
     def found(engine: EngineName) -> list[ImageResult]:
-        config = replace(_DEFAULT, model_dirs=(str(fetch("centerface")),), engine=engine, precision="float32")
+        config = replace(_default(), model_dirs=(str(fetch("centerface")),), engine=engine, precision="float32")
         # A little below what is compared, so that no partner is lost for a score on the other side of the line.
         detector = Detector(replace(config, score_threshold=_COMPARED_SCORE - 0.01))
         paths = [str(data / image.file) for image in images]
@@ -92,13 +95,13 @@ def engines(images: Sequence[AnnotatedImage], data: Path) -> str:
 
 def orientations(images: Sequence[AnnotatedImage], data: Path) -> str:
     """Stores the photos in each orientation and says what is found."""
-    detector = Detector(replace(_DEFAULT, score_threshold=LEAST_SCORE))
+    detector = Detector(replace(_default(), score_threshold=LEAST_SCORE))
     lines = ["| orientation | recall | covered |"]
     for orientation in range(1, 9):
         turned = [_turned(image, orientation) for image in images]
         read = functools.partial(_png, orientation=orientation)
         results = list(detect_all(detector, turned, [str(data / image.file) for image in images], read))
-        point = measure(results, BANDS[0]).at(_DEFAULT.score_threshold)
+        point = measure(results, BANDS[0]).at(_default().score_threshold)
         lines.append(f"| {orientation} | {point.recall:.4f} | {point.covered:.4f} |")
     return "\n".join(lines)
 
@@ -120,7 +123,7 @@ def _png(path: str, orientation: int) -> bytes:
 
 def filling(images: Sequence[AnnotatedImage], data: Path) -> str:
     """Crops photos to their large faces and says how many are covered."""
-    detector = Detector(_DEFAULT)
+    detector = Detector(_default())
     covered = []
     for image in images:
         for box, ignored in zip(image.boxes.round().astype(int).clip(0), image.ignored, strict=True):
@@ -144,16 +147,16 @@ def mosaic(images: Sequence[AnnotatedImage], data: Path) -> str:
     lines = ["| quality | found | of | share | peak MB |"]
     paths = [data / image.file for image in images]
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as processes:
-        whole, faces = processes.submit(_paste, paths).result()
+        whole, faces = processes.submit(paste, paths).result()
         for quality in QUALITIES:
             found, peak = processes.submit(_find_in_mosaic, whole, faces, quality).result()
             lines.append(f"| {quality} | {found} | {len(faces)} | {found / len(faces):.3f} | {peak / 1e6:.0f} |")
     return "\n".join(lines)
 
 
-def _paste(paths: Sequence[Path]) -> tuple[_Pixels, FloatArray]:
+def paste(paths: Sequence[Path]) -> tuple[_Pixels, FloatArray]:
     """The mosaic of the first photos that fit into its tiles, and the faces that are found in each of them."""
-    detector = Detector(_DEFAULT)
+    detector = Detector(_default())
     whole = np.full((*_MOSAIC, 3), 128, np.uint8)
     places = [(top, left) for top in range(0, _MOSAIC[0], _TILE[0]) for left in range(0, _MOSAIC[1], _TILE[1])]
     photos = (photo for photo in map(read_rgb, paths) if photo.shape[0] <= _TILE[0] and photo.shape[1] <= _TILE[1])
@@ -167,7 +170,7 @@ def _paste(paths: Sequence[Path]) -> tuple[_Pixels, FloatArray]:
 
 def _find_in_mosaic(whole: _Pixels, faces: FloatArray, quality: QualityName) -> tuple[int, int]:
     """How many of the faces are covered, and the process's peak memory in bytes."""
-    boxes = find(Detector(replace(_DEFAULT, quality=QUALITIES[quality])), whole)
+    boxes = find(Detector(replace(_default(), quality=QUALITIES[quality])), whole)
     return int(_covered(faces, boxes).sum()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -182,12 +185,12 @@ _CHECKS: dict[str, Callable[[Sequence[AnnotatedImage], Path], str]] = {
 def main() -> None:
     """Prints what the checks find."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checks", nargs="*", choices=_CHECKS, default=[], help="which (all)")
+    parser.add_argument("--checks", nargs="+", choices=_CHECKS, default=list(_CHECKS), help="make these (all)")
     parser.add_argument("--data", type=Path, required=True, help="folder with photos and their annotations.jsonl")
     parser.add_argument("--every", type=int, default=1, help="take each so many-th photo (1)")
     given = parser.parse_args()
     images = parse_annotations((given.data / "annotations.jsonl").read_text(), "jsonl")[:: given.every]
-    for name in given.checks or _CHECKS:
+    for name in given.checks:
         print(f"{name}\n{_CHECKS[name](images, given.data)}\n", flush=True)
 
 

@@ -32,6 +32,10 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SEAM = 3.0
 """How far into the face its colours are matched to those around it, in pixels of a crop of 64."""
 
+_LARGEST_SHIFT = 0.1
+"""Of colours from -1 to 1. What differs by more is no tone but content, as hair before a white wall, and a larger shift
+gave it bright fringes."""
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -176,7 +180,7 @@ def fill_from_face(
 def match_colours(face: FloatArray, crop: Crop) -> FloatArray:
     """Shifts the colours of a face near its edge towards those of what is known beyond it.
 
-    The shift is the difference of the local means on either side, and fades into the face.
+    The shift is the difference of the local means on either side, a little of it at most, and fades into the face.
 
     Args:
         face: float32 ``[S, S, 3]`` from -1 to 1.
@@ -189,7 +193,8 @@ def match_colours(face: FloatArray, crop: Crop) -> FloatArray:
     outer, outer_weight = _local_mean(crop.rgb, 1 - mask, reach)
     inner, inner_weight = _local_mean(face, fading, reach)
     trust = np.minimum(1, 8 * np.minimum(outer_weight, inner_weight))[..., np.newaxis]
-    matched: FloatArray = face + (outer - inner) * trust * fading[..., np.newaxis]
+    shift = np.clip(outer - inner, -_LARGEST_SHIFT, _LARGEST_SHIFT)
+    matched: FloatArray = face + shift * trust * fading[..., np.newaxis]
     return np.clip(matched, -1, 1)
 
 

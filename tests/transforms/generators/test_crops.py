@@ -96,13 +96,14 @@ def test_any_plain_colours_and_depths(channels: int, kind: type) -> None:
     assert middle == pytest.approx([white] * (channels - len(alpha)) + alpha, abs=white * 0.05)
 
 
-def test_colours_meet_at_the_border_and_are_as_drawn_in_the_middle() -> None:
+@pytest.mark.parametrize(("known", "at_border"), [(0.28, 0.27), (0.12, 0.13), (0.9, 0.3), (-0.9, 0.1)])
+def test_colours_meet_at_the_border_and_are_as_drawn_in_the_middle(known: float, at_border: float) -> None:
     mask = np.zeros((SIZE, SIZE, 1), np.float32)
     mask[16:48, 16:48] = 1
-    rgb = np.where(mask > 0, 0, 0.4).astype(np.float32).repeat(3, axis=2)
-    matched = match_colours(np.full((SIZE, SIZE, 3), -0.2, np.float32), Crop(np.eye(2, 3), rgb, mask, 1.0))
-    assert matched[32, 32] == pytest.approx(-0.2, abs=0.02)
-    assert (matched[16, 20:44] > 0.1).all()
+    rgb = np.where(mask > 0, 0, known).astype(np.float32).repeat(3, axis=2)
+    matched = match_colours(np.full((SIZE, SIZE, 3), 0.2, np.float32), Crop(np.eye(2, 3), rgb, mask, 1.0))
+    assert matched[32, 32] == pytest.approx(0.2, abs=0.01)
+    assert matched[16, 20:44] == pytest.approx(at_border, abs=0.04)
 
 
 def test_how_much_is_known_tells_the_edge_of_the_image() -> None:

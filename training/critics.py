@@ -23,14 +23,14 @@ def build_encoder(size: int) -> keras.Model:
 
 
 def build_discriminator(size: int) -> keras.Model:
-    """Tells generated faces from others: scores ``[B, S/8, S/8, 1]`` and ``[B, 1]``, and the features before them.
+    """Tells generated faces from others: scores ``[B, S/16, S/16, 1]`` and ``[B, 1]``, and the features before them.
 
     Takes ``[B, S/2, S/2, 16 + KEYPOINTS]``: as the encoder, and the maps of the keypoints. No
     spectral normalisation: with it, it hardly learnt to tell them apart in 800 steps.
     """
     seen = x = keras.Input((size // 2, size // 2, 16 + KEYPOINTS))
     features = []
-    for channels, stride in ((64, 1), (128, 2), (192, 2), (192, 1)):
+    for channels, stride in ((32, 1), (64, 2), (128, 2), (192, 2), (192, 1)):
         x = keras.layers.Conv2D(channels, 3, stride, "same", kernel_initializer="he_normal")(x)
         x = keras.layers.LeakyReLU(_LEAK)(x)
         features.append(x)

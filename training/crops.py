@@ -14,7 +14,7 @@ from transforms.anonymizers.masks import MaskGeometry, Shape, scale_box
 from transforms.generators.geometry import Affine, crop_affine
 
 _BORDER = 96
-_SMALLEST, _LARGEST = 10, 64
+_SMALLEST, _LARGEST = 10, 96
 """The heights of the faces' boxes that are imitated, in pixels."""
 
 

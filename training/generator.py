@@ -36,6 +36,11 @@ from training.portraits import Portraits, load_portraits
 from transforms.generators.network import RANDOM, SIZE, generate, initial_weights, keypoint_maps
 
 _RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE, _TONE = 10.0, 5.0, 0.015, 10.0
+_SMOOTHNESS, _SMOOTHNESS_STEPS = 1.0, 8
+"""How steep the discriminator may be about true faces (R1, Mescheder et al., ICML 2018,
+https://arxiv.org/abs/1801.04406), and at each so many-th step (https://arxiv.org/abs/1912.04958, appendix B). Without
+it, faces have coloured speckles."""
+
 _AVERAGING = 0.999
 """Shipped are the moving averages of the weights: what a GAN draws changes from step to step."""
 
@@ -48,7 +53,7 @@ class Training:
     def __init__(self, weights: dict[str, Any], rate: float) -> None:
         self.weights = {name: tf.Variable(value, name=name) for name, value in weights.items()}
         self.averages = {name: tf.Variable(value, trainable=False) for name, value in weights.items()}
-        self.encoder, self.discriminator = build_encoder(SIZE), build_discriminator(SIZE)
+        self.encoder, self.discriminator = build_encoder(SIZE // 2), build_discriminator(SIZE)
         self._drawing = [*self.weights.values(), *self.encoder.trainable_variables]
         self._draw = keras.optimizers.Adam(rate, beta_1=0.5, beta_2=0.99)
         self._judge = keras.optimizers.Adam(2 * rate, beta_1=0.0, beta_2=0.99)
@@ -69,6 +74,7 @@ class Training:
         keypoints: tf.Tensor,
         averaging: tf.Tensor,
         adversarial: bool,
+        smoothing: bool,
     ) -> dict[str, tf.Tensor]:
         """Updates all networks once; returns what is worth watching."""
         half = tf.shape(images)[0] // 2
@@ -78,7 +84,9 @@ class Training:
         maps = keypoint_maps(keypoints, SIZE // 2, SIZE)
         weight = faces / tf.reduce_sum(faces, (1, 2, 3), keepdims=True)
         with tf.GradientTape(persistent=True) as tape:
-            mean, spread = tf.split(self.encoder(_folded(true[:half], faces[:half]), training=True), 2, -1)
+            # Whose face it is shows at half the side.
+            seen = _folded(tf.nn.avg_pool2d(true[:half], 2, 2, "VALID"), faces[:half, ::2, ::2])
+            mean, spread = tf.split(self.encoder(seen, training=True), 2, -1)
             noise = tf.random.normal([tf.shape(images)[0], RANDOM])
             z = tf.concat([mean + tf.exp(spread / 2) * noise[:half], noise[half:]], 0)
             drawn = generate(
@@ -98,13 +106,17 @@ class Training:
                 scores = (tf.split(tf.cast(scores, tf.float32), 2, 0) for scores in judged[:2])
                 (real_patches, fake_patches), (real_whole, fake_whole) = scores
                 # Only patches that hold some of the face.
-                places = tf.nn.max_pool2d(faces, 8, 8, "SAME")
+                places = tf.nn.max_pool2d(faces, 16, 16, "SAME")
                 places /= tf.reduce_sum(places)
 
                 def hinge(patches: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
                     return tf.reduce_sum(places * tf.nn.relu(1 + patches)) + tf.reduce_mean(tf.nn.relu(1 + whole))
 
-                judgement = hinge(-real_patches, -real_whole) + hinge(fake_patches, fake_whole)
+                judgement = judging_loss = hinge(-real_patches, -real_whole) + hinge(fake_patches, fake_whole)
+                if smoothing:
+                    steepness = self._steepness(true, unknown, maps, places)
+                    judging_loss += _SMOOTHNESS_STEPS * _SMOOTHNESS / 2 * steepness
+                    watched["steepness"] = steepness
                 deceit = -tf.reduce_sum(places * fake_patches) - tf.reduce_mean(fake_whole)
                 resemblance = tf.add_n([_resemblance(tf.cast(features, tf.float32), half) for features in judged[2:]])
                 loss += deceit + _RESEMBLANCE * resemblance / len(judged[2:])
@@ -112,11 +124,19 @@ class Training:
         self._draw.apply(tape.gradient(loss, self._drawing), self._drawing)
         if adversarial:
             judging = self.discriminator.trainable_variables
-            self._judge.apply(tape.gradient(judgement, judging), judging)
+            self._judge.apply(tape.gradient(judging_loss, judging), judging)
         for name, weights in self.weights.items():
             average = self.averages[name]
             average.assign_add((weights - average) * (1 - averaging))
         return watched
+
+    def _steepness(self, true: tf.Tensor, unknown: tf.Tensor, maps: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+        """The mean square of the gradient, by true images, of what the discriminator thinks of them."""
+        with tf.GradientTape() as tape:
+            tape.watch(true)
+            patches, whole = self.discriminator(tf.concat([_folded(true, unknown), maps], -1), training=True)[:2]
+            opinion = tf.reduce_sum(whole) + tf.reduce_sum(places * patches) * tf.cast(tf.shape(true)[0], tf.float32)
+        return tf.reduce_mean(tf.reduce_sum(tf.square(tape.gradient(opinion, true)), (1, 2, 3)))
 
 
 def _folded(images: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
@@ -194,11 +214,14 @@ def train(
         averaging = min(_AVERAGING, (1 + number) / (10 + number))
         training.set_rate(rate * min(1.0, max(0.1, 4 * (steps - number) / steps)))
         values = (crops.images, crops.faces, crops.unknown, crops.keypoints, np.float32(averaging))
-        watched = training.step(*map(tf.constant, values), adversarial=number >= reconstruct_steps)
+        adversarial = number >= reconstruct_steps
+        smoothing = adversarial and number % _SMOOTHNESS_STEPS == 0
+        watched = training.step(*map(tf.constant, values), adversarial=adversarial, smoothing=smoothing)
         lately.append({name: float(value) for name, value in watched.items()})
         done = number + 1
         if done % _CHECKPOINT_STEPS == 0 or done == steps:
-            means = {name: np.mean([told[name] for told in lately if name in told]) for name in lately[-1]}
+            names = dict.fromkeys(name for told in lately for name in told)
+            means = {name: np.mean([told[name] for told in lately if name in told]) for name in names}
             told = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
             print(f"{done} steps, {time.monotonic() - started:.0f} s: {told}", flush=True)
             lately.clear()

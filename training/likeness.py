@@ -44,8 +44,11 @@ from transforms.generators.network import SIZE
 
 _FEATURES = 64
 _SIDE = 32
-_MIDDLE = slice(18, 46), slice(21, 43)
-"""Of a crop, whose face takes about rows 14 to 50 and columns 18 to 46."""
+_MIDDLE = slice(9 * SIZE // 32, 23 * SIZE // 32), slice(21 * SIZE // 64, 43 * SIZE // 64)
+"""Of a crop, whose face takes about rows 0.22 to 0.78 and columns 0.28 to 0.72 of its side."""
+
+_WHOLE_SIDE = 64
+"""What networks see of whole crops, in pixels."""
 
 _TEMPERATURE = 0.1
 _BATCH = 128
@@ -90,8 +93,14 @@ def spots(crops: Crops) -> _Floats:
     images = np.zeros_like(crops.images)
     for image, points in zip(images, crops.keypoints, strict=True):
         for x, y in points:
-            cv2.circle(image, (round(float(x)), round(float(y))), 2, (1.0, 1.0, 1.0), -1)
+            cv2.circle(image, (round(float(x)), round(float(y))), SIZE // 32, (1.0, 1.0, 1.0), -1)
     return images
+
+
+def _wholes(images: _Floats) -> _Floats:
+    """Whole crops as networks see them: ``[N, _WHOLE_SIDE, _WHOLE_SIDE, channels]``."""
+    side = _WHOLE_SIDE, _WHOLE_SIDE
+    return np.stack([cv2.resize(image, side, interpolation=cv2.INTER_AREA) for image in images]).astype(np.float32)
 
 
 def _middles(images: _Floats) -> _Floats:
@@ -106,8 +115,8 @@ def _middles(images: _Floats) -> _Floats:
 
 
 def _with_spots(images: _Floats, crops: Crops, brightness: float = 1) -> _Floats:
-    """Whole crops with the keypoints as a fourth channel: ``[N, SIZE, SIZE, 4]``."""
-    return np.concatenate([images, brightness * spots(crops)[..., :1]], axis=3)
+    """Whole crops with the keypoints as a fourth channel."""
+    return _wholes(np.concatenate([images, brightness * spots(crops)[..., :1]], axis=3))
 
 
 def _elsewhere(images: _Floats, random: np.random.Generator) -> _Floats:
@@ -118,7 +127,7 @@ def _elsewhere(images: _Floats, random: np.random.Generator) -> _Floats:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         stretch = np.diag(np.exp(random.normal(0, 0.08, 2))) + np.array([[0, random.normal(0, 0.06)], [0, 0]])
         linear = turn @ stretch @ np.diag([random.choice([-1, 1]), 1])
-        shift = np.full(2, SIZE / 2) + random.normal(0, 1.5, 2) - linear @ np.full(2, SIZE / 2)
+        shift = np.full(2, SIZE / 2) + random.normal(0, 0.023 * SIZE, 2) - linear @ np.full(2, SIZE / 2)
         matrix = np.column_stack([linear, shift])
         moved.append(cv2.warpAffine(image, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT_101))
     return np.stack(moved)
@@ -247,12 +256,12 @@ def frechet(first: _Floats, second: _Floats) -> float:
 def feature_network(portraits: Portraits, steps: int) -> keras.Model:
     """Teaches a network to recognise a portrait in other light, position and sharpness."""
     keras.utils.set_random_seed(0)
-    network = _tower(SIZE, 3)
+    network = _tower(_WHOLE_SIDE, 3)
 
     def draw(random: np.random.Generator) -> tuple[_Floats, _Floats]:
         chosen = random.choice(len(portraits.images), _BATCH, replace=False)
         some = Portraits(*(array[np.sort(chosen)] for array in vars(portraits).values()))
-        seen = [draw_crops(some, SIZE, _BATCH, random, in_order=True).images for _ in range(2)]
+        seen = [_wholes(draw_crops(some, SIZE, _BATCH, random, in_order=True).images) for _ in range(2)]
         return seen[0], seen[1]
 
     _teach((network, network), draw, steps)
@@ -309,10 +318,10 @@ def main() -> None:
         "pixelate": masked(tried, "pixelate", 0.2),
         "solid": masked(tried, "solid", 0.2),
     }
-    true = network.predict(tried.images, verbose=0)
+    true = network.predict(_wholes(tried.images), verbose=0)
     print("| | Fréchet distance to the true portraits |")
     for name, images in features.items():
-        print(f"| {name} | {frechet(true, network.predict(images, verbose=0)):.2f} |", flush=True)
+        print(f"| {name} | {frechet(true, network.predict(_wholes(images), verbose=0)):.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,10 @@ _WHOLE = 255
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Of R, G and B in grey (ITU-R BT.601), as libjpeg and Pillow have it."""
 
+_COLOURLESS = 0.02
+"""Mean difference of a crop's channels, of colours from -1 to 1, below which a photo in RGB is taken for black and
+white."""
+
 _SEAM = 3.0
 """How far into the face its colours are matched to those around it, in pixels of a crop of 64."""
 
@@ -155,6 +159,8 @@ def fill_from_face(
     Returns:
         ``[h, w, C]`` of the image's type; only masked pixels are meant.
     """
+    if _is_colourless(crop):
+        face = (face @ _LUMA)[..., np.newaxis].repeat(3, axis=2)
     seen = np.where(crop.mask > 0, match_colours(face, crop), crop.rgb)
     size, scale = len(seen), _scale(crop.affine)
     affine = crop.affine
@@ -175,6 +181,12 @@ def fill_from_face(
     fill = np.full((*colours.shape[:2], channels), np.iinfo(dtype).max, dtype)
     fill[..., : colours.shape[2]] = colours + 0.5
     return fill
+
+
+def _is_colourless(crop: Crop) -> bool:
+    """Whether what is known of a crop is black and white."""
+    known = crop.rgb[crop.mask[..., 0] == 0]
+    return len(known) > 0 and float(np.ptp(known, axis=1).mean()) < _COLOURLESS
 
 
 def match_colours(face: FloatArray, crop: Crop) -> FloatArray:

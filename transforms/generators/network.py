@@ -1,9 +1,11 @@
 """The embedded generator's network: a small U-Net that sees the surroundings of a face and draws another one.
 
-Half the work is done at a quarter of the crop's pixels: two by two pixels become channels first (Shi et al., "Real-Time
-Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016,
-https://arxiv.org/abs/1609.05158). The random vector and the mean of what is seen modulate the features (Perez et al.,
-"FiLM: Visual Reasoning with a General Conditioning Layer", AAAI 2018, https://arxiv.org/abs/1709.07871).
+It draws a face of half the crop's side, and adds detail to it at the whole side, as the generators of Karras et al. do
+("Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, https://arxiv.org/abs/1912.04958, section 4.1). At
+both, two by two pixels become channels first (Shi et al., "Real-Time Single Image and Video Super-Resolution Using an
+Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016, https://arxiv.org/abs/1609.05158). The random vector and
+the mean of what is seen modulate the features (Perez et al., "FiLM: Visual Reasoning with a General Conditioning
+Layer", AAAI 2018, https://arxiv.org/abs/1709.07871).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SIZE = 64
+SIZE = 128
 """Side of the crops, in pixels."""
 
 KEYPOINTS = 5
@@ -30,12 +32,12 @@ SPREAD = 0.6
 """What z is multiplied by once the network is trained: fewer odd faces for less variety, as the truncation of Brock et
 al. does (https://arxiv.org/abs/1809.11096, section 3.1)."""
 
-_FINE, _MIDDLE, _COARSE = 64, 96, 192
-"""Channels at a half, a quarter and an eighth of the crop's side."""
+_DETAIL, _FINE, _MIDDLE, _COARSE = 32, 64, 96, 192
+"""Channels at a half, a quarter, an eighth and a sixteenth of the crop's side."""
 
 _STYLE = 256
 _SPOT = 0.75
-"""Standard deviation of a keypoint's spot on the map of half the crop's side, in its cells."""
+"""Standard deviation of a keypoint's spot on its map, in cells."""
 
 _FAR = 1e4
 """Pixels: where a missing keypoint is put."""
@@ -73,6 +75,12 @@ SHAPES: Mapping[str, tuple[int, ...]] = (
     | _block("fine", _FINE)
     | _convolution("leave", 3, _FINE, 4 * 12)
     | _convolution("paint", 3, 12, 3)
+    | _convolution("enter_detail", 3, 4 * 4, _DETAIL)
+    | _convolution("to_fine", 3, _DETAIL, _FINE)
+    | _convolution("from_fine", 1, _FINE, 4 * _DETAIL)
+    | _block("detail", _DETAIL)
+    | _convolution("leave_detail", 3, _DETAIL, 4 * 12)
+    | _convolution("paint_detail", 3, 12, 3)
 )
 """The name and shape of every weight: kernels ``[h, w, in, out]`` or ``[in, out]``, biases ``[out]``."""
 
@@ -85,8 +93,8 @@ def initial_weights(seed: int) -> dict[str, NDArray[np.float32]]:
         if name.endswith("/bias"):
             weights[name] = np.zeros(shape, np.float32)
         else:
-            # A block's second convolution begins small, so that the block begins as nearly nothing.
-            scale = 0.1 if name.endswith("/second/kernel") and len(shape) == 4 else 1.0
+            # What is added to something else begins as nearly nothing.
+            scale = 0.1 if name.endswith(("/second/kernel", "to_fine/kernel", "paint_detail/kernel")) else 1.0
             deviation = scale * np.sqrt(2 / np.prod(shape[:-1]))
             weights[name] = random.normal(0, deviation, shape).astype(np.float32)
     return weights
@@ -150,18 +158,30 @@ def generate(
         scale, shift = tf.split(tf.cast(multiply(f"{name}/style", style), dtype)[:, tf.newaxis, tf.newaxis], 2, -1)
         return x + convolve(f"{name}/second", activate(y * (1 + scale) + shift))
 
-    seen = tf.nn.space_to_depth(tf.concat([crop, mask], -1), 2)
-    spots = keypoint_maps(keypoints, SIZE // 2, SIZE)
-    fine = convolve("enter", tf.cast(tf.concat([seen, spots], -1), dtype))
+    def double(x: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depth_to_space(x, 2)
+
+    def fold(crop: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        return tf.nn.space_to_depth(tf.concat([crop, mask], -1), 2)
+
+    # Of half the side a pixel is known if all four were.
+    small_mask = tf.nn.max_pool2d(mask, 2, 2, "VALID")
+    small_crop = tf.nn.avg_pool2d(crop, 2, 2, "VALID") * (1 - small_mask)
+    spots = keypoint_maps(keypoints, SIZE // 4, SIZE)
+    detail = convolve("enter_detail", tf.cast(fold(crop, mask), dtype))
+    fine = convolve("enter", tf.cast(tf.concat([fold(small_crop, small_mask), spots], -1), dtype))
+    fine += convolve("to_fine", activate(detail), 2)
     middle = convolve("to_middle", activate(fine), 2)
     coarse = convolve("to_coarse", activate(middle), 2)
     surroundings = tf.cast(tf.reduce_mean(normalise(coarse), (1, 2)), tf.float32)
     style = activate(multiply("style/first", tf.concat([z, surroundings], -1)))
     style = activate(multiply("style/second", style))
     x = block("coarse", coarse)
-    x = middle + tf.nn.depth_to_space(convolve("from_coarse", activate(x)), 2)
+    x = middle + double(convolve("from_coarse", activate(x)))
     x = block("middle", x)
-    x = fine + tf.nn.depth_to_space(convolve("from_middle", activate(x)), 2)
-    x = block("fine", x)
-    x = tf.nn.depth_to_space(convolve("leave", activate(x)), 2)
-    return tf.cast(tf.tanh(convolve("paint", activate(x))), tf.float32)
+    x = fine + double(convolve("from_middle", activate(x)))
+    x = activate(block("fine", x))
+    small = convolve("paint", activate(double(convolve("leave", x))))
+    x = block("detail", detail + double(convolve("from_fine", x)))
+    added = convolve("paint_detail", activate(double(convolve("leave_detail", activate(x)))))
+    return tf.tanh(tf.image.resize(small, (SIZE, SIZE)) + tf.cast(added, tf.float32))

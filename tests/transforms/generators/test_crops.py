@@ -106,6 +106,17 @@ def test_colours_meet_at_the_border_and_are_as_drawn_in_the_middle(known: float,
     assert matched[16, 20:44] == pytest.approx(at_border, abs=0.04)
 
 
+@pytest.mark.parametrize(
+    ("surroundings", "colourless"), [((90, 90, 90), True), ((91, 90, 91), True), ((99, 90, 85), False)]
+)
+def test_a_face_in_a_black_and_white_photo_has_no_colour(surroundings: tuple[int, int, int], colourless: bool) -> None:
+    values = np.full((100, 100, 3), surroundings, np.uint8)
+    crop, rectangle, mask = crop_of(values, [40, 40, 60, 64])
+    red = np.full((SIZE, SIZE, 3), (0.5, -0.5, -0.5), np.float32)
+    fill = fill_from_face(red, crop, rectangle, 3, 255, np.uint8)
+    assert (np.ptp(fill[mask.shape[0] // 2, mask.shape[1] // 2]) <= 2) == colourless
+
+
 def test_how_much_is_known_tells_the_edge_of_the_image() -> None:
     values = np.zeros((100, 100, 3), np.uint8)
     assert crop_of(values, [40, 40, 60, 60])[0].known_share > 0.95

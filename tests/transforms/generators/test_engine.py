@@ -7,9 +7,10 @@ import tensorflow as tf
 from tests.transforms.generators.conftest import KINDS, SHAPES, grey_faces
 from transforms.detectors.models import ModelError
 from transforms.generators.engine import Requests, load_generator
+from transforms.generators.network import KEYPOINTS, RANDOM, SIZE
 
 
-def requests(count: int, size: int = 64, keypoints: int = 5, z: int = 64) -> Requests:
+def requests(count: int, size: int = SIZE, keypoints: int = KEYPOINTS, z: int = RANDOM) -> Requests:
     random = np.random.default_rng(7)
     mask = (random.random((count, size, size, 1)) < 0.5).astype(np.float32)
     crop = random.uniform(-1, 1, (count, size, size, 3)).astype(np.float32) * (1 - mask)

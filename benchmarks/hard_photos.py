@@ -88,8 +88,8 @@ def engines(images: Sequence[AnnotatedImage], data: Path) -> str:
                         moved.append(float(np.abs(box - other.boxes[row.argmax()]).max()))
                         differing.append(float(abs(score - other.scores[row.argmax()])))
     return (
-        f"{len(moved) - 1} detections of score {_COMPARED_SCORE} and more, {alone} without a partner; boxes differ by "
-        f"{max(moved):.5f} px at most, scores by {max(differing):.2g}"
+        f"{len(moved) - 1} detections by either of {_COMPARED_SCORE} and more, {alone} without a partner; boxes "
+        f"differ by {max(moved):.5f} px at most, scores by {max(differing):.2g}"
     )
 
 

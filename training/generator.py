@@ -38,8 +38,8 @@ from transforms.generators.network import RANDOM, SIZE, generate, initial_weight
 _RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE, _TONE = 10.0, 5.0, 0.015, 10.0
 _SMOOTHNESS, _SMOOTHNESS_STEPS = 1.0, 8
 """How steep the discriminator may be about true faces (R1, Mescheder et al., ICML 2018,
-https://arxiv.org/abs/1801.04406), and at each so many-th step (https://arxiv.org/abs/1912.04958, appendix B). Without
-it, faces have coloured speckles."""
+https://arxiv.org/abs/1801.04406), and at each so many-th step (https://arxiv.org/abs/1912.04958, appendix B). In the
+first training at 128 px, which went without, speckles grew on the faces; they went while one with it went on."""
 
 _AVERAGING = 0.999
 """Shipped are the moving averages of the weights: what a GAN draws changes from step to step."""

@@ -70,12 +70,12 @@ WAYS = {
     "balanced-bf16": Way("1056 px, small", QUALITIES["balanced"], "centerface", precision="bfloat16"),
     "balanced-f32": Way("1056 px, small", QUALITIES["balanced"], "centerface", precision="float32"),
     "balanced-tf": Way("1056 px, small", QUALITIES["balanced"], "centerface", "tensorflow", "float32"),
-    "tiles": Way("640 px, small, tiles of 640 px", Quality(640, reduce_at_most=1, small_too=True)),
+    "tiles": Way("640 px, small, tiles of 640 px", Quality(640, reduce_at_most=1, smaller=(256,))),
     "mirrored": Way("1056 px, small, mirrored", replace(QUALITIES["balanced"], mirrored=True)),
     "scales": Way("1152 and 1728 px", _TWO_SCALES),
     "scales-mirrored": Way("1152 and 1728 px, mirrored", replace(_TWO_SCALES, mirrored=True)),
     "scales-averaged": Way("1152 and 1728 px, mirrored, averaged", replace(_TWO_SCALES, mirrored=True, averaged=True)),
-    "thorough": Way("1152 and 1728 px, mirrored, small, turned, averaged (`thorough`)", QUALITIES["thorough"]),
+    "thorough": Way("768, 1152 and 1728 px, mirrored, small, turned, averaged (`thorough`)", QUALITIES["thorough"]),
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transforms.detectors.engine import Candidates, UInt8Array, load_engine
-from transforms.detectors.merge import average_views, choose_faces, join_faces, suppress_overlaps
+from transforms.detectors.merge import AVERAGED_IOU, average_views, choose_faces, join_faces, suppress_overlaps
 from transforms.detectors.models import ModelError
 from transforms.detectors.views import (
     QUALITIES,
@@ -133,7 +133,8 @@ class Detector:
         if self.config.quality.averaged:
             averages = [average_views(parts) for parts in by_model]
             threshold = self.config.score_threshold
-            return suppress_overlaps(join_faces(choose_faces(faces, faces.scores >= threshold) for faces in averages))
+            faces = join_faces(choose_faces(faces, faces.scores >= threshold) for faces in averages)
+            return suppress_overlaps(faces, AVERAGED_IOU)
         return suppress_overlaps(join_faces(faces for parts in by_model for _, faces in parts))
 
     def _checked(self, candidates: Candidates) -> Candidates:

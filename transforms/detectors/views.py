@@ -20,11 +20,8 @@ SIDE_MULTIPLE = 32
 _OVERLAP = 0.25
 """Of a tile's side: a face up to this size is whole in one tile at least; larger ones are seen by the whole view."""
 
-_SMALL_SIDE = 256
-"""Pixels. Of a face that fills the frame at 1024 px, CenterFace finds a quarter; shown this small, all of it."""
-
-_LARGE_FACE = 0.15
-"""Of the image's longer side: what counts in the small view. All others it sees worse, and invents some."""
+_LARGE_FACE = 32
+"""Pixels of a smaller view: faces of that side and more count in it. Others it sees worse, and invents some."""
 
 _BORDER = 2.0
 """Pixels of the view: a box that ends so near to a cut is cut itself."""
@@ -39,7 +36,8 @@ class Quality:
         scales: the sizes at which it is shown, as multiples of ``detect_size``.
         reduce_at_most: tiles show the image so that its pixels are never reduced by more than this factor; None for
             no tiles.
-        small_too: whether the whole image is also shown small, for faces that fill it.
+        smaller: sides at which the whole image is also shown, for faces that are large or fill it: of a face that fills
+            the frame at 1024 px, CenterFace finds a quarter; shown at 256 px, all of it.
         mirrored: whether everything is shown mirrored too.
         turned: whether the whole image is also shown turned by a quarter to either side, and upside down.
         averaged: whether a face's score is averaged over the views that show it; if not, the best one counts.
@@ -48,7 +46,7 @@ class Quality:
     detect_size: int
     scales: tuple[float, ...] = (1.0,)
     reduce_at_most: float | None = None
-    small_too: bool = False
+    smaller: tuple[int, ...] = ()
     mirrored: bool = False
     turned: bool = False
     averaged: bool = False
@@ -56,9 +54,9 @@ class Quality:
 
 QUALITIES: dict[QualityName, Quality] = {
     "fast": Quality(640),
-    "balanced": Quality(1056, reduce_at_most=2, small_too=True),
+    "balanced": Quality(1056, reduce_at_most=2, smaller=(256,)),
     "thorough": Quality(
-        1152, scales=(1.0, 1.5), reduce_at_most=1, small_too=True, mirrored=True, turned=True, averaged=True
+        1152, scales=(1.0, 1.5), smaller=(768, 256), reduce_at_most=1, mirrored=True, turned=True, averaged=True
     ),
 }
 
@@ -126,9 +124,10 @@ def plan_windows(width: int, height: int, quality: Quality) -> Iterator[Window]:
     for scale in quality.scales:
         size = _view_size(width, height, quality.detect_size * scale / max(width, height))
         shown.append(Window(0, 0, width, height, *size))
-    if quality.small_too and quality.detect_size > _SMALL_SIDE:
-        size = _view_size(width, height, _SMALL_SIDE / max(width, height))
-        shown.append(Window(0, 0, width, height, *size, least_face=_LARGE_FACE))
+    for side in quality.smaller:
+        if side < quality.detect_size:
+            size = _view_size(width, height, side / max(width, height))
+            shown.append(Window(0, 0, width, height, *size, least_face=_LARGE_FACE / side))
     if _needs_tiles(width, height, quality):
         shown += _tiles(width, height, quality)
     for window in shown:

@@ -109,7 +109,7 @@ def test_a_reduced_decode_shows_the_same() -> None:
 
 
 def test_the_small_view_is_for_large_faces_only() -> None:
-    whole, small = plan_windows(1000, 800, Quality(1024, small_too=True))
+    whole, small = plan_windows(1000, 800, Quality(1024, smaller=(256,)))
     assert (whole.least_face, small.width) == (0, 256)
     boxes = np.array([[0.1, 0.1, 0.2, 0.2], [0.1, 0.1, 0.3, 0.2]], np.float32)
     candidates = Candidates(boxes, np.ones(2, np.float32))

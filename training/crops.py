@@ -17,6 +17,9 @@ _BORDER = 96
 _SMALLEST, _LARGEST = 10, 96
 """The heights of the faces' boxes that are imitated, in pixels."""
 
+_MONOCHROME, _TINT = 0.08, 0.2
+"""The share of photos in black and white, and of their tints (of half of them, as in sepia) the channels' gammas."""
+
 
 @dataclass(frozen=True)
 class Crops:
@@ -43,6 +46,7 @@ def draw_crops(
     *,
     plain: bool = False,
     in_order: bool = False,
+    probabilities: NDArray[np.float64] | None = None,
 ) -> Crops:
     """Draws portraits and how each is seen.
 
@@ -53,8 +57,10 @@ def draw_crops(
         random: decides.
         plain: upright and sharp, with synthesize's default mask, as measures want them, and in order.
         in_order: portraits are taken from the first on.
+        probabilities: ``[N]``, of each portrait to be drawn; all alike if None.
     """
-    chosen = np.arange(count) if plain or in_order else random.integers(0, len(portraits.images), count)
+    number = len(portraits.images)
+    chosen = np.arange(count) if plain or in_order else random.choice(number, count, p=probabilities)
     drawn = [
         (_plain_crop if plain else _draw_crop)(
             portraits.images[i], portraits.boxes[i], portraits.keypoints[i], size, random
@@ -197,14 +203,17 @@ def _mask(
 
 
 def _recoloured(crop: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Other light: gains of the channels, brightness, contrast, saturation, gamma."""
+    """Other light and film: gains of the channels, brightness, contrast, saturation, gamma, tinted black and white."""
     values = crop.astype(np.float32) / 255
     if random.random() < 0.8:
         values = values ** math.exp(random.normal(0, 0.2))
         values = values * np.exp(random.normal(0, 0.06, 3)) * math.exp(random.normal(0, 0.15))
-    saturation = 0.0 if random.random() < 0.05 else math.exp(random.normal(0, 0.25))
+    is_monochrome = random.random() < _MONOCHROME
+    saturation = 0.0 if is_monochrome else math.exp(random.normal(0, 0.25))
     grey = values.mean(axis=2, keepdims=True)
     values = grey + (values - grey) * saturation
+    if is_monochrome and random.random() < 0.5:
+        values = values ** np.exp(random.normal(0, _TINT, 3))
     middle = values.mean()
     values = middle + (values - middle) * math.exp(random.normal(0, 0.12))
     coloured: NDArray[np.uint8] = (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)

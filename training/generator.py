@@ -30,6 +30,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from training.balance import draw_probabilities
 from training.critics import build_discriminator, build_encoder
 from training.crops import Crops, draw_crops
 from training.portraits import Portraits, load_portraits
@@ -157,11 +158,13 @@ def _resemblance(features: tf.Tensor, half: tf.Tensor) -> tf.Tensor:
 
 def batches(portraits: Portraits, size: int, seed: int) -> Iterator[Crops]:
     """Batches without end; the next ones are made while one is used."""
+    probabilities = draw_probabilities(portraits)
     with ThreadPoolExecutor(1) as pool:
         number = 0
 
         def draw(number: int) -> Crops:
-            return draw_crops(portraits, SIZE, size, np.random.default_rng([seed, number]))
+            random = np.random.default_rng([seed, number])
+            return draw_crops(portraits, SIZE, size, random, probabilities=probabilities)
 
         waiting = [pool.submit(draw, number) for number in range(3)]
         while True:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import noise_image
+from training.balance import draw_probabilities
 from training.crops import draw_crops
 from training.generator import train
 from training.portraits import SIDE, Portraits
@@ -39,6 +41,19 @@ def test_crops_are_drawn_as_the_generator_will_see_faces(portraits: Portraits) -
     assert upright[0] == pytest.approx([SIZE * 0.4, SIZE * 0.4], abs=6)
     again = draw_crops(portraits, SIZE, 40, np.random.default_rng(0))
     assert np.array_equal(crops.images, again.images)
+
+
+def test_rare_skin_and_turned_heads_are_drawn_more_often(portraits: Portraits) -> None:
+    images = np.full_like(portraits.images, (230, 190, 170))
+    images[3] = 70, 45, 35
+    portraits = replace(portraits, images=images)
+    assert draw_probabilities(portraits) == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    keypoints = portraits.keypoints.copy()
+    keypoints[0, 2, 0] += 12
+    front, *_, dark = draw_probabilities(replace(portraits, keypoints=keypoints))[1:]
+    assert front < draw_probabilities(replace(portraits, keypoints=keypoints))[0] < dark
+    crops = draw_crops(portraits, SIZE, 8, np.random.default_rng(0), probabilities=np.array([0, 0, 0, 1.0]))
+    assert (crops.images.mean(axis=(1, 2, 3)) < 0).all()
 
 
 @pytest.mark.usefixtures("mixed_precision")

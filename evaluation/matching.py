@@ -107,19 +107,17 @@ def _covering_score(face: NDArray[np.float64], boxes: FloatArray, scores: FloatA
     if not overlapping.any():
         return NEVER
     cut = np.clip(boxes[overlapping].astype(np.float64), np.tile(low, 2), np.tile(high, 2))
-    (xs, across), (ys, down) = (_intervals(cut[:, [axis, axis + 2]], face[[axis, axis + 2]]) for axis in (0, 1))
-    inside = down[:, :, None] & across[:, None, :]
-    best = np.where(inside, scores[overlapping, None, None], NEVER).max(axis=0).ravel()
+    xs, ys = (np.unique(np.append(cut[:, [axis, axis + 2]], face[[axis, axis + 2]])) for axis in (0, 1))
+    cells = np.full((len(ys) - 1, len(xs) - 1), NEVER)
+    overlapping_scores = scores[overlapping]
+    # Better ones paint over worse ones, since boxes by cells would be too many to hold at once.
+    for i in np.argsort(overlapping_scores):
+        (left, right), (top, bottom) = np.searchsorted(xs, cut[i, [0, 2]]), np.searchsorted(ys, cut[i, [1, 3]])
+        cells[top:bottom, left:right] = overlapping_scores[i]
+    best = cells.ravel()
     area = np.outer(np.diff(ys), np.diff(xs)).ravel()
     order = np.argsort(-best)
     covered = np.cumsum(area[order])
     # The cells' areas add up to the face's only up to rounding.
     enough = covered >= COVERED_SHARE * (high - low).prod() * (1 - 1e-9)
     return float(best[order][enough.argmax()])
-
-
-def _intervals(spans: NDArray[np.float64], bounds: NDArray[np.float64]) -> tuple[NDArray[np.float64], BoolArray]:
-    """The edges ``[K + 1]`` of all spans ``[M, 2]`` and the bounds, and which of the K intervals each span holds."""
-    edges = np.unique(np.append(spans, bounds))
-    held: BoolArray = np.logical_and(spans[:, :1] <= edges[:-1], edges[1:] <= spans[:, 1:])
-    return edges, held

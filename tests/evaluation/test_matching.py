@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,3 +104,16 @@ def test_covering_scores_agree_with_counted_pixels(faces: np.ndarray, found: tup
     for face, score in zip(faces, covering_scores(faces, *found), strict=True):
         enough = [t for t in (0.125, 0.25, 0.5, 0.75) if covered_share(face, t) >= COVERED_SHARE]
         assert score == max(enough, default=NEVER)
+
+
+def test_many_boxes_on_one_face_take_little_memory() -> None:
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 900, (1000, 2))
+    boxes = np.concatenate([corners, corners + random.uniform(1, 60, (1000, 2))], axis=1)
+    face = np.array([[0.0, 0.0, 960.0, 960.0]])
+    tracemalloc.start()
+    (score,) = covering_scores(face, boxes, random.random(1000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 < score < 1
+    assert peak < 300e6  # by boxes and cells it would be 40 GB

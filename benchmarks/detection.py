@@ -33,6 +33,7 @@ from transforms.parallel import usable_cores
 
 _DEFAULT_THRESHOLD = DetectorConfig(()).score_threshold
 _THRESHOLDS = (0.15, _DEFAULT_THRESHOLD, 0.3, 0.5)
+_BOTH = "centerface-int8", "centerface-covered-int8"
 _TWO_SCALES = Quality(1152, scales=(1.0, 1.5))
 
 
@@ -43,7 +44,7 @@ class Way:
     Attributes:
         shown: what of a photo the detector sees.
         quality: the views.
-        model: name of a known model.
+        models: names of known models; two share the views.
         engine: what runs it.
         precision: in which it computes.
         enlarges: whether photos that are smaller than the view are enlarged to it.
@@ -51,31 +52,33 @@ class Way:
 
     shown: str
     quality: Quality
-    model: str = "centerface-int8"
+    models: tuple[str, ...] = ("centerface-int8",)
     engine: EngineName = "openvino"
     precision: Precision = "auto"
     enlarges: bool = True
 
 
 WAYS = {
-    "stored-1024-bf16": Way("1024 px at most", Quality(1024), "centerface", precision="bfloat16", enlarges=False),
-    "640-bf16": Way("640 px", Quality(640), "centerface", precision="bfloat16"),
-    "1024-bf16": Way("1024 px", Quality(1024), "centerface", precision="bfloat16"),
-    "1408-bf16": Way("1408 px", Quality(1408), "centerface", precision="bfloat16"),
-    "1728-bf16": Way("1728 px", Quality(1728), "centerface", precision="bfloat16"),
+    "stored-1024-bf16": Way("1024 px at most", Quality(1024), ("centerface",), precision="bfloat16", enlarges=False),
+    "640-bf16": Way("640 px", Quality(640), ("centerface",), precision="bfloat16"),
+    "1024-bf16": Way("1024 px", Quality(1024), ("centerface",), precision="bfloat16"),
+    "1408-bf16": Way("1408 px", Quality(1408), ("centerface",), precision="bfloat16"),
+    "1728-bf16": Way("1728 px", Quality(1728), ("centerface",), precision="bfloat16"),
     "640": Way("640 px (`fast`)", QUALITIES["fast"]),
     "1024": Way("1024 px", Quality(1024)),
     "1056": Way("1056 px", Quality(1056)),
     "balanced": Way("1056 px, small (`balanced`)", QUALITIES["balanced"]),
-    "balanced-bf16": Way("1056 px, small", QUALITIES["balanced"], "centerface", precision="bfloat16"),
-    "balanced-f32": Way("1056 px, small", QUALITIES["balanced"], "centerface", precision="float32"),
-    "balanced-tf": Way("1056 px, small", QUALITIES["balanced"], "centerface", "tensorflow", "float32"),
+    "balanced-bf16": Way("1056 px, small", QUALITIES["balanced"], ("centerface",), precision="bfloat16"),
+    "balanced-f32": Way("1056 px, small", QUALITIES["balanced"], ("centerface",), precision="float32"),
+    "balanced-tf": Way("1056 px, small", QUALITIES["balanced"], ("centerface",), "tensorflow", "float32"),
     "tiles": Way("640 px, small, tiles of 640 px", Quality(640, reduce_at_most=1, smaller=(256,))),
     "mirrored": Way("1056 px, small, mirrored", replace(QUALITIES["balanced"], mirrored=True)),
     "scales": Way("1152 and 1728 px", _TWO_SCALES),
     "scales-mirrored": Way("1152 and 1728 px, mirrored", replace(_TWO_SCALES, mirrored=True)),
     "scales-averaged": Way("1152 and 1728 px, mirrored, averaged", replace(_TWO_SCALES, mirrored=True, averaged=True)),
-    "thorough": Way("768, 1152 and 1728 px, mirrored, small, turned, averaged (`thorough`)", QUALITIES["thorough"]),
+    "covered-1024-bf16": Way("1024 px, `centerface-covered`", Quality(1024), ("centerface-covered",)),
+    "one-detector": Way("768, 1152 and 1728 px, mirrored, small, turned, averaged", QUALITIES["thorough"]),
+    "thorough": Way("the same, views shared with `centerface-covered` (`thorough`)", QUALITIES["thorough"], _BOTH),
 }
 
 
@@ -104,7 +107,13 @@ def measure_way(way: Way, data: Path, every: int) -> dict[str, Any]:
     """
     images = parse_annotations((data / "annotations.jsonl").read_text(), "jsonl")[::every]
     config = DetectorConfig(
-        (str(fetch(way.model)),), way.engine, way.precision, LEAST_SCORE, way.quality, threads=usable_cores()
+        tuple(str(fetch(model)) for model in way.models),
+        way.engine,
+        way.precision,
+        LEAST_SCORE,
+        way.quality,
+        threads=usable_cores(),
+        shares_views=len(way.models) > 1,
     )
     detector = (Detector if way.enlarges else _NeverEnlarging)(config)
     paths = [str(data / image.file) for image in images]
@@ -115,7 +124,7 @@ def measure_way(way: Way, data: Path, every: int) -> dict[str, Any]:
     return {
         "shown": way.shown,
         "engine": detector.engines[0].name,
-        "precision": "int8" if way.model.endswith("int8") else detector.engines[0].precision,
+        "precision": "int8" if way.models[0].endswith("int8") else detector.engines[0].precision,
         "images": len(images),
         "images_per_second": len(images) / seconds,
         "cpu_seconds_per_image": cpu / len(images),

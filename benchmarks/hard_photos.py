@@ -49,8 +49,11 @@ _MOSAIC, _TILE, _MOSAIC_FACE = (4000, 6000), (800, 1200), 24
 _Pixels = NDArray[np.uint8]
 
 
-def _default() -> DetectorConfig:
-    return DetectorConfig((str(fetch("centerface-int8")),), threads=usable_cores())
+def _default(quality: QualityName = "balanced") -> DetectorConfig:
+    both = quality == "thorough"
+    models = ("centerface-int8", "centerface-covered-int8") if both else ("centerface-int8",)
+    directories = tuple(str(fetch(model)) for model in models)
+    return DetectorConfig(directories, quality=QUALITIES[quality], threads=usable_cores(), shares_views=both)
 
 
 def read_rgb(path: Path) -> _Pixels:
@@ -170,7 +173,7 @@ def paste(paths: Sequence[Path]) -> tuple[_Pixels, FloatArray]:
 
 def _find_in_mosaic(whole: _Pixels, faces: FloatArray, quality: QualityName) -> tuple[int, int]:
     """How many of the faces are covered, and the process's peak memory in bytes."""
-    boxes = find(Detector(replace(_default(), quality=QUALITIES[quality])), whole)
+    boxes = find(Detector(_default(quality)), whole)
     return int(_covered(faces, boxes).sum()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -29,7 +29,7 @@ LIMITS = ("max_pixels", "max_image_bytes")
 """Options that decide which images are quarantined and about nothing else."""
 _DECISIVE_OPTIONS = (
     *("method", "strength", "coverage", "margin", "shape"),
-    *("score_threshold", "quality", "detect_size", "classes", "engine", "precision"),
+    *("score_threshold", "quality", "detect_size", "shares_views", "classes", "engine", "precision"),
     *("image_feature", "drop_features", "allow_features", "keep_metadata"),
     *LIMITS,
 )

@@ -91,4 +91,5 @@ def detector_config(
         quality=options.looks,
         classes=options.classes,
         threads=threads,
+        shares_views=options.shares_views,
     )

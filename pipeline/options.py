@@ -224,7 +224,8 @@ class JobOptions:
         None,
         "detection",
         "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces "
-        "(default: centerface-int8; with --engine tensorflow or a --precision, centerface)",
+        "(default: centerface-int8, which shares the views of --quality thorough with centerface-covered-int8; with "
+        "--engine tensorflow or a --precision, those without -int8)",
     )
     engine: EngineName = _option(
         "auto",
@@ -282,8 +283,14 @@ class JobOptions:
         if self.model is not None:
             return self.model
         # Eight bits are faster where OpenVINO computes with them; TensorFlow only imitates them.
-        eight_bits = self.engine != "tensorflow" and self.precision == "auto"
-        return ("centerface-int8" if eight_bits else "centerface",)
+        suffix = "-int8" if self.engine != "tensorflow" and self.precision == "auto" else ""
+        names = ("centerface", "centerface-covered") if self.shares_views else ("centerface",)
+        return tuple(name + suffix for name in names)
+
+    @property
+    def shares_views(self) -> bool:
+        """Whether the default detectors share the views of an image, instead of each seeing all of them."""
+        return self.model is None and QUALITIES[self.quality].averaged
 
     @property
     def looks(self) -> Quality:

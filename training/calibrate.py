@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from transforms import storage
 from transforms.codecs import decode_for_detection, probe
-from transforms.detectors.centerface import run_network
+from transforms.detectors.centerface import Weights, load_weights, read_weights, run_network
 from transforms.detectors.models import fetch, weights_path
 from transforms.detectors.views import Quality, plan_windows, side_needed, take_view
 from transforms.inputs import Input, list_inputs
@@ -36,17 +36,18 @@ _LEAST_HIGH = 1e-3
 """For channels that are always 0."""
 
 
-def calibrate(graph: onnx.GraphProto, photos: Iterable[NDArray[np.uint8]]) -> dict[str, list[Any]]:
+def calibrate(graph: onnx.GraphProto, weights: Weights, photos: Iterable[NDArray[np.uint8]]) -> dict[str, list[Any]]:
     """The ranges of the tensors to quantise, as ``read_ranges`` reads them.
 
     Args:
         graph: CenterFace's.
+        weights: as `read_weights` returns them.
         photos: uint8 ``[H, W, 3]`` RGB, sides multiples of 32.
     """
     import tensorflow as tf
 
     def extremes(photo: tf.Tensor) -> dict[str, tf.Tensor]:
-        tensors = run_network(graph, tf.cast(photo[None], tf.float32), {})
+        tensors = run_network(graph, tf.cast(photo[None], tf.float32), weights, {})
         return {
             name: tf.stack([tf.reduce_min(t, (0, 1, 2)), tf.reduce_max(t, (0, 1, 2))]) for name, t in tensors.items()
         }
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--images", required=True, metavar="GLOB", help="photos to measure on")
     parser.add_argument("--count", type=int, default=150, metavar="N", help="how many of them (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="chooses which (default: %(default)s)")
+    parser.add_argument("--weights", metavar="FILE", help="of training.detector (default: the published ones)")
     parser.add_argument("--output", required=True, metavar="FILE", help="the JSON file to write")
     given = parser.parse_args()
     fetch("centerface")
@@ -115,7 +117,8 @@ def main() -> None:
     found = list_inputs([Input("data", given.images)], 0)
     paths = sorted(file.path for file in found if file and file.kind == "image")
     chosen = random.Random(given.seed).sample(paths, min(given.count, len(paths)))  # noqa: S311 (no secret)
-    ranges = calibrate(graph, map(_load, chosen))
+    weights = load_weights(given.weights) if given.weights else read_weights(graph)
+    ranges = calibrate(graph, weights, map(_load, chosen))
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in ranges.items())
     Path(given.output).write_text(f"{{\n{lines}\n}}\n")
 

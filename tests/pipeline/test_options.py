@@ -35,6 +35,15 @@ def test_the_default_detector_fits_the_engine_and_the_precision() -> None:
     assert built(model="a", engine="tensorflow").models == ("a",)
 
 
+def test_two_detectors_share_the_views_of_thorough() -> None:
+    thorough = built(quality="thorough")
+    assert (thorough.models, thorough.shares_views) == (("centerface-int8", "centerface-covered-int8"), True)
+    assert built(quality="thorough", engine="tensorflow").models == ("centerface", "centerface-covered")
+    own = built(quality="thorough", model=["a", "b"])
+    assert (own.models, own.shares_views) == (("a", "b"), False)
+    assert not built().shares_views
+
+
 def test_every_option_has_a_flag_and_help() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)

@@ -3,6 +3,7 @@ import onnx
 import skimage.data
 
 from training.calibrate import calibrate
+from transforms.detectors.centerface import read_weights
 from transforms.detectors.models import KNOWN_MODELS, weights_path
 from transforms.detectors.quantise import read_ranges
 
@@ -11,7 +12,7 @@ def test_calibration_measures_what_the_package_ships(centerface: str) -> None:
     del centerface  # its weights are in the cache
     graph = onnx.load(str(weights_path("centerface"))).graph
     photo = skimage.data.astronaut()
-    measured = calibrate(graph, [photo, photo[:256]])
+    measured = calibrate(graph, read_weights(graph), [photo, photo[:256]])
     shipped_file = KNOWN_MODELS["centerface-int8"].ranges
     assert shipped_file
     shipped = read_ranges(shipped_file)

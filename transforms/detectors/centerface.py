@@ -8,7 +8,7 @@ five landmarks.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -29,14 +29,18 @@ STRIDE = 4
 SIDE_MULTIPLE = 32
 """The backbone halves the image five times and the neck doubles it back: sides must be multiples of this."""
 
-_HEATMAP, _LOG_SIZE, _OFFSET, _LANDMARKS = "537", "538", "539", "540"
+HEATMAP, LOG_SIZE, OFFSET, LANDMARKS = "537", "538", "539", "540"
 """What the ONNX file calls its four outputs, in the order of the network's heads."""
 
-_Weights = Mapping[str, NDArray[Any]]
+Weights = Mapping[str, Any]
+"""Arrays, or TensorFlow's tensors or variables, by name."""
 
 
 def build_saved_model(
-    onnx_file: str | Path, directory: str | Path, ranges: Mapping[str, Range] = MappingProxyType({})
+    onnx_file: str | Path,
+    directory: str | Path,
+    ranges: Mapping[str, Range] = MappingProxyType({}),
+    weights: Weights | None = None,
 ) -> None:
     """Writes CenterFace as a SavedModel with the outputs of TensorFlow's Object Detection API.
 
@@ -57,6 +61,7 @@ def build_saved_model(
         onnx_file: ``centerface.onnx``.
         directory: where to write the SavedModel; made if missing.
         ranges: of the tensors to be quantised, by their names in the ONNX file; none for a network of floats.
+        weights: in place of the file's own, as `read_weights` returns them.
 
     Raises:
         ValueError: the file is not CenterFace's graph.
@@ -64,14 +69,16 @@ def build_saved_model(
     import onnx
 
     graph = onnx.load(str(onnx_file)).graph
-    missing = {_HEATMAP, _LOG_SIZE, _OFFSET, _LANDMARKS} - {output.name for output in graph.output}
+    missing = {HEATMAP, LOG_SIZE, OFFSET, LANDMARKS} - {output.name for output in graph.output}
     if missing:
         raise ValueError(f"{onnx_file} is not CenterFace's graph: it lacks the outputs {sorted(missing)}")
     import tensorflow as tf
 
+    used = read_weights(graph) if weights is None else weights
+
     def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
-        maps = run_network(graph, tf.cast(input_tensor, tf.float32), ranges)
-        return _candidates(maps[_HEATMAP], maps[_LOG_SIZE], maps[_OFFSET], maps[_LANDMARKS])
+        maps = run_network(graph, tf.cast(input_tensor, tf.float32), used, ranges)
+        return _candidates(maps[HEATMAP], maps[LOG_SIZE], maps[OFFSET], maps[LANDMARKS])
 
     module = tf.Module()
     image = tf.TensorSpec([None, None, None, 3], tf.uint8, name="input_tensor")
@@ -79,15 +86,54 @@ def build_saved_model(
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serve})
 
 
-def run_network(graph: onnx.GraphProto, image: tf.Tensor, ranges: Mapping[str, Range]) -> dict[str, tf.Tensor]:
+def read_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
+    """The graph's weights, laid out as TensorFlow wants them and with batch normalisations folded in.
+
+    ``NAME/kernel`` and ``NAME/bias`` are those of the convolution that makes the tensor ``NAME``, a transposed one's
+    normalised output being that tensor.
+    """
+    import onnx
+
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    norms = _norms(graph)
+    weights: dict[str, NDArray[np.float32]] = {}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            kernel, bias = (stored[name] for name in node.input[1:3])
+            name, axes = node.output[0], (2, 3, 0, 1) if _is_depthwise(node) else (2, 3, 1, 0)
+        elif node.op_type == "ConvTranspose":
+            norm = norms[node.output[0]]
+            gamma, beta, mean, variance = (stored[name] for name in norm.input[1:])
+            factor = gamma / np.sqrt(variance + _attributes(norm)["epsilon"])
+            kernel, bias = stored[node.input[1]] * factor[:, None, None], beta - mean * factor  # in, out, y, x
+            name, axes = norm.output[0], (2, 3, 1, 0)
+        else:
+            continue
+        weights[f"{name}/kernel"], weights[f"{name}/bias"] = kernel.transpose(axes), bias
+    return weights
+
+
+def load_weights(file: str | Path) -> dict[str, NDArray[np.float32]]:
+    """Reads weights that ``training/detector.py`` wrote."""
+    with np.load(file) as arrays:
+        return {name: arrays[name].astype(np.float32) for name in arrays}
+
+
+def run_network(
+    graph: onnx.GraphProto, image: tf.Tensor, weights: Weights, ranges: Mapping[str, Range]
+) -> dict[str, tf.Tensor]:
     """The ONNX graph's tensors by name for ``image`` ``[B, H, W, 3]``, all laid out as NHWC.
 
     Those that have a range are quantised, and so are the kernels of the convolutions that they go into.
+
+    Args:
+        graph: CenterFace's.
+        image: float32, RGB from 0 to 255.
+        weights: as `read_weights` returns them; may be TensorFlow's tensors or variables where nothing is quantised.
+        ranges: of the tensors to be quantised.
     """
-    import onnx
     import tensorflow as tf
 
-    weights: _Weights = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     tensors: dict[str, tf.Tensor] = {}
 
     def keep(name: str, tensor: tf.Tensor) -> None:
@@ -95,14 +141,16 @@ def run_network(graph: onnx.GraphProto, image: tf.Tensor, ranges: Mapping[str, R
 
     keep(graph.input[0].name, image)
     # A BatchNormalization is folded into the ConvTranspose it follows, so both yield the later one's output.
-    norms = {node.input[0]: node for node in graph.node if node.op_type == "BatchNormalization"}
+    norms = _norms(graph)
     for node in graph.node:
         x, output = tensors.get(node.input[0]), node.output[0]
         match node.op_type:
             case "Conv":
-                keep(output, _convolution(node, x, weights, quantised=node.input[0] in ranges))
+                kernel, bias = weights[f"{output}/kernel"], weights[f"{output}/bias"]
+                keep(output, _convolution(node, x, kernel, bias, quantised=node.input[0] in ranges))
             case "ConvTranspose":
-                keep(norms[output].output[0], _upsampling(node, norms[output], x, weights))
+                output = norms[output].output[0]
+                keep(output, _upsampling(node, x, weights[f"{output}/kernel"], weights[f"{output}/bias"]))
             case "BatchNormalization":
                 pass
             case "Relu":
@@ -116,46 +164,48 @@ def run_network(graph: onnx.GraphProto, image: tf.Tensor, ranges: Mapping[str, R
     return tensors
 
 
+def _norms(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """The batch normalisations, by the tensor that each normalises."""
+    return {node.input[0]: node for node in graph.node if node.op_type == "BatchNormalization"}
+
+
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     import onnx
 
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _convolution(node: onnx.NodeProto, x: tf.Tensor, weights: _Weights, *, quantised: bool) -> tf.Tensor:
+def _is_depthwise(node: onnx.NodeProto) -> bool:
+    return bool(_attributes(node)["group"] > 1)  # one group per channel
+
+
+def _convolution(node: onnx.NodeProto, x: tf.Tensor, kernel: Any, bias: Any, *, quantised: bool) -> tf.Tensor:
     import tensorflow as tf
 
     attributes = _attributes(node)
-    kernel, bias = (weights[name] for name in node.input[1:3])
     top, left, bottom, right = attributes["pads"]
     if any(attributes["pads"]):
         # Not left to the convolution: explicit padding within depthwise_conv2d crashes TensorFlow's graph
         # optimizer, and its "SAME" pads only the far sides at stride 2.
         x = tf.pad(x, [[0, 0], [top, bottom], [left, right], [0, 0]])
     stride = attributes["strides"][0]
-    is_depthwise = attributes["group"] > 1  # one group per channel
-    kernel = kernel.transpose(2, 3, 0, 1) if is_depthwise else kernel.transpose(2, 3, 1, 0)
     if quantised:
-        kernel = quantise_kernel(kernel, channel_axis=2 if is_depthwise else 3)
-    if is_depthwise:
+        kernel = quantise_kernel(kernel, channel_axis=2 if _is_depthwise(node) else 3)
+    if _is_depthwise(node):
         y = tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "VALID")
     else:
         y = tf.nn.conv2d(x, kernel, stride, "VALID")
     return tf.nn.bias_add(y, bias)
 
 
-def _upsampling(node: onnx.NodeProto, norm: onnx.NodeProto, x: tf.Tensor, weights: _Weights) -> tf.Tensor:
-    """A transposed convolution whose stride is its kernel's size, with its batch normalisation folded in."""
+def _upsampling(node: onnx.NodeProto, x: tf.Tensor, kernel: Any, bias: Any) -> tf.Tensor:
+    """A transposed convolution whose stride is its kernel's size; the kernel is ``[y, x, out, in]``."""
     import tensorflow as tf
 
-    gamma, beta, mean, variance = (weights[name] for name in norm.input[1:])
-    factor = gamma / np.sqrt(variance + _attributes(norm)["epsilon"])
-    kernel = weights[node.input[1]] * factor[:, None, None]  # ONNX: in, out, y, x
     stride = _attributes(node)["strides"][0]
     batch, height, width = tf.unstack(tf.shape(x)[:3])
-    shape = tf.stack([batch, height * stride, width * stride, kernel.shape[1]])
-    y = tf.nn.conv2d_transpose(x, kernel.transpose(2, 3, 1, 0), shape, stride, "VALID")
-    return tf.nn.bias_add(y, beta - mean * factor)
+    shape = tf.stack([batch, height * stride, width * stride, kernel.shape[2]])
+    return tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, stride, "VALID"), bias)
 
 
 def _candidates(
@@ -183,5 +233,16 @@ def _candidates(
     }
 
 
+def main() -> None:
+    """Builds the SavedModel of a known model; `models.py` runs it in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("onnx_file")
+    parser.add_argument("directory")
+    parser.add_argument("--ranges", type=read_ranges, default={}, metavar="FILE")
+    parser.add_argument("--weights", type=load_weights, metavar="FILE")
+    given = parser.parse_args()
+    build_saved_model(given.onnx_file, given.directory, given.ranges, given.weights)
+
+
 if __name__ == "__main__":
-    build_saved_model(sys.argv[1], sys.argv[2], read_ranges(sys.argv[3]) if len(sys.argv) > 3 else {})
+    main()

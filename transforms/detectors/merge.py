@@ -84,16 +84,17 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
 
 
 def _shown(boxes: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
-    """Which boxes ``[N, 4]`` lie wholly in a view, large enough to be found, if it should find what it shows."""
+    """Which boxes ``[N, 4]`` lie wholly in a view, of a size to be found, if it should find what it shows."""
     window = view.window
     if window.turns:
         return np.zeros(len(boxes), np.bool_)
     low, high = boxes[:, :2], boxes[:, 2:]
     inside = ((low >= (window.x0, window.y0)) & (high <= (window.x1, window.y1))).all(axis=1)
-    width, height = window.x1 - window.x0, window.y1 - window.y0
-    least = max(_LEAST_SHOWN * width / window.width, window.least_face * max(width, height))
-    large_enough: NDArray[np.bool_] = (high - low).max(axis=1) >= least
-    return inside & large_enough
+    width, longer = window.x1 - window.x0, max(window.x1 - window.x0, window.y1 - window.y0)
+    least = max(_LEAST_SHOWN * width / window.width, window.least_face * longer)
+    sides = (high - low).max(axis=1)
+    of_a_size: NDArray[np.bool_] = (sides >= least) & (sides < window.most_face * longer)
+    return inside & of_a_size
 
 
 def choose_faces(faces: Faces, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Faces:

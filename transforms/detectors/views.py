@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,7 +22,8 @@ _OVERLAP = 0.25
 """Of a tile's side: a face up to this size is whole in one tile at least; larger ones are seen by the whole view."""
 
 _LARGE_FACE = 32
-"""Pixels of a smaller view: faces of that side and more count in it. Others it sees worse, and invents some."""
+"""Pixels of a view. Faces of that side and more count in smaller views, which see others worse and invent some. Faces
+of that side in the first view do not count in the larger scales, which show nothing more of them and invent some."""
 
 _BORDER = 2.0
 """Pixels of the view: a box that ends so near to a cut is cut itself."""
@@ -33,7 +35,8 @@ class Quality:
 
     Attributes:
         detect_size: long side at which the whole image is shown, in pixels.
-        scales: the sizes at which it is shown, as multiples of ``detect_size``.
+        scales: the sizes at which it is shown, as multiples of ``detect_size``, 1 first. The larger ones are for small
+            faces.
         reduce_at_most: tiles show the image so that its pixels are never reduced by more than this factor; None for
             no tiles.
         smaller: sides at which the whole image is also shown, for faces that are large or fill it: of a face that fills
@@ -56,7 +59,7 @@ QUALITIES: dict[QualityName, Quality] = {
     "fast": Quality(640),
     "balanced": Quality(1056, reduce_at_most=2, smaller=(256,)),
     "thorough": Quality(
-        1152, scales=(1.0, 1.5), smaller=(768, 256), reduce_at_most=1, mirrored=True, turned=True, averaged=True
+        1024, scales=(1.0, 1.75), smaller=(768, 512, 256), reduce_at_most=1, mirrored=True, turned=True, averaged=True
     ),
 }
 
@@ -75,6 +78,7 @@ class Window:
         mirrored: whether left and right are exchanged.
         turns: quarter turns counter-clockwise, after mirroring.
         least_face: share of the window's longer side that a face must have to count.
+        most_face: share of it from which on a face does not count.
     """
 
     x0: int
@@ -86,6 +90,7 @@ class Window:
     mirrored: bool = False
     turns: int = 0
     least_face: float = 0.0
+    most_face: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,8 @@ def plan_windows(width: int, height: int, quality: Quality) -> Iterator[Window]:
     shown = []
     for scale in quality.scales:
         size = _view_size(width, height, quality.detect_size * scale / max(width, height))
-        shown.append(Window(0, 0, width, height, *size))
+        most_face = _LARGE_FACE / quality.detect_size if scale > 1 else math.inf
+        shown.append(Window(0, 0, width, height, *size, most_face=most_face))
     for side in quality.smaller:
         if side < quality.detect_size:
             size = _view_size(width, height, side / max(width, height))
@@ -231,8 +237,8 @@ def _resize(part: UInt8Array, width: int, height: int) -> UInt8Array:
 def faces_in_image(candidates: Candidates, view: View) -> Faces:
     """A view's candidates as faces in pixels of the upright image, cut to it, still overlapping.
 
-    Boxes without an area go, those too small to count in this view, and those that end where a tile was cut: another
-    view shows what they are part of.
+    Boxes without an area go, those too small or too large to count in this view, and those that end where a tile was
+    cut: another view shows what they are part of.
 
     Args:
         candidates: of the view, all of their boxes finite.
@@ -249,8 +255,9 @@ def faces_in_image(candidates: Candidates, view: View) -> Faces:
     boxes = np.concatenate([np.clip(edge * size + origin, 0, extent) for edge in (low, high)], axis=1)
     given = candidates.boxes
     has_area = (given[:, 2] > given[:, 0]) & (given[:, 3] > given[:, 1])
-    is_small = ((high - low) * size).max(axis=1, initial=0) < window.least_face * size.max()
-    kept = has_area & ~is_small & ~is_cut.any(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    share = ((high - low) * size).max(axis=1, initial=0) / size.max()
+    counts = (share >= window.least_face) & (share < window.most_face)
+    kept = has_area & counts & ~is_cut.any(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     keypoints = None
     if candidates.keypoints is not None:
         keypoints = _to_window(candidates.keypoints[..., ::-1], window) * size + origin

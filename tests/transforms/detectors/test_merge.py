@@ -10,6 +10,7 @@ WHOLE = Window(0, 0, 100, 100, 100, 100)
 TILE = Window(50, 0, 100, 100, 50, 100)
 TURNED = Window(0, 0, 100, 100, 100, 100, turns=1)
 SMALL = Window(0, 0, 100, 100, 100, 100, least_face=0.3)
+LARGER = Window(0, 0, 100, 100, 200, 200, most_face=0.3)
 
 
 def view(window: Window) -> View:
@@ -53,6 +54,13 @@ def test_smaller_views_have_a_say_in_large_faces_only() -> None:
     merged = average_views([(view(WHOLE), faces(small, large)), (view(SMALL), faces())])
     np.testing.assert_allclose(merged.scores, [0.8, 0.6], rtol=1e-6)
     np.testing.assert_allclose(merged.boxes[0], small[:4])
+
+
+def test_larger_scales_have_a_say_in_small_faces_only() -> None:
+    small, large = (10, 10, 30, 30, 0.8), (40, 40, 80, 80, 0.8)
+    merged = average_views([(view(WHOLE), faces(small, large)), (view(LARGER), faces())])
+    np.testing.assert_allclose(merged.scores, [0.8, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(merged.boxes[0], large[:4])
 
 
 def test_neighbours_found_in_different_views_are_two_faces() -> None:

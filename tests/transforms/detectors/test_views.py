@@ -117,3 +117,21 @@ def test_the_small_view_is_for_large_faces_only() -> None:
     assert len(faces_in_image(candidates, take_view(image, whole, 1000, 800))) == 2
     [box] = faces_in_image(candidates, take_view(image, small, 1000, 800)).boxes
     np.testing.assert_allclose(box, [100, 80, 200, 240], atol=0.1)
+
+
+def test_a_larger_scale_is_for_faces_that_are_small_at_the_first() -> None:
+    first, larger = plan_windows(1000, 800, Quality(1024, scales=(1.0, 1.75)))
+    assert (first.width, larger.width) == (1024, 1792)
+    boxes = np.array([[0.1, 0.1, 0.12, 0.13], [0.1, 0.1, 0.12, 0.14]], np.float32)  # 31 and 41 px wide in the first
+    candidates = Candidates(boxes, np.ones(2, np.float32))
+    image = np.zeros((800, 1000, 3), np.uint8)
+    assert len(faces_in_image(candidates, take_view(image, first, 1000, 800))) == 2
+    [box] = faces_in_image(candidates, take_view(image, larger, 1000, 800)).boxes
+    np.testing.assert_allclose(box, [100, 80, 130, 96], atol=0.1)
+
+
+def test_tiles_are_for_faces_of_any_size() -> None:
+    windows = list(plan_windows(6000, 4000, QUALITIES["thorough"]))
+    tiles = [window for window in windows if window.x1 - window.x0 < 6000]
+    assert tiles
+    assert all((tile.least_face, tile.most_face) == (0, np.inf) for tile in tiles)

@@ -3,9 +3,10 @@
     python -m benchmarks.hard_photos --data ../shared/data/wider-dev [--checks mosaic ...]
 
 ``engines``: how far boxes and scores of TensorFlow and OpenVINO are apart, in float32. ``orientations``: recall on the
-photos stored in each of EXIF's eight orientations. ``filling``: the share of large faces that is covered in photos
-cropped to them. ``mosaic``: the faces found in a photo of 24 megapixels that was pasted together from others, of those
-found in the others themselves; each quality has a process of its own, so that its peak memory is its own.
+photos stored in each of EXIF's eight orientations. ``lying``: the covered share in photos that are turned without a
+tag. ``filling``: the share of large faces that is covered in photos cropped to them. ``mosaic``: the faces found in a
+photo of 24 megapixels that was pasted together from others, of those found in the others themselves; each quality has a
+process of its own, so that its peak memory is its own.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ _LARGE_FACE, _FILLED_SIDE = 100, 1200
 
 _MOSAIC, _TILE, _MOSAIC_FACE = (4000, 6000), (800, 1200), 24
 """Heights and widths in pixels, and the least height of the faces that are looked for."""
+
+_STORED_TURNED = {0: 1, 90: 6, 180: 3, 270: 8}
+"""EXIF's orientation for each turn, in degrees."""
+_TURNED_QUALITIES: tuple[QualityName, ...] = ("balanced", "thorough")
 
 _Pixels = NDArray[np.uint8]
 
@@ -117,11 +122,32 @@ def _turned(image: AnnotatedImage, orientation: int) -> AnnotatedImage:
     return replace(image, boxes=boxes, size=size)
 
 
-def _png(path: str, orientation: int) -> bytes:
+def _png(path: str, orientation: int, *, tagged: bool = True) -> bytes:
     file = io.BytesIO()
     pixels = np.ascontiguousarray(stored(read_rgb(Path(path)), orientation))
-    Image.fromarray(pixels).save(file, "PNG", exif=orientation_exif(orientation), compress_level=1)
+    Image.fromarray(pixels).save(file, "PNG", exif=orientation_exif(orientation if tagged else 1), compress_level=1)
     return file.getvalue()
+
+
+def lying(images: Sequence[AnnotatedImage], data: Path) -> str:
+    """Turns photos without telling it and says what is covered."""
+    detectors = [Detector(replace(_default(quality), score_threshold=LEAST_SCORE)) for quality in _TURNED_QUALITIES]
+    paths = [str(data / image.file) for image in images]
+    lines = [f"| turned by | {' | '.join(_TURNED_QUALITIES)} |"]
+    for degrees, orientation in _STORED_TURNED.items():
+        turned = [_turned(image, orientation) for image in images]
+        read = functools.partial(_png, orientation=orientation, tagged=False)
+        row = [f"{degrees}°"]
+        for detector in detectors:
+            results = [
+                # Bands are by the heights in the upright photo.
+                replace(result, turned=swaps_sides(orientation))
+                for result in detect_all(detector, turned, paths, read)
+            ]
+            point = measure(results, BANDS[1]).at(_default().score_threshold)
+            row.append(f"{point.covered:.4f} at {point.false_positives_per_image:.2f} false/image")
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
 
 
 def filling(images: Sequence[AnnotatedImage], data: Path) -> str:
@@ -180,6 +206,7 @@ def _find_in_mosaic(whole: _Pixels, faces: FloatArray, quality: QualityName) -> 
 _CHECKS: dict[str, Callable[[Sequence[AnnotatedImage], Path], str]] = {
     "engines": engines,
     "orientations": orientations,
+    "lying": lying,
     "filling": filling,
     "mosaic": mosaic,
 }

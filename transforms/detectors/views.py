@@ -42,7 +42,8 @@ class Quality:
         smaller: sides at which the whole image is also shown, for faces that are large or fill it: of a face that fills
             the frame at 1024 px, CenterFace finds a quarter; shown at 256 px, all of it.
         mirrored: whether everything is shown mirrored too.
-        turned: whether the whole image is also shown turned by a quarter to either side, and upside down.
+        turned: the size at which the whole image is also shown turned by a quarter to either side, and upside down, as
+            a multiple of ``detect_size``; None for not at all.
         averaged: whether a face's score is averaged over the views that show it; if not, the best one counts.
     """
 
@@ -51,7 +52,7 @@ class Quality:
     reduce_at_most: float | None = None
     smaller: tuple[int, ...] = ()
     mirrored: bool = False
-    turned: bool = False
+    turned: float | None = None
     averaged: bool = False
 
 
@@ -59,7 +60,7 @@ QUALITIES: dict[QualityName, Quality] = {
     "fast": Quality(640),
     "balanced": Quality(1056, reduce_at_most=2, smaller=(256,)),
     "thorough": Quality(
-        1024, scales=(1.0, 1.75), smaller=(768, 512, 256), reduce_at_most=1, mirrored=True, turned=True, averaged=True
+        1024, scales=(1.0, 1.75), smaller=(768, 512, 256), reduce_at_most=1, mirrored=True, turned=1.125, averaged=True
     ),
 }
 
@@ -141,8 +142,9 @@ def plan_windows(width: int, height: int, quality: Quality) -> Iterator[Window]:
         if quality.mirrored:
             yield replace(window, mirrored=True)
     if quality.turned:
+        size = _view_size(width, height, quality.detect_size * quality.turned / max(width, height))
         for turns in (1, 2, 3):
-            yield replace(shown[0], turns=turns)
+            yield Window(0, 0, width, height, *size, turns=turns)
 
 
 def side_needed(width: int, height: int, quality: Quality) -> int:
@@ -155,7 +157,7 @@ def side_needed(width: int, height: int, quality: Quality) -> int:
     """
     if quality.reduce_at_most and _needs_tiles(width, height, quality):
         return round(max(width, height) / quality.reduce_at_most)
-    return round(quality.detect_size * max(quality.scales))
+    return round(quality.detect_size * max(*quality.scales, quality.turned or 0))
 
 
 def _needs_tiles(width: int, height: int, quality: Quality) -> bool:

@@ -99,7 +99,7 @@ def test_what_any_of_several_models_finds_counts(make_model: MakeModel, outputs:
 def test_two_models_share_the_views(make_model: MakeModel, outputs: dict[str, np.ndarray]) -> None:
     one = make_model(outputs)
     elsewhere = {**outputs, "detection_boxes": outputs["detection_boxes"] * np.float32(0.1)}
-    quality = Quality(64, smaller=(32,), mirrored=True, turned=True)
+    quality = Quality(64, smaller=(32,), mirrored=True, turned=1)
     detector = Detector(DetectorConfig((one, make_model(elsewhere)), quality=quality, shares_views=True))
     alone = Detector(DetectorConfig((one,), quality=quality)), Detector(DetectorConfig(detector.config.model_dirs[1:]))
     views = detector.prepare(BLACK, 1000, 1000)
@@ -135,7 +135,7 @@ def test_faces_that_lie_on_their_side_are_found_when_views_are_turned(
     centerface: str, astronaut: np.ndarray, turns: int
 ) -> None:
     photo = np.ascontiguousarray(np.rot90(astronaut, turns))
-    quality = Quality(512, mirrored=True, turned=True)
+    quality = Quality(512, mirrored=True, turned=1)
     detector = Detector(DetectorConfig((centerface,), score_threshold=0.5, quality=quality))
     (faces,) = detector.detect([detector.prepare(photo, 512, 512)])
     x0, y0, x1, y1 = 181, 58, 270, 178

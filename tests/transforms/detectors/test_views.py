@@ -15,7 +15,9 @@ from transforms.detectors.views import (
 )
 
 sides = st.integers(1, 12_000)
-qualities = st.sampled_from([*QUALITIES.values(), Quality(320, (1.0, 2.0), reduce_at_most=1.5)])
+qualities = st.sampled_from(
+    [*QUALITIES.values(), Quality(320, (1.0, 2.0), reduce_at_most=1.5), Quality(320, turned=1.25)]
+)
 
 
 @given(sides, sides, st.integers(32, 2048))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from benchmarks.hard_photos import filling, orientations, paste
+from benchmarks.hard_photos import filling, lying, orientations, paste
 from evaluation.annotations import AnnotatedImage
 from transforms.detectors.nms import iou
 
@@ -29,6 +29,12 @@ def annotated() -> list[AnnotatedImage]:
 def test_a_face_is_found_in_each_orientation(annotated: list[AnnotatedImage], astronaut: Path) -> None:
     rows = orientations(annotated, astronaut).splitlines()[1:]
     assert rows == [f"| {orientation} | 1.0000 | 1.0000 |" for orientation in range(1, 9)]
+
+
+def test_a_face_that_lies_on_its_side_is_found_by_thorough(annotated: list[AnnotatedImage], astronaut: Path) -> None:
+    rows = lying(annotated, astronaut).splitlines()[1:]
+    assert [row.split("|")[1].strip() for row in rows] == ["0°", "90°", "180°", "270°"]
+    assert all(row.split("|")[3].strip().startswith("1.0000") for row in rows)
 
 
 def test_a_face_is_found_in_a_photo_cropped_to_it(annotated: list[AnnotatedImage], astronaut: Path) -> None:

@@ -1,8 +1,10 @@
 """Draws covered faces over false boxes, docs/detection-curve.png, from what ``benchmarks.detection`` measured.
 
-python -m benchmarks.detection --data ../shared/data/wider-dev --output views --ways 640 balanced thorough 1024-bf16
-python -m benchmarks.detection --data ../shared/data/masks --output views --ways 640 balanced thorough 1024-bf16
-python -m benchmarks.detection_curve --views views --output docs/detection-curve.png
+    python -m benchmarks.detection --data ../shared/data/wider-dev --output views --ways 640 balanced thorough 1024-bf16
+    python -m benchmarks.detection --data ../shared/data/masks --output views --ways 640 balanced thorough 1024-bf16
+    python -m benchmarks.detection_curve --views views --output docs/detection-curve.png
+
+It says how many false boxes an image each way pays for the faces that it covers.
 """
 
 from __future__ import annotations

@@ -90,11 +90,10 @@ def _shown(boxes: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
         return np.zeros(len(boxes), np.bool_)
     low, high = boxes[:, :2], boxes[:, 2:]
     inside = ((low >= (window.x0, window.y0)) & (high <= (window.x1, window.y1))).all(axis=1)
-    width, longer = window.x1 - window.x0, max(window.x1 - window.x0, window.y1 - window.y0)
-    least = max(_LEAST_SHOWN * width / window.width, window.least_face * longer)
     sides = (high - low).max(axis=1)
-    of_a_size: NDArray[np.bool_] = (sides >= least) & (sides < window.most_face * longer)
-    return inside & of_a_size
+    large_enough = sides >= _LEAST_SHOWN * (window.x1 - window.x0) / window.width
+    shown: NDArray[np.bool_] = inside & large_enough & window.counts(sides)
+    return shown
 
 
 def choose_faces(faces: Faces, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Faces:

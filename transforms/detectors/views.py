@@ -9,6 +9,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from transforms.detectors.engine import Candidates, UInt8Array
 from transforms.faces import Faces, FloatArray
@@ -92,6 +93,12 @@ class Window:
     turns: int = 0
     least_face: float = 0.0
     most_face: float = math.inf
+
+    def counts(self, sides: FloatArray) -> NDArray[np.bool_]:
+        """Which faces are of a size to count, by their longer sides ``[N]`` in pixels of the image."""
+        share = sides / max(self.x1 - self.x0, self.y1 - self.y0)
+        of_a_size: NDArray[np.bool_] = (share >= self.least_face) & (share < self.most_face)
+        return of_a_size
 
 
 @dataclass(frozen=True)
@@ -257,8 +264,7 @@ def faces_in_image(candidates: Candidates, view: View) -> Faces:
     boxes = np.concatenate([np.clip(edge * size + origin, 0, extent) for edge in (low, high)], axis=1)
     given = candidates.boxes
     has_area = (given[:, 2] > given[:, 0]) & (given[:, 3] > given[:, 1])
-    share = ((high - low) * size).max(axis=1, initial=0) / size.max()
-    counts = (share >= window.least_face) & (share < window.most_face)
+    counts = window.counts(((high - low) * size).max(axis=1, initial=0))
     kept = has_area & counts & ~is_cut.any(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     keypoints = None
     if candidates.keypoints is not None:

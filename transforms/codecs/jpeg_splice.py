@@ -46,6 +46,7 @@ _angles = np.pi / 16 * (2 * np.arange(8) + 1) * np.arange(8)[:, np.newaxis]
 _COSINES = np.rint(_SCALE / 2 * np.cos(_angles) * np.where(np.arange(8) == 0, np.sqrt(0.5), 1)[:, np.newaxis])
 """The forward DCT (section A.3.3) as a matrix ``[8, 8]``. It holds integers, since sums of integers below 2⁵³ are exact
 in float64: the same pixels give the same coefficients on every CPU, in whatever order they are added up."""
+_TRANSPOSED = np.ascontiguousarray(_COSINES.T)
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _components(mcus: Values, colour_space: int) -> list[Values]:
     planes = list(np.moveaxis(stored, -1, 0))
     if colour_space in (3, 5):
         # The three colours of YCCK are the complements of C, M, Y as they are stored.
-        rgb = np.ascontiguousarray(mcus[..., :3]).reshape(-1, mcus.shape[2], 3)
+        rgb = np.ascontiguousarray(mcus[..., :3]).reshape(1, -1, 3)  # OpenCV is slow at short rows
         luma, red, blue = np.moveaxis(cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb).reshape(*mcus.shape[:3], 3), -1, 0)
         planes[:3] = luma, blue, red
     return planes
@@ -214,8 +215,9 @@ def _transform(samples: Values, down: int, across: int, table: NDArray[np.float6
     for i, j in np.ndindex(step_down, step_across):
         sums += samples[:, i::step_down, j::step_across]
     blocks = sums.reshape(count, down, 8, across, 8).swapaxes(2, 3).astype(np.float64, order="C")
-    exact = _COSINES @ blocks @ _COSINES.T
-    quantised: NDArray[np.int32] = np.rint(exact * (1 / (table * (_SCALE**2 * averaged)))).astype(np.int32)
+    exact = _COSINES @ blocks @ _TRANSPOSED
+    exact *= 1 / (table * (_SCALE**2 * averaged))
+    quantised: NDArray[np.int32] = np.rint(exact, out=exact).astype(np.int32)
     return quantised
 
 

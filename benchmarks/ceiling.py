@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.detection import detector_config, find_models
-from pipeline.options import JobOptions
-from transforms.anonymize_shard import Anonymization, Worker, anonymize_record
-from transforms.anonymizers.style import Style
-from transforms.detectors.views import QualityName
-from transforms.parallel import usable_cores
-from transforms.progress import ProgressFile
-from transforms.read import Source
-from transforms.tfrecord import frame
+from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.anonymize_shard import Anonymization, Worker, anonymize_record
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.views import QualityName
+from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.progress import ProgressFile
+from faceveil.transforms.read import Source
+from faceveil.transforms.tfrecord import frame
 
 
 def main(folder: str, output: str, quality: QualityName, detect_size: int | None) -> None:

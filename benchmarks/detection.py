@@ -20,16 +20,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.annotations import parse_annotations
-from evaluation.detect import LEAST_SCORE, detect_all
-from evaluation.measures import BANDS, measure
-from evaluation.report import describe_bands
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.engine import UInt8Array
-from transforms.detectors.models import fetch
-from transforms.detectors.views import QUALITIES, Quality, View, plan_windows, side_needed, take_view
-from transforms.engines import EngineName, Precision
-from transforms.parallel import usable_cores
+from faceveil.evaluation.annotations import parse_annotations
+from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.measures import BANDS, measure
+from faceveil.evaluation.report import describe_bands
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.engine import UInt8Array
+from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.detectors.views import QUALITIES, Quality, View, plan_windows, side_needed, take_view
+from faceveil.transforms.engines import EngineName, Precision
+from faceveil.transforms.parallel import usable_cores
 
 _DEFAULT_THRESHOLD = DetectorConfig(()).score_threshold
 _THRESHOLDS = (0.15, _DEFAULT_THRESHOLD, 0.3, 0.5)

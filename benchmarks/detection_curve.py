@@ -16,7 +16,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from transforms.detectors.detector import DetectorConfig
+from faceveil.transforms.detectors.detector import DetectorConfig
 
 _SETS = "wider-dev", "masks"
 _LINES = {"640": "fast", "balanced": "balanced", "thorough": "thorough", "1024-bf16": "single view, 1024 px"}

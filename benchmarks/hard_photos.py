@@ -26,19 +26,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evaluation.annotations import AnnotatedImage, parse_annotations
-from evaluation.detect import LEAST_SCORE, detect_all
-from evaluation.matching import covering_scores
-from evaluation.measures import BANDS, ImageResult, measure
-from transforms.codecs import stored, stored_boxes
-from transforms.codecs.orientation import orientation_exif, swaps_sides
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.models import fetch
-from transforms.detectors.nms import iou
-from transforms.detectors.views import QUALITIES, QualityName
-from transforms.engines import EngineName
-from transforms.faces import FloatArray
-from transforms.parallel import usable_cores
+from faceveil.evaluation.annotations import AnnotatedImage, parse_annotations
+from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.matching import covering_scores
+from faceveil.evaluation.measures import BANDS, ImageResult, measure
+from faceveil.transforms.codecs import stored, stored_boxes
+from faceveil.transforms.codecs.orientation import orientation_exif, swaps_sides
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.detectors.views import QUALITIES, QualityName
+from faceveil.transforms.engines import EngineName
+from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.parallel import usable_cores
 
 _COMPARED_SCORE = 0.3
 _LARGE_FACE, _FILLED_SIDE = 100, 1200

@@ -6,13 +6,13 @@ import statistics
 import time
 from pathlib import Path
 
-from pipeline.detection import detector_config, find_models
-from pipeline.options import JobOptions
-from transforms.anonymize_shard import Anonymization, Worker, anonymize_record
-from transforms.anonymizers.style import Style
-from transforms.read import Source
-from transforms.steps import Batch, decode, detect_batch
-from transforms.tfrecord import frame
+from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.anonymize_shard import Anonymization, Worker, anonymize_record
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.read import Source
+from faceveil.transforms.steps import Batch, decode, detect_batch
+from faceveil.transforms.tfrecord import frame
 
 NO_FACES = "an image without faces / decode and detect"
 

@@ -19,16 +19,16 @@ from apache_beam.io.tfrecordio import WriteToTFRecord
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from transforms.anonymizers import METHODS
-from transforms.anonymizers.style import Style
-from transforms.detectors.engine import Candidates
-from transforms.detectors.merge import suppress_overlaps
-from transforms.detectors.models import resolve_model
-from transforms.detectors.views import View, Window, faces_in_image
-from transforms.faces import Faces
-from transforms.parallel import usable_cores
-from transforms.progress import ProgressFile
-from transforms.records import Row, Status
+from faceveil.transforms.anonymizers import METHODS
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.engine import Candidates
+from faceveil.transforms.detectors.merge import suppress_overlaps
+from faceveil.transforms.detectors.models import resolve_model
+from faceveil.transforms.detectors.views import View, Window, faces_in_image
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.progress import ProgressFile
+from faceveil.transforms.records import Row, Status
 
 _SCORE = 0.21
 

@@ -20,12 +20,12 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from transforms.detectors.models import resolve_model
-from transforms.faces import Faces
-from transforms.parallel import usable_cores
-from transforms.progress import ProgressFile
-from transforms.records import Row, Status
-from transforms.tfrecord import frame
+from faceveil.transforms.detectors.models import resolve_model
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.progress import ProgressFile
+from faceveil.transforms.records import Row, Status
+from faceveil.transforms.tfrecord import frame
 
 _SCORE, _IOU, _JPEG_QUALITY = 0.21, 0.3, 90
 

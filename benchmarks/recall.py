@@ -15,14 +15,14 @@ import numpy as np
 
 from benchmarks.deface_command import DEFACE
 from benchmarks.photos import WIDER_DEV
-from evaluation.annotations import AnnotatedImage, parse_annotations
-from evaluation.detect import detect_all
-from evaluation.measures import BANDS, ImageResult, measure
-from pipeline.detection import detector_config, find_models
-from pipeline.options import JobOptions
-from transforms.detectors.detector import Detector
-from transforms.parallel import usable_cores
-from transforms.storage import read_bytes
+from faceveil.evaluation.annotations import AnnotatedImage, parse_annotations
+from faceveil.evaluation.detect import detect_all
+from faceveil.evaluation.measures import BANDS, ImageResult, measure
+from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.storage import read_bytes
 
 _DEFACE_SCORE = 0.2
 

@@ -29,10 +29,10 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from transforms.example import Example
-from transforms.inputs import Input, summarize_inputs
-from transforms.progress import read_progress
-from transforms.tfrecord import frame
+from faceveil.transforms.example import Example
+from faceveil.transforms.inputs import Input, summarize_inputs
+from faceveil.transforms.progress import read_progress
+from faceveil.transforms.tfrecord import frame
 
 SIDE = 64
 FILES_IN_A_FOLDER = 1000
@@ -177,7 +177,7 @@ def measure(folder: Path, count: int, kind: str, model: Path) -> dict[str, Any]:
     begun = time.monotonic()
     summarize_inputs([Input("data", pattern)], str(folder / "elsewhere"))
     listing = time.monotonic() - begun
-    command = [sys.executable, "-m", "pipeline", "run", "--input", pattern, "--model", str(model)]
+    command = [sys.executable, "-m", "faceveil", "run", "--input", pattern, "--model", str(model)]
     command += ["--detect_size", str(SIDE), "--quality", "fast", "--score_threshold", "0.5", "--output"]
     output = folder / f"out-{kind}-{count}"
     shutil.rmtree(output, ignore_errors=True)

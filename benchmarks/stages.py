@@ -17,16 +17,16 @@ from pathlib import Path
 import cv2
 
 from benchmarks.photos import find_photos
-from pipeline.detection import detector_config, find_models
-from pipeline.options import JobOptions
-from transforms.anonymize import Group, Masking, anonymize_group
-from transforms.anonymizers.style import Style
-from transforms.detectors.detector import Detector
-from transforms.detectors.views import QUALITIES, QualityName
-from transforms.memory import keep_freed_memory
-from transforms.read import Source
-from transforms.steps import Batch, Finished, decode, detect_batch
-from transforms.tfrecord import frame
+from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.detectors.views import QUALITIES, QualityName
+from faceveil.transforms.memory import keep_freed_memory
+from faceveil.transforms.read import Source
+from faceveil.transforms.steps import Batch, Finished, decode, detect_batch
+from faceveil.transforms.tfrecord import frame
 
 _STEPS = "read and decode", "detect", "mask and encode", "frame"
 _ROUNDS = 5

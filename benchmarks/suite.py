@@ -66,7 +66,7 @@ def workers(photos: Photos) -> Iterator[Build]:
 
 def _job(name: str, inputs: list[str], *options: str, before: tuple[str, ...] = ()) -> Build:
     def build(folder: Path) -> Command:
-        command = [*before, sys.executable, "-m", "pipeline", "run", "--output", f"{folder}/output", *options]
+        command = [*before, sys.executable, "-m", "faceveil", "run", "--output", f"{folder}/output", *options]
         return Command(name, [*command, "--input", *inputs], counted)
 
     return build

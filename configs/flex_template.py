@@ -6,7 +6,7 @@ Without the parameter `config` the dataflow.yaml beside this file is the configu
 import sys
 from pathlib import Path
 
-from pipeline.supervise import main
+from faceveil.pipeline.supervise import main
 
 if __name__ == "__main__":
     given = sys.argv[1:]

@@ -12,8 +12,8 @@ from pathlib import Path
 import skimage
 from PIL import Image, ImageDraw
 
-from transforms.example import Example
-from transforms.tfrecord import frame, read_records
+from faceveil.transforms.example import Example
+from faceveil.transforms.tfrecord import frame, read_records
 
 OUTPUT = Path("demo-output")
 PHOTOS = Path(skimage.__file__).parent / "data"
@@ -26,7 +26,7 @@ def main() -> int:
     shutil.rmtree(OUTPUT, ignore_errors=True)
     _write_inputs()
     command = [
-        *(sys.executable, "-m", "pipeline", "run"),
+        *(sys.executable, "-m", "faceveil", "run"),
         *("--input", f"files={OUTPUT}/input/**/*.*g", f"records={OUTPUT}/input/*.tfrecord"),
         *("--output", f"{OUTPUT}/anonymized"),
     ]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.faces import FloatArray
+from faceveil.transforms.faces import FloatArray
 
 AnnotationFormat = Literal["auto", "jsonl", "coco", "wider"]
 

@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from evaluation.annotations import AnnotatedImage, AnnotationError
-from evaluation.measures import ImageResult
-from transforms.codecs import ImageInfo, decode_for_detection, probe, stored_boxes
-from transforms.codecs.orientation import swaps_sides
-from transforms.detectors.detector import Detector
-from transforms.errors import AccessError
-from transforms.faces import Faces
-from transforms.quarantine import Quarantine
+from faceveil.evaluation.annotations import AnnotatedImage, AnnotationError
+from faceveil.evaluation.measures import ImageResult
+from faceveil.transforms.codecs import ImageInfo, decode_for_detection, probe, stored_boxes
+from faceveil.transforms.codecs.orientation import swaps_sides
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.quarantine import Quarantine
 
 LEAST_SCORE = 0.02
 """The threshold at which a detector runs to be evaluated; higher ones are applied to what it found. It is low since

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.detectors.nms import iou
-from transforms.faces import FloatArray
+from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.faces import FloatArray
 
 MATCH_IOU = 0.5
 """Least intersection over union of a detection with the face that it found, as PASCAL VOC and WIDER FACE have it."""

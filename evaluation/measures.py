@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.matching import BoolArray, covering_scores, match, unmatched
-from transforms.faces import FloatArray
+from faceveil.evaluation.matching import BoolArray, covering_scores, match, unmatched
+from faceveil.transforms.faces import FloatArray
 
 
 @dataclass(frozen=True)

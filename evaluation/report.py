@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from evaluation.measures import BANDS, Band, BandResult, Point
+from faceveil.evaluation.measures import BANDS, Band, BandResult, Point
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7)
 """Score thresholds of the table."""

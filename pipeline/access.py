@@ -5,9 +5,9 @@ from __future__ import annotations
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from pipeline.options import JobOptions
-from transforms import storage
-from transforms.inputs import listed_prefix
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms import storage
+from faceveil.transforms.inputs import listed_prefix
 
 
 def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:

@@ -15,16 +15,16 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 # Outside Google's cloud, who looks for credentials waits for a machine that is not there: once is enough.
 os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
 
-from pipeline.dataflow import LeftRunning
-from pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
-from pipeline.launch import run_job
-from pipeline.models_command import add_models_command, run_models_command
-from pipeline.option_parsing import add_arguments, build_options
-from pipeline.options import FIELDS, OptionError
-from pipeline.report import format_report, quarantined_share
-from transforms import storage
-from transforms.detectors.models import ModelError
-from transforms.errors import AccessError, AccountingError, OutputError
+from faceveil.pipeline.dataflow import LeftRunning
+from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
+from faceveil.pipeline.launch import run_job
+from faceveil.pipeline.models_command import add_models_command, run_models_command
+from faceveil.pipeline.option_parsing import add_arguments, build_options
+from faceveil.pipeline.options import FIELDS, OptionError
+from faceveil.pipeline.report import format_report, quarantined_share
+from faceveil.transforms import storage
+from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.errors import AccessError, AccountingError, OutputError
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
 INTERRUPTED = 130  # as a shell says it
@@ -55,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given, rest = parser.parse_known_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr, force=True)
-    for package in ("pipeline", "transforms"):
-        logging.getLogger(package).setLevel(logging.INFO)
+    logging.getLogger("faceveil").setLevel(logging.INFO)
     # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
     beam = ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options")
     # That there are no credentials is an error of ours, too, where it matters.

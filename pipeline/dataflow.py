@@ -27,12 +27,12 @@ from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow
 
-from pipeline.lock import read_lock
-from pipeline.options import JobOptions, OptionError
-from transforms import storage
-from transforms.errors import AccessError, OutputError
-from transforms.progress import Progress
-from transforms.records import Status
+from faceveil.pipeline.lock import read_lock
+from faceveil.pipeline.options import JobOptions, OptionError
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError, OutputError
+from faceveil.transforms.progress import Progress
+from faceveil.transforms.records import Status
 
 _NO_ANSWER = (GoogleAPIError, GoogleAuthError, OSError)
 # By name: the client's own names would load all of it, which a run elsewhere has no need of (deferred.py).

@@ -7,12 +7,12 @@ import importlib.metadata
 import json
 from typing import Any
 
-from pipeline.detection import FoundModel
-from pipeline.options import JobOptions
-from transforms.inputs import InputSummary
-from transforms.keys import KeyHash
-from transforms.manifest import JobDescription
-from transforms.plan import Layout
+from faceveil.pipeline.detection import FoundModel
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.inputs import InputSummary
+from faceveil.transforms.keys import KeyHash
+from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.plan import Layout
 
 # Another release of these may decode, compute, mask or encode a little differently.
 _VERSIONED = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.options import JobOptions
-from transforms import storage
-from transforms.detectors import models
-from transforms.detectors.detector import DetectorConfig
-from transforms.generators.embedded import embedded_generator
-from transforms.generators.synthesize import METHOD, SynthesisConfig
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms import storage
+from faceveil.transforms.detectors import models
+from faceveil.transforms.detectors.detector import DetectorConfig
+from faceveil.transforms.generators.embedded import embedded_generator
+from faceveil.transforms.generators.synthesize import METHOD, SynthesisConfig
 
 
 @dataclass(frozen=True)

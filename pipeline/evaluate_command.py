@@ -13,24 +13,24 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
-from evaluation.annotations import (
+from faceveil.evaluation.annotations import (
     AnnotatedImage,
     AnnotationError,
     AnnotationFormat,
     locate_images,
     parse_annotations,
 )
-from evaluation.detect import LEAST_SCORE, detect_all
-from evaluation.measures import BANDS, ImageResult, measure
-from evaluation.report import describe_bands, draw_curves, format_tables
-from pipeline.detection import detector_config, find_models
-from pipeline.option_parsing import add_arguments, check_flags
-from pipeline.options import FIELDS, JobOptions, OptionError
-from transforms import storage
-from transforms.detectors.detector import Detector
-from transforms.errors import AccessError
-from transforms.inputs import Input, list_inputs
-from transforms.parallel import usable_cores
+from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.measures import BANDS, ImageResult, measure
+from faceveil.evaluation.report import describe_bands, draw_curves, format_tables
+from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.option_parsing import add_arguments, check_flags
+from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
+from faceveil.transforms import storage
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.inputs import Input, list_inputs
+from faceveil.transforms.parallel import usable_cores
 
 _EXAMPLES = """\
 examples:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from transforms.anonymize_shard import AnonymizeShards
-from transforms.inputs import Input, InputSummary
-from transforms.manifest import JobDescription, WriteManifest
-from transforms.plan import Layout, PlanShards
+from faceveil.transforms.anonymize_shard import AnonymizeShards
+from faceveil.transforms.inputs import Input, InputSummary
+from faceveil.transforms.manifest import JobDescription, WriteManifest
+from faceveil.transforms.plan import Layout, PlanShards
 
 
 @dataclass

@@ -24,28 +24,28 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 from apache_beam.transforms.environments import PythonLoopbackEnvironment
 from google.api_core.exceptions import GoogleAPIError
 
-import transforms.errors
-from pipeline import dataflow
-from pipeline.access import check_access
-from pipeline.describe import describe_job
-from pipeline.detection import FoundModel, detector_config, find_generator, find_models, synthesis_config
-from pipeline.graph import AnonymizeDataset
-from pipeline.lock import hold_lock, remove_stale_lock
-from pipeline.options import JobOptions, OptionError
-from pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
-from pipeline.progress_bar import local_progress_bar, progress_bar
-from pipeline.supervise import allow_restart
-from transforms import manifest, storage
-from transforms.anonymize_shard import Anonymization, AnonymizeShards
-from transforms.anonymizers.style import Style
-from transforms.detectors import models
-from transforms.detectors.detector import Detector
-from transforms.errors import AccessError
-from transforms.generators.synthesize import METHOD
-from transforms.inputs import InputSummary, summarize_inputs
-from transforms.manifest import JobDescription
-from transforms.plan import Layout, lay_out, lay_out_as_before
-from transforms.write import Output
+import faceveil.transforms.errors
+from faceveil.pipeline import dataflow
+from faceveil.pipeline.access import check_access
+from faceveil.pipeline.describe import describe_job
+from faceveil.pipeline.detection import FoundModel, detector_config, find_generator, find_models, synthesis_config
+from faceveil.pipeline.graph import AnonymizeDataset
+from faceveil.pipeline.lock import hold_lock, remove_stale_lock
+from faceveil.pipeline.options import JobOptions, OptionError
+from faceveil.pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
+from faceveil.pipeline.progress_bar import local_progress_bar, progress_bar
+from faceveil.pipeline.supervise import allow_restart
+from faceveil.transforms import manifest, storage
+from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors import models
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.generators.synthesize import METHOD
+from faceveil.transforms.inputs import InputSummary, summarize_inputs
+from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.plan import Layout, lay_out, lay_out_as_before
+from faceveil.transforms.write import Output
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -209,8 +209,8 @@ def _original_error(error: Exception) -> BaseException:
         return AccessError("a worker process has died; the same command goes on, and is careful where it died")
     if "StatusCode.UNAVAILABLE" in told:  # what gRPC says when nobody is there
         return AccessError("the runner has died or cannot be reached; the same command goes on where the job stopped")
-    match = re.search(r"transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)
-    kind = getattr(transforms.errors, match[1], None) if match else None
+    match = re.search(r"faceveil\.transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)
+    kind = getattr(faceveil.transforms.errors, match[1], None) if match else None
     return kind(match[2]) if match and kind else error
 
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from transforms import storage
-from transforms.errors import AccessError, OutputError
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError, OutputError
 
 NAME = ".faceveil-lock.json"
 _BEAT_SECONDS = 30

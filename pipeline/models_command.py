@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from transforms.detectors import models
+from faceveil.transforms.detectors import models
 
 
 def add_models_command(commands: Any) -> None:

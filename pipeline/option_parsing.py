@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.options import FIELDS, Between, JobOptions, OptionError
-from transforms import storage
-from transforms.errors import AccessError
-from transforms.features import FeatureRoles
-from transforms.generators.synthesize import METHOD
+from faceveil.pipeline.options import FIELDS, Between, JobOptions, OptionError
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.generators.synthesize import METHOD
 
 
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:

@@ -9,18 +9,18 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from transforms import storage
-from transforms.anonymizers import METHODS
-from transforms.anonymizers.masks import MaskGeometry, Shape
-from transforms.codecs.exif import KEEPABLE
-from transforms.detectors.views import QUALITIES, Quality, QualityName
-from transforms.engines import EngineName, Precision
-from transforms.errors import AccessError
-from transforms.features import FeatureRoles
-from transforms.generators.synthesize import METHOD
-from transforms.inputs import Input
-from transforms.keys import KeyHash
-from transforms.limits import Limits
+from faceveil.transforms import storage
+from faceveil.transforms.anonymizers import METHODS
+from faceveil.transforms.anonymizers.masks import MaskGeometry, Shape
+from faceveil.transforms.codecs.exif import KEEPABLE
+from faceveil.transforms.detectors.views import QUALITIES, Quality, QualityName
+from faceveil.transforms.engines import EngineName, Precision
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.generators.synthesize import METHOD
+from faceveil.transforms.inputs import Input
+from faceveil.transforms.keys import KeyHash
+from faceveil.transforms.limits import Limits
 
 SALT = "FACEVEIL_SALT"
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
 
-from pipeline.describe import LIMITS, differences
-from pipeline.lock import is_live, lock_path, read_lock
-from transforms import manifest, storage
-from transforms.errors import OutputError
-from transforms.inputs import Input
-from transforms.manifest import JobDescription
-from transforms.reuse import changed_inputs
-from transforms.write import Output
+from faceveil.pipeline.describe import LIMITS, differences
+from faceveil.pipeline.lock import is_live, lock_path, read_lock
+from faceveil.transforms import manifest, storage
+from faceveil.transforms.errors import OutputError
+from faceveil.transforms.inputs import Input
+from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.reuse import changed_inputs
+from faceveil.transforms.write import Output
 
 _SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.[0-9a-f]{8}\.partial)?")
 

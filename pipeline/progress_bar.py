@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from tqdm import tqdm
 
-from transforms.progress import Progress, read_progress
+from faceveil.transforms.progress import Progress, read_progress
 
 _LOGGER = logging.getLogger(__name__)
 # Where there is no terminal, a line in the log now and then has to do.

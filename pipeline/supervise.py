@@ -71,10 +71,10 @@ def _run_once() -> tuple[int, bool]:
 
 
 def _command() -> int:
-    from pipeline.deferred import defer_imports
+    from faceveil.pipeline.deferred import defer_imports
 
     defer_imports()
-    from pipeline.cli import main as command
+    from faceveil.pipeline.cli import main as command
 
     return command()
 

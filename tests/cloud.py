@@ -52,7 +52,7 @@ class Watch:
 def start(source: str, output: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     options = ["--num_shards", str(SHARDS), "--quality", "fast", "--max_quarantined", "0"]
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "run", "--input", source, "--output", output, *options],
+        [sys.executable, "-m", "faceveil", "run", "--input", source, "--output", output, *options],
         cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.DEVNULL,
@@ -121,7 +121,7 @@ def refused(server: Server, options: dict[str, str], environment: dict[str, str]
     }
     begun = time.monotonic()
     process = subprocess.run(
-        [sys.executable, "-m", "pipeline", "run", *(text for pair in given.items() for text in pair)],
+        [sys.executable, "-m", "faceveil", "run", *(text for pair in given.items() for text in pair)],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,

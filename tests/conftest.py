@@ -16,10 +16,10 @@ import skimage
 from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
+from faceveil.transforms import storage
+from faceveil.transforms.detectors import models
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import STORES, Server
-from transforms import storage
-from transforms.detectors import models
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -28,12 +28,12 @@ import skimage
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from faceveil.transforms.detectors import models
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.tfrecord import frame
 from tests.conftest import ROOT
 from tests.mutation import mutate
-from transforms.detectors import models
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.views import Quality
-from transforms.tfrecord import frame
 
 RECORDS_PER_FILE = 10
 SHARE_IN_TFRECORDS = 0.2
@@ -151,7 +151,7 @@ def _example(data: bytes) -> bytes:
 
 def run_job(inputs: Path, output: Path, pattern: str = "*") -> Run:
     """Anonymizes with black masks, so that what is masked can be told from the pixels alone."""
-    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{inputs}/{pattern}", "--output", str(output)]
+    command = [sys.executable, "-m", "faceveil", "run", "--input", f"{inputs}/{pattern}", "--output", str(output)]
     options = ["--method", "solid", "--detect_size", str(DETECT_SIZE), "--num_shards", "8", "--max_quarantined", "1"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"

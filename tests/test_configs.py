@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.option_parsing import build_options
-from pipeline.options import FIELDS
+from faceveil.pipeline.option_parsing import build_options
+from faceveil.pipeline.options import FIELDS
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"

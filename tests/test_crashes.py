@@ -46,7 +46,7 @@ def run_weakened(folder: Path, *arguments: object) -> subprocess.CompletedProces
     (folder / "site").mkdir(exist_ok=True)
     (folder / "site" / "sitecustomize.py").write_text(WEAKNESS)
     environment = os.environ | {"PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    command = [sys.executable, "-m", "faceveil", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -86,7 +86,7 @@ def test_a_crash_and_a_hang_cost_one_record_each(inputs: Path, tmp_path: Path) -
 
 
 def test_a_job_on_hold_is_not_taken_for_a_hanging_one(photos: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "faceveil", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
     process = subprocess.Popen([*command, *FAST, "--image_timeout", "2"], cwd=ROOT, start_new_session=True)
     while not list((tmp_path).glob("out/records/.*.attempt")):
         assert process.poll() is None
@@ -98,7 +98,7 @@ def test_a_job_on_hold_is_not_taken_for_a_hanging_one(photos: Path, tmp_path: Pa
 
 
 def test_whoever_ends_the_command_ends_the_job(photos: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "faceveil", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
     for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
         process = subprocess.Popen([*command, *FAST], cwd=ROOT, start_new_session=True)
         while not list((tmp_path).glob("out/records/.*.attempt")):

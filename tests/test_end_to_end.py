@@ -21,9 +21,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.cli import main
+from faceveil.pipeline.cli import main
+from faceveil.transforms.anonymizers import MaskGeometry, face_mask
 from tests.conftest import ROOT
-from transforms.anonymizers import MaskGeometry, face_mask
 
 pytestmark = pytest.mark.usefixtures("centerface")
 FAST = ["--detect_size", "320"]
@@ -34,7 +34,7 @@ def faceveil(*arguments: object) -> int:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    return [sys.executable, "-m", "faceveil", *map(str, arguments)]
 
 
 def files(output: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import main
+from faceveil.pipeline.cli import main
 from tests.conftest import SHARED_DATA, SKIMAGE_DATA
 from tests.test_end_to_end import examples, rows
 

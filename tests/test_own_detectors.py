@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.cli import main
+from faceveil.pipeline.cli import main
 from tests.transforms.detectors.object_detection_api import BLUE, GREEN, RED, WHITE, squares_picture
 
 Export = Callable[..., str]

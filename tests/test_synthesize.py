@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cli import main
+from faceveil.pipeline.cli import main
 from tests.transforms.generators.conftest import export  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.usefixtures("centerface_int8")
@@ -31,9 +31,9 @@ def test_the_same_salt_gives_the_same_faces_whatever_the_threads(
 ) -> None:
     monkeypatch.setenv("FACEVEIL_SALT", SALT)
     assert run(photos, tmp_path / "one") == 0
-    monkeypatch.setattr("transforms.anonymize_shard.usable_cores", lambda: 1)
-    monkeypatch.setattr("transforms.generators.synthesize._IMAGES", 1)
-    monkeypatch.setattr("transforms.generators.synthesize._BATCH", 1)
+    monkeypatch.setattr("faceveil.transforms.anonymize_shard.usable_cores", lambda: 1)
+    monkeypatch.setattr("faceveil.transforms.generators.synthesize._IMAGES", 1)
+    monkeypatch.setattr("faceveil.transforms.generators.synthesize._BATCH", 1)
     monkeypatch.delenv("FACEVEIL_SALT")
     (tmp_path / "salt").write_text(SALT + "\n")
     assert run(photos, tmp_path / "two", "--salt_file", str(tmp_path / "salt")) == 0

@@ -30,7 +30,7 @@ PHOTOS, SHARDS = 96, 12
 
 def job(photos: Path, output: Path) -> list[str]:
     options = ["--num_shards", str(SHARDS), "--detect_size", "320", "--method", "pixelate"]
-    return [sys.executable, "-m", "pipeline", "run", "--input", f"{photos}/*", "--output", str(output), *options]
+    return [sys.executable, "-m", "faceveil", "run", "--input", f"{photos}/*", "--output", str(output), *options]
 
 
 def run(photos: Path, output: Path) -> int:

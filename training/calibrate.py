@@ -23,12 +23,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from transforms import storage
-from transforms.codecs import decode_for_detection, probe
-from transforms.detectors.centerface import Weights, load_weights, read_weights, run_network
-from transforms.detectors.models import fetch, weights_path
-from transforms.detectors.views import Quality, plan_windows, side_needed, take_view
-from transforms.inputs import Input, list_inputs
+from faceveil.transforms import storage
+from faceveil.transforms.codecs import decode_for_detection, probe
+from faceveil.transforms.detectors.centerface import Weights, load_weights, read_weights, run_network
+from faceveil.transforms.detectors.models import fetch, weights_path
+from faceveil.transforms.detectors.views import Quality, plan_windows, side_needed, take_view
+from faceveil.transforms.inputs import Input, list_inputs
 
 _QUALITY = Quality(1024)
 _DIGITS = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from transforms.generators.network import KEYPOINTS, RANDOM
+from faceveil.transforms.generators.network import KEYPOINTS, RANDOM
 
 _LEAK = 0.2
 

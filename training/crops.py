@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.anonymizers.masks import MaskGeometry, Shape, scale_box
+from faceveil.transforms.generators.geometry import Affine, crop_affine
 from training.portraits import SIDE, Portraits
-from transforms.anonymizers.masks import MaskGeometry, Shape, scale_box
-from transforms.generators.geometry import Affine, crop_affine
 
 _BORDER = 96
 _SMALLEST, _LARGEST = 10, 96

@@ -27,8 +27,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
-from training.photo_crops import Crop, Photo, draw_crop, load_photos
-from transforms.detectors.centerface import (
+from faceveil.transforms.detectors.centerface import (
     HEATMAP,
     LANDMARKS,
     LOG_SIZE,
@@ -36,7 +35,8 @@ from transforms.detectors.centerface import (
     read_weights,
     run_network,
 )
-from transforms.detectors.models import fetch, weights_path
+from faceveil.transforms.detectors.models import fetch, weights_path
+from training.photo_crops import Crop, Photo, draw_crop, load_photos
 
 _BATCH = 8
 _RATE = 7e-4

@@ -23,18 +23,18 @@ import skimage.data
 from numpy.typing import NDArray
 from skimage.feature import Cascade
 
-from transforms import storage
-from transforms.anonymizers import METHODS
-from transforms.anonymizers.masks import MaskGeometry
-from transforms.anonymizers.style import Style
-from transforms.codecs import decode_pixels, probe, upright
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.models import fetch
-from transforms.detectors.nms import iou
-from transforms.faces import Faces
-from transforms.generators.embedded import embedded_generator
-from transforms.generators.synthesize import METHOD, SynthesisConfig, Synthesizer
-from transforms.inputs import Input, list_inputs
+from faceveil.transforms import storage
+from faceveil.transforms.anonymizers import METHODS
+from faceveil.transforms.anonymizers.masks import MaskGeometry
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.codecs import decode_pixels, probe, upright
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.generators.embedded import embedded_generator
+from faceveil.transforms.generators.synthesize import METHOD, SynthesisConfig, Synthesizer
+from faceveil.transforms.inputs import Input, list_inputs
 
 _SCORE, _HEIGHT, _OVERLAP = 0.5, 16, 0.5
 _QUALITY = 90

@@ -30,11 +30,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from faceveil.transforms.generators.network import RANDOM, SIZE, generate, initial_weights, keypoint_maps
 from training.balance import draw_probabilities
 from training.critics import build_discriminator, build_encoder
 from training.crops import Crops, draw_crops
 from training.portraits import Portraits, load_portraits
-from transforms.generators.network import RANDOM, SIZE, generate, initial_weights, keypoint_maps
 
 _RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE, _TONE = 10.0, 5.0, 0.015, 10.0
 _SMOOTHNESS, _SMOOTHNESS_STEPS = 1.0, 8

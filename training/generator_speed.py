@@ -13,8 +13,8 @@ from statistics import median
 
 import numpy as np
 
-from transforms.generators.embedded import embedded_generator
-from transforms.generators.engine import Requests, load_generator
+from faceveil.transforms.generators.embedded import embedded_generator
+from faceveil.transforms.generators.engine import Requests, load_generator
 
 _FACES = 64
 _ROUNDS = 5

@@ -33,6 +33,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.anonymizers import METHODS
+from faceveil.transforms.anonymizers.masks import MaskGeometry
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.generators.embedded import embedded_generator
+from faceveil.transforms.generators.engine import GeneratorEngine, Requests, load_generator
+from faceveil.transforms.generators.network import SIZE
 from training.crops import Crops, draw_crops
 from training.exchange import exchanged
 from training.matchers import (
@@ -50,13 +57,6 @@ from training.matchers import (
     with_spots,
 )
 from training.portraits import Portraits, load_portraits
-from transforms.anonymizers import METHODS
-from transforms.anonymizers.masks import MaskGeometry
-from transforms.anonymizers.style import Style
-from transforms.faces import Faces
-from transforms.generators.embedded import embedded_generator
-from transforms.generators.engine import GeneratorEngine, Requests, load_generator
-from transforms.generators.network import SIZE
 
 _TAUGHT = 4000
 """Portraits that the matchers are trained on."""

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from faceveil.transforms.generators.network import SIZE
 from training.crops import Crops
-from transforms.generators.network import SIZE
 
 Floats = NDArray[np.float32]
 

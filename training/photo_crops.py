@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.detectors.centerface import STRIDE
 from training.coverings import Pixels, Points, cover_by_block, cover_by_mask
-from transforms.detectors.centerface import STRIDE
 
 SIDE = 384
 """Of a crop, in pixels."""

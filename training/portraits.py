@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.models import fetch
-from transforms.detectors.views import Quality
-from transforms.faces import Faces
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.faces import Faces
 
 SIDE = 128
 _ENLARGED, _BORDER = 192, 32

@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.anonymizers.masks import MaskGeometry
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.generators.embedded import embedded_generator
+from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from training.faces_kept import find, photos
 from training.portraits import SIDE, Portraits, load_portraits
-from transforms.anonymizers.masks import MaskGeometry
-from transforms.anonymizers.style import Style
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.models import fetch
-from transforms.faces import Faces
-from transforms.generators.embedded import embedded_generator
-from transforms.generators.synthesize import SynthesisConfig, Synthesizer
 
 _STYLE = Style(MaskGeometry(shape="box"))
 _HEIGHTS = 16, 32, 64, 128

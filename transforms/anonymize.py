@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.anonymizers import METHODS, painted_pixels
-from transforms.anonymizers.style import Style, Values
-from transforms.codecs import (
+from faceveil.transforms.anonymizers import METHODS, painted_pixels
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.codecs import (
     ImageInfo,
     Pixels,
     decode_pixels,
@@ -22,14 +22,14 @@ from transforms.codecs import (
     strip_metadata,
     upright,
 )
-from transforms.compose import AnonymizedImage, compose_example
-from transforms.faces import FloatArray
-from transforms.features import FeatureRoles
-from transforms.generators.synthesize import Plan, Synthesizer
-from transforms.quarantine import Quarantine, Reason
-from transforms.read import Loaded
-from transforms.records import OtherImage, Row, Status
-from transforms.steps import LARGEST_KEPT, Detected, DetectedImage, Failed, Finished, Settled, guarded
+from faceveil.transforms.compose import AnonymizedImage, compose_example
+from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.generators.synthesize import Plan, Synthesizer
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.read import Loaded
+from faceveil.transforms.records import OtherImage, Row, Status
+from faceveil.transforms.steps import LARGEST_KEPT, Detected, DetectedImage, Failed, Finished, Settled, guarded
 
 
 @dataclass(frozen=True)

@@ -16,22 +16,22 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 from PIL import Image
 
-from transforms import storage
-from transforms.anonymize import FinishedGroup, Group, Masking, anonymize_group, in_groups, ungrouped
-from transforms.anonymizers.style import Style
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.features import FeatureRoles
-from transforms.generators.synthesize import SynthesisConfig, Synthesizer
-from transforms.limits import Limits
-from transforms.memory import keep_freed_memory
-from transforms.parallel import OrderedPool, threads_beside, usable_cores
-from transforms.plan import ShardPlan
-from transforms.progress import ProgressFile
-from transforms.quarantine import Reason
-from transforms.read import Source, read_sources
-from transforms.records import Row, ShardResult, Status
-from transforms.reuse import kept_records, with_kept
-from transforms.steps import (
+from faceveil.transforms import storage
+from faceveil.transforms.anonymize import FinishedGroup, Group, Masking, anonymize_group, in_groups, ungrouped
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
+from faceveil.transforms.limits import Limits
+from faceveil.transforms.memory import keep_freed_memory
+from faceveil.transforms.parallel import OrderedPool, threads_beside, usable_cores
+from faceveil.transforms.plan import ShardPlan
+from faceveil.transforms.progress import ProgressFile
+from faceveil.transforms.quarantine import Reason
+from faceveil.transforms.read import Source, read_sources
+from faceveil.transforms.records import Row, ShardResult, Status
+from faceveil.transforms.reuse import kept_records, with_kept
+from faceveil.transforms.steps import (
     Batch,
     Decoded,
     Detected,
@@ -45,9 +45,9 @@ from transforms.steps import (
     guarded,
     in_order,
 )
-from transforms.trial import Trial, attempt
-from transforms.watchdog import Watchdog
-from transforms.write import Output, finished_shard, write_shard
+from faceveil.transforms.trial import Trial, attempt
+from faceveil.transforms.watchdog import Watchdog
+from faceveil.transforms.write import Output, finished_shard, write_shard
 
 _LOGGER = logging.getLogger(__name__)
 # What all shards of a process together hold between reading and writing.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
-from transforms.example import Example
+from faceveil.transforms.example import Example
 
 _ALGORITHMS = ("md5", "sha1", "sha256")
 # Bytes of a digest as it is, and spelt in hexadecimal digits.

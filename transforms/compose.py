@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.checksums import renewed_checksums
-from transforms.codecs import ImageInfo, stored_boxes
-from transforms.example import Example, FeatureValue
-from transforms.faces import Faces
-from transforms.features import FeatureRoles
-from transforms.read import Loaded
+from faceveil.transforms.checksums import renewed_checksums
+from faceveil.transforms.codecs import ImageInfo, stored_boxes
+from faceveil.transforms.example import Example, FeatureValue
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.read import Loaded
 
 _OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
-from transforms.detectors.models import ModelError
+from faceveil.transforms.detectors.models import ModelError
 
 EngineName = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transforms import storage
-from transforms.errors import AccessError
-from transforms.keys import KeyHash
-from transforms.stores.object_store import StoredFile
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.keys import KeyHash
+from faceveil.transforms.stores.object_store import StoredFile
 
 IMAGE_ENDINGS = frozenset(
     [

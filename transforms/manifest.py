@@ -10,11 +10,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import storage
-from transforms.errors import AccessError, AccountingError
-from transforms.inputs import InputSummary, add_digests
-from transforms.plan import Layout, shard_name
-from transforms.records import ShardResult
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError, AccountingError
+from faceveil.transforms.inputs import InputSummary, add_digests
+from faceveil.transforms.plan import Layout, shard_name
+from faceveil.transforms.records import ShardResult
 
 NAME = "manifest.json"
 _COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces", "reencoded", "fallback_faces")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
-from transforms.inputs import Input, InputFile, InputSummary, Kind, add_digests, list_inputs
+from faceveil.transforms.inputs import Input, InputFile, InputSummary, Kind, add_digests, list_inputs
 
 MOST_IMAGES = 10_000
 """In a shard: however small they are, they are spread over workers, and no more work is lost with one of them."""
@@ -86,7 +86,7 @@ def lay_out(summary: InputSummary, shard_bytes: int, num_shards: int | None) -> 
 
     Example usage::
 
-        >>> from transforms.inputs import SplitSummary
+        >>> from faceveil.transforms.inputs import SplitSummary
         >>> lay_out(InputSummary({"data": SplitSummary(images=10, image_bytes=5000)}), 2000, None)
         {'data': SplitLayout(image_shards=3, tfrecord_shards=0)}
     """
@@ -106,7 +106,7 @@ def lay_out_as_before(summary: InputSummary, num_shards: Mapping[str, int]) -> d
 
     Example usage::
 
-        >>> from transforms.inputs import SplitSummary
+        >>> from faceveil.transforms.inputs import SplitSummary
         >>> lay_out_as_before(InputSummary({"data": SplitSummary(images=10, tfrecords=2)}), {"data": 5})
         {'data': SplitLayout(image_shards=3, tfrecord_shards=2)}
     """
@@ -121,7 +121,7 @@ def shard_of(place: int, shards: int) -> int:
 
     Example usage::
 
-        >>> from transforms.inputs import stable_place
+        >>> from faceveil.transforms.inputs import stable_place
         >>> [shard_of(stable_place(key), 4) for key in ("a.jpg", "b.jpg", "c.jpg")]
         [1, 1, 2]
     """

@@ -11,7 +11,7 @@ import struct
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from transforms.records import Row, ShardResult
+from faceveil.transforms.records import Row, ShardResult
 
 _LAYOUT = struct.Struct("<4q")
 # Of the workers in this process, those that are gone included: what they have counted stays.

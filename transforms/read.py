@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from transforms import storage
-from transforms.example import Example, InvalidExampleError
-from transforms.features import FeatureRoles
-from transforms.inputs import InputFile
-from transforms.plan import ShardPlan
-from transforms.quarantine import Quarantine, Reason
-from transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
+from faceveil.transforms import storage
+from faceveil.transforms.example import Example, InvalidExampleError
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.inputs import InputFile
+from faceveil.transforms.plan import ShardPlan
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
 
 # The first bytes of image files: JPEG, PNG, GIF, BMP, TIFF (both byte orders), JPEG 2000. WebP, AVIF and HEIC name
 # themselves a little later, see looks_like_image.

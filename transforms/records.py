@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms import storage
-from transforms.faces import Faces
-from transforms.inputs import Kind
+from faceveil.transforms import storage
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.inputs import Kind
 
 _SIDES = ("x0", "y0", "x1", "y1")
 _FACES = pa.list_(

@@ -7,15 +7,15 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from transforms import storage
-from transforms.errors import AccessError
-from transforms.inputs import Input, Kind, list_inputs
-from transforms.plan import ShardPlan, sorted_and_distinct
-from transforms.read import Source
-from transforms.records import Status, read_rows, read_stamp
-from transforms.steps import Finished
-from transforms.tfrecord import read_records
-from transforms.write import Output
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.inputs import Input, Kind, list_inputs
+from faceveil.transforms.plan import ShardPlan, sorted_and_distinct
+from faceveil.transforms.read import Source
+from faceveil.transforms.records import Status, read_rows, read_stamp
+from faceveil.transforms.steps import Finished
+from faceveil.transforms.tfrecord import read_records
+from faceveil.transforms.write import Output
 
 _LOGGER = logging.getLogger(__name__)
 _PIECE = 2**20

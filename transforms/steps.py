@@ -11,21 +11,21 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from transforms.codecs import (
+from faceveil.transforms.codecs import (
     ImageInfo,
     Pixels,
     decode_for_detection,
     probe,
 )
-from transforms.detectors.detector import Detector
-from transforms.detectors.views import View
-from transforms.errors import AccessError
-from transforms.faces import Faces
-from transforms.features import FeatureRoles
-from transforms.limits import Limits
-from transforms.quarantine import Quarantine, Reason
-from transforms.read import Loaded, Source, load
-from transforms.records import Row, Status
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.detectors.views import View
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.limits import Limits
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.read import Loaded, Source, load
+from faceveil.transforms.records import Row, Status
 
 # Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
 # bounded whatever the images' sizes.

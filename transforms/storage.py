@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, cast
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from transforms.errors import AccessError
-from transforms.stores.object_store import CHECK_SECONDS, PATIENCE_SECONDS, PIECE, ObjectStore, StoredFile
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.stores.object_store import CHECK_SECONDS, PATIENCE_SECONDS, PIECE, ObjectStore, StoredFile
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _DELETED_AT_ONCE = 16
@@ -62,12 +62,12 @@ def _connect(scheme: str, given: PipelineOptions | None, patience: float) -> Obj
     """One store per process for each kind of path."""
     options = given or PipelineOptions([])
     if scheme == "gs":
-        from transforms.stores.gcs import GoogleCloudStorage
+        from faceveil.transforms.stores.gcs import GoogleCloudStorage
 
         return GoogleCloudStorage(options, patience)
     if scheme == "s3":
         try:
-            from transforms.stores.s3 import S3
+            from faceveil.transforms.stores.s3 import S3
         except ImportError as error:
             raise AccessError(f"s3:// needs {error.name}: pip install 'faceveil[s3]'") from error
         return S3(options, patience)

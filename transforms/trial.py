@@ -18,14 +18,14 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from transforms import storage
-from transforms.errors import AccessError
-from transforms.quarantine import Quarantine, Reason
-from transforms.read import Source
-from transforms.write import Output
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.read import Source
+from faceveil.transforms.write import Output
 
 if TYPE_CHECKING:
-    from transforms.anonymize_shard import Anonymization
+    from faceveil.transforms.anonymize_shard import Anonymization
 
 _LENGTH = struct.Struct("<Q")
 _DONE = b"+"
@@ -90,7 +90,7 @@ class Trial:
     def _start(self) -> subprocess.Popen[bytes]:
         # Where modules are found, too: a worker's path need not be in its environment. No GPU: its memory is taken.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", "transforms.trial"]
+        command = [sys.executable, "-m", "faceveil.transforms.trial"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
         if _ask(self._process, pickle.dumps((self._config, storage.beam_options())), None) != _DONE:
             raise AccessError(f"the process to try records in was ended by {self._cause_of_death()} as it started")
@@ -128,7 +128,7 @@ def _ask(process: subprocess.Popen[bytes], request: bytes, seconds: float | None
 
 def _serve() -> None:
     """The other process: reads its configuration and then records from standard input, and answers each."""
-    from transforms.anonymize_shard import Worker, anonymize_record
+    from faceveil.transforms.anonymize_shard import Worker, anonymize_record
 
     answers = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no answer

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from transforms import storage
-from transforms.plan import ShardPlan
-from transforms.records import RecordsFile, Row, ShardResult, Stamp, read_stamp
-from transforms.steps import Finished
-from transforms.tfrecord import frame
+from faceveil.transforms import storage
+from faceveil.transforms.plan import ShardPlan
+from faceveil.transforms.records import RecordsFile, Row, ShardResult, Stamp, read_stamp
+from faceveil.transforms.steps import Finished
+from faceveil.transforms.tfrecord import frame
 
 _LOGGER = logging.getLogger(__name__)
 # A shard of nothing but damage would otherwise fill the logs; the rest is in its records file.

@@ -79,8 +79,8 @@ def anonymize_dataset() -> None:
         task_id=_TASKS["DirectRunner"],
         runner="DirectRunner",
         py_interpreter=_PYTHON,
-        # The command is `python -m pipeline run`; the operator knows of files only, and puts its "file" last.
-        py_options=["-m", "pipeline"],
+        # The command is `python -m faceveil.pipeline run`; the operator knows of files only, and puts its "file" last.
+        py_options=["-m", "faceveil"],
         py_file="run",
         default_pipeline_options="{{ params.options }}",
         pipeline_options={"config": str(_CONFIGS / "local.yaml"), **_JOB},
@@ -89,7 +89,7 @@ def anonymize_dataset() -> None:
         task_id=_TASKS["DataflowRunner"],
         runner="DataflowRunner",
         py_interpreter=_PYTHON,
-        py_options=["-m", "pipeline"],
+        py_options=["-m", "faceveil"],
         py_file="run",
         default_pipeline_options="{{ params.options }}",
         pipeline_options={

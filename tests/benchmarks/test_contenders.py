@@ -9,10 +9,10 @@ import numpy as np
 from benchmarks import ceiling, no_faces, prototype
 from benchmarks.measure import counted
 from benchmarks.photos import prepare
-from pipeline.launch import run_job
-from pipeline.options import JobOptions
-from transforms.example import Example
-from transforms.tfrecord import read_records
+from faceveil.pipeline.launch import run_job
+from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.example import Example
+from faceveil.transforms.tfrecord import read_records
 
 
 def test_all_make_the_same_photos(photos: Path, tmp_path: Path, centerface: str, centerface_int8: str) -> None:

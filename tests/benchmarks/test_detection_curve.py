@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from benchmarks.detection_curve import draw
-from evaluation.measures import BANDS, ImageResult, measure
-from evaluation.report import describe_bands
-from transforms.detectors.detector import DetectorConfig
+from faceveil.evaluation.measures import BANDS, ImageResult, measure
+from faceveil.evaluation.report import describe_bands
+from faceveil.transforms.detectors.detector import DetectorConfig
 
 
 def test_the_curve_shows_the_default_threshold(tmp_path: Path) -> None:

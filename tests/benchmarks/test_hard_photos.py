@@ -6,8 +6,8 @@ from PIL import Image
 from skimage import data
 
 from benchmarks.hard_photos import filling, lying, orientations, paste
-from evaluation.annotations import AnnotatedImage
-from transforms.detectors.nms import iou
+from faceveil.evaluation.annotations import AnnotatedImage
+from faceveil.transforms.detectors.nms import iou
 
 _FACE = (181, 58, 270, 178)
 

@@ -88,7 +88,7 @@ def start(photos: Path, output: Path, *options: object) -> Job:
     """Starts a job on a folder of photographs."""
     command = ["run", "--input", f"{photos}/*", "--output", output, "--num_shards", SHARDS, "--quality", "fast"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *map(str, [*command, *options])],
+        [sys.executable, "-m", "faceveil", *map(str, [*command, *options])],
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.PIPE,

@@ -108,6 +108,7 @@ def _copy(*paths: str | Path) -> None:
         found = Path(context, source)
         place = Path(directory, target)
         if found.is_dir():
-            shutil.copytree(found, place, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(found, place, symlinks=True, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy(found, place / found.name if str(target).endswith("/") else place)

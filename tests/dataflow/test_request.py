@@ -11,7 +11,7 @@ import pytest
 from apache_beam.internal.gcp import auth
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.cli import main
+from faceveil.pipeline.cli import main
 from tests.conftest import ROOT
 from tests.dataflow.cloud import BUCKET, PROJECT, REGION, Cloud, running_cloud
 from tests.dataflow.service import Job

@@ -135,7 +135,7 @@ def local_run(cloud: Cloud) -> dict[str, bytes]:
 def command(cloud: Cloud, output: str, *flags: str) -> list[str]:
     endpoint = f"--dataflow_endpoint={cloud.dataflow.endpoint}"
     given = ["run", *PHOTOS, "--output", f"{GS}/{output}", *flags]
-    return [sys.executable, "-m", "pipeline", *given, *([endpoint] if flags else [])]
+    return [sys.executable, "-m", "faceveil", *given, *([endpoint] if flags else [])]
 
 
 def on_dataflow(*flags: str) -> list[str]:
@@ -253,7 +253,7 @@ def test_an_interrupted_command_leaves_the_job_running(tmp_path: Path, photos: P
 
 def test_a_worker_s_error_is_told_as_it_is_locally(tmp_path: Path, photos: Path) -> None:
     def fail(_: Job) -> None:
-        raise RuntimeError("Traceback\n ...\ntransforms.errors.AccessError: gs://x: cannot be read [while running 'A']")
+        raise RuntimeError("\nfaceveil.transforms.errors.AccessError: gs://x: cannot be read [while running 'A']")
 
     with running_cloud(tmp_path, fail) as broken:
         broken.upload(photos / "things", "photos")

@@ -4,7 +4,13 @@ import re
 import numpy as np
 import pytest
 
-from evaluation.annotations import AnnotatedImage, AnnotationError, AnnotationFormat, locate_images, parse_annotations
+from faceveil.evaluation.annotations import (
+    AnnotatedImage,
+    AnnotationError,
+    AnnotationFormat,
+    locate_images,
+    parse_annotations,
+)
 from tests.conftest import shared_data
 
 JSONL = """\

@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 
-from evaluation.annotations import AnnotatedImage, AnnotationError
-from evaluation.detect import LEAST_SCORE, detect_all
-from evaluation.measures import BANDS, measure
+from faceveil.evaluation.annotations import AnnotatedImage, AnnotationError
+from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.measures import BANDS, measure
+from faceveil.transforms.codecs import stored, stored_boxes
+from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.merge import suppress_overlaps
+from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.faces import Faces
 from tests.conftest import SKIMAGE_DATA
-from transforms.codecs import stored, stored_boxes
-from transforms.codecs.orientation import orientation_exif
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.merge import suppress_overlaps
-from transforms.detectors.nms import iou
-from transforms.errors import AccessError
-from transforms.faces import Faces
 
 WIDTH, HEIGHT = 400, 300
 FACE = np.array([[110, 60, 198, 176]], np.float32)

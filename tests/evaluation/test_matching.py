@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from evaluation.matching import COVERED_SHARE, NEVER, covering_scores, match, unmatched
+from faceveil.evaluation.matching import COVERED_SHARE, NEVER, covering_scores, match, unmatched
 
 SIDE = 12
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.measures import Band, ImageResult, average_precision, measure
+from faceveil.evaluation.measures import Band, ImageResult, average_precision, measure
 
 ALL, SMALL, LARGE = Band(0, math.inf), Band(0, 16), Band(16, math.inf)
 

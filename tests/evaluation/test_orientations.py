@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.annotations import parse_annotations
-from evaluation.detect import find_faces
-from transforms.codecs import decode_for_detection, probe, stored
-from transforms.codecs.orientation import orientation_exif
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.faces import Faces
+from faceveil.evaluation.annotations import parse_annotations
+from faceveil.evaluation.detect import find_faces
+from faceveil.transforms.codecs import decode_for_detection, probe, stored
+from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.faces import Faces
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@ import subprocess
 import sys
 
 _SCRIPT = """
-from pipeline.deferred import defer_imports
+from faceveil.pipeline.deferred import defer_imports
 defer_imports()
-import pipeline.cli
+import faceveil.pipeline.cli
 import sys
 rare = "boto3.session", "google.cloud.bigquery.client", "google.cloud.dataflow_v1beta3", "google.pubsub_v1"
 print([name for name in (*rare, "openvino", "tensorflow") if name in sys.modules])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.cli import UNREACHABLE, WRONG_OPTIONS, main
+from faceveil.pipeline.cli import UNREACHABLE, WRONG_OPTIONS, main
 from tests.conftest import SKIMAGE_DATA
 
 PHOTOS = 12

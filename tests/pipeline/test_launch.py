@@ -1,9 +1,9 @@
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.launch import _check_runner, _original_error, _processes
-from pipeline.options import JobOptions, OptionError
-from transforms.errors import AccessError, OutputError
+from faceveil.pipeline.launch import _check_runner, _original_error, _processes
+from faceveil.pipeline.options import JobOptions, OptionError
+from faceveil.transforms.errors import AccessError, OutputError
 
 
 @pytest.mark.parametrize(
@@ -11,7 +11,7 @@ from transforms.errors import AccessError, OutputError
     [
         (AccessError("x: cannot be read [while running 'Step']"), AccessError, "x: cannot be read"),
         (
-            RuntimeError("Traceback\n ...\ntransforms.errors.OutputError: y is taken [while running 'Step']\n\nmore"),
+            RuntimeError("\nfaceveil.transforms.errors.OutputError: y is taken [while running 'Step']\n\nmore"),
             OutputError,
             "y is taken",
         ),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lock import NAME, hold_lock, is_live, read_lock, remove_stale_lock
-from transforms.errors import OutputError
+from faceveil.pipeline.lock import NAME, hold_lock, is_live, read_lock, remove_stale_lock
+from faceveil.transforms.errors import OutputError
 
 JOB = {"job": {"digest": "d"}}
 

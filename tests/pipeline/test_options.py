@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.option_parsing import add_arguments, build_options
-from pipeline.options import FIELDS, JobOptions, OptionError
-from transforms.detectors.views import QUALITIES
-from transforms.inputs import Input
+from faceveil.pipeline.option_parsing import add_arguments, build_options
+from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
+from faceveil.transforms.detectors.views import QUALITIES
+from faceveil.transforms.inputs import Input
 
 REQUIRED = {"input": ["a.jpg"], "output": "out"}
 

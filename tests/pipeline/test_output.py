@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lock import NAME as LOCK
-from pipeline.lock import hold_lock
-from pipeline.output import State, check_output, clear_output, remove_unpublished
-from transforms.errors import OutputError
-from transforms.manifest import NAME as MANIFEST
-from transforms.manifest import JobDescription
-from transforms.write import Output
+from faceveil.pipeline.lock import NAME as LOCK
+from faceveil.pipeline.lock import hold_lock
+from faceveil.pipeline.output import State, check_output, clear_output, remove_unpublished
+from faceveil.transforms.errors import OutputError
+from faceveil.transforms.manifest import NAME as MANIFEST
+from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.write import Output
 
 HERE = JobDescription({"method": "blur", "digest": "here", "settings_digest": "s"}, {"name": "centerface"})
 THERE = {"job": {"method": "bar", "digest": "there"}, "model": {"name": "centerface"}}

@@ -2,10 +2,10 @@ import numpy as np
 import onnx
 import skimage.data
 
+from faceveil.transforms.detectors.centerface import read_weights
+from faceveil.transforms.detectors.models import KNOWN_MODELS, weights_path
+from faceveil.transforms.detectors.quantise import read_ranges
 from training.calibrate import calibrate
-from transforms.detectors.centerface import read_weights
-from transforms.detectors.models import KNOWN_MODELS, weights_path
-from transforms.detectors.quantise import read_ranges
 
 
 def test_calibration_measures_what_the_package_ships(centerface: str) -> None:

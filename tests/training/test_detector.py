@@ -8,10 +8,7 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.coverings import cover_by_block, cover_by_mask
-from training.detector import sharpen, train
-from training.photo_crops import SIDE, Photo, draw_crop, load_photos
-from transforms.detectors.centerface import (
+from faceveil.transforms.detectors.centerface import (
     HEATMAP,
     LANDMARKS,
     LOG_SIZE,
@@ -21,10 +18,13 @@ from transforms.detectors.centerface import (
     read_weights,
     run_network,
 )
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.models import KNOWN_MODELS, fetch, weights_path
-from transforms.detectors.nms import iou
-from transforms.detectors.views import QUALITIES
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.models import KNOWN_MODELS, fetch, weights_path
+from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.detectors.views import QUALITIES
+from training.coverings import cover_by_block, cover_by_mask
+from training.detector import sharpen, train
+from training.photo_crops import SIDE, Photo, draw_crop, load_photos
 
 ASTRONAUT = skimage.data.astronaut()
 BOX = np.array([181.0, 58.0, 270.0, 178.0])

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from faceveil.transforms.generators.embedded import build_saved_model
+from faceveil.transforms.generators.network import SHAPES, SIZE, initial_weights
 from tests.conftest import noise_image
 from training.balance import draw_probabilities
 from training.crops import draw_crops
 from training.generator import train
 from training.portraits import SIDE, Portraits
-from transforms.generators.embedded import build_saved_model
-from transforms.generators.network import SHAPES, SIZE, initial_weights
 
 
 @pytest.fixture

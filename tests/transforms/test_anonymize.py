@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from faceveil.transforms.anonymize import FinishedGroup, Group, Masking, anonymize_group, in_groups, ungrouped
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.codecs import ImageInfo, probe
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.read import Loaded
+from faceveil.transforms.records import ShardResult
+from faceveil.transforms.steps import Detected, DetectedImage, Failed, Finished, Settled, finish
 from tests.conftest import noise_image
-from transforms.anonymize import FinishedGroup, Group, Masking, anonymize_group, in_groups, ungrouped
-from transforms.anonymizers.style import Style
-from transforms.codecs import ImageInfo, probe
-from transforms.faces import Faces
-from transforms.features import FeatureRoles
-from transforms.quarantine import Quarantine, Reason
-from transforms.read import Loaded
-from transforms.records import ShardResult
-from transforms.steps import Detected, DetectedImage, Failed, Finished, Settled, finish
 
 
 def anonymize(detected: Detected, method: str) -> Finished:

@@ -5,16 +5,16 @@ import tensorflow as tf
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that
 
-from transforms.anonymize_shard import Anonymization, AnonymizeShards, Worker, anonymize_shard
-from transforms.anonymizers.style import Style
-from transforms.detectors.detector import DetectorConfig
-from transforms.detectors.views import Quality
-from transforms.features import FeatureRoles
-from transforms.inputs import Input, list_inputs
-from transforms.plan import ShardPlan
-from transforms.progress import Progress, read_progress
-from transforms.records import Row, ShardResult
-from transforms.write import Output, finished_shard
+from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards, Worker, anonymize_shard
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.detector import DetectorConfig
+from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.inputs import Input, list_inputs
+from faceveil.transforms.plan import ShardPlan
+from faceveil.transforms.progress import Progress, read_progress
+from faceveil.transforms.records import Row, ShardResult
+from faceveil.transforms.write import Output, finished_shard
 
 
 def config(centerface: str) -> Anonymization:

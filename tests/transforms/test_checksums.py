@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.checksums import renewed_checksums
-from transforms.example import Example
+from faceveil.transforms.checksums import renewed_checksums
+from faceveil.transforms.example import Example
 
 OLD, NEW = b"the original", b"the anonymized one"
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.example import Example, InvalidExampleError
+from faceveil.transforms.example import Example, InvalidExampleError
 
 
 def tf_example(**features: tf.train.Feature) -> bytes:

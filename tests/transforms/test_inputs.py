@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.errors import AccessError
-from transforms.inputs import Input, fixed_prefix, list_inputs, summarize_inputs, translate_glob
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.inputs import Input, fixed_prefix, list_inputs, summarize_inputs, translate_glob
 
 
 @pytest.fixture

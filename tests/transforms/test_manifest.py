@@ -7,11 +7,11 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 
-from transforms.errors import AccessError, AccountingError
-from transforms.inputs import InputSummary, SplitSummary, add_digests
-from transforms.manifest import JobDescription, WriteManifest, build_manifest, read_manifest
-from transforms.plan import SplitLayout
-from transforms.records import ShardResult
+from faceveil.transforms.errors import AccessError, AccountingError
+from faceveil.transforms.inputs import InputSummary, SplitSummary, add_digests
+from faceveil.transforms.manifest import JobDescription, WriteManifest, build_manifest, read_manifest
+from faceveil.transforms.plan import SplitLayout
+from faceveil.transforms.records import ShardResult
 
 LAYOUT = {"train": SplitLayout(1, 1), "val": SplitLayout(1, 0)}
 SUMMARY = InputSummary({"train": SplitSummary(images=3, tfrecords=1), "val": SplitSummary(images=2)}, ignored=4)

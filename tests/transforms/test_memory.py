@@ -9,7 +9,7 @@ import pytest
 _ROUNDS = """
 import resource
 import numpy as np
-from transforms.memory import keep_freed_memory
+from faceveil.transforms.memory import keep_freed_memory
 
 if {kept}:
     keep_freed_memory()

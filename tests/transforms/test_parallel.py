@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.parallel import OrderedPool, usable_cores
+from faceveil.transforms.parallel import OrderedPool, usable_cores
 
 
 @settings(max_examples=20, deadline=None)
@@ -113,6 +113,9 @@ def test_a_container_uses_no_more_cores_than_its_quota(files: dict[str, str], co
 
 
 def test_a_process_uses_only_the_cores_it_is_held_to() -> None:
-    script = "import os; os.sched_setaffinity(0, {0}); from transforms.parallel import usable_cores as u; print(u())"
+    script = (
+        "import os; os.sched_setaffinity(0, {0}); "
+        "from faceveil.transforms.parallel import usable_cores; print(usable_cores())"
+    )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said == "1\n"

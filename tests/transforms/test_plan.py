@@ -7,9 +7,17 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import plan
-from transforms.inputs import Input, InputFile, InputSummary, Kind, SplitSummary, stable_place, summarize_inputs
-from transforms.plan import (
+from faceveil.transforms import plan
+from faceveil.transforms.inputs import (
+    Input,
+    InputFile,
+    InputSummary,
+    Kind,
+    SplitSummary,
+    stable_place,
+    summarize_inputs,
+)
+from faceveil.transforms.plan import (
     MOST_IMAGES,
     Group,
     PlanShards,

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from transforms.faces import Faces
-from transforms.progress import Progress, ProgressFile, read_progress
-from transforms.records import Row, ShardResult, Status
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.progress import Progress, ProgressFile, read_progress
+from faceveil.transforms.records import Row, ShardResult, Status
 
 
 def test_adds_up_all_workers_also_those_that_are_gone(tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from faceveil.transforms.example import Example
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.inputs import InputFile
+from faceveil.transforms.plan import ShardPlan
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.read import Source, load, looks_like_image, read_sources
+from faceveil.transforms.tfrecord import frame
 from tests.conftest import noise_image
-from transforms.example import Example
-from transforms.features import FeatureRoles
-from transforms.inputs import InputFile
-from transforms.plan import ShardPlan
-from transforms.quarantine import Quarantine, Reason
-from transforms.read import Source, load, looks_like_image, read_sources
-from transforms.tfrecord import frame
 
 MAX_BYTES = 10**6
 

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from transforms.faces import Faces
-from transforms.records import OtherImage, RecordsFile, Row, ShardResult, Stamp, Status, read_rows, read_stamp
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.records import OtherImage, RecordsFile, Row, ShardResult, Stamp, Status, read_rows, read_stamp
 
 FACES = Faces(
     np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32),

@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.codecs import ImageInfo
-from transforms.detectors.views import View, Window
-from transforms.faces import Faces
-from transforms.quarantine import Quarantine, Reason
-from transforms.read import Loaded
-from transforms.records import Status
-from transforms.steps import (
+from faceveil.transforms.codecs import ImageInfo
+from faceveil.transforms.detectors.views import View, Window
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.read import Loaded
+from faceveil.transforms.records import Status
+from faceveil.transforms.steps import (
     Decoded,
     DecodedImage,
     Failed,

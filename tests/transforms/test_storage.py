@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from transforms import storage
-from transforms.errors import AccessError
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

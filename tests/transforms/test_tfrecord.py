@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.tfrecord import CorruptRecordError, OversizedRecord, frame, read_limited_records, read_records
+from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, frame, read_limited_records, read_records
 
 RECORDS = [b"", b"a", b"face" * 5000]
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.read import Source
+from faceveil.transforms.trial import Trial, attempt
 from tests.transforms.test_anonymize_shard import config, output
-from transforms.errors import AccessError
-from transforms.read import Source
-from transforms.trial import Trial, attempt
 
 
 def test_only_who_dies_leaves_a_mark(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ import subprocess
 import sys
 import time
 
+from faceveil.transforms.watchdog import Watchdog
 from tests.conftest import ROOT
-from transforms.watchdog import Watchdog
 
 
 def test_what_is_quick_is_left_alone() -> None:
@@ -26,7 +26,8 @@ def test_a_pause_does_not_count() -> None:
 
 def test_what_hangs_is_ended_and_named() -> None:
     code = (
-        "import time; from transforms.watchdog import Watchdog; Watchdog(0.2).watch(time.sleep, 'photo {}'.format)(60)"
+        "import time; from faceveil.transforms.watchdog import Watchdog; "
+        "Watchdog(0.2).watch(time.sleep, 'photo {}'.format)(60)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=30)
     assert ended.returncode == -6

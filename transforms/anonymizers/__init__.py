@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from transforms.anonymizers.bar import bar, bar_masks
-from transforms.anonymizers.blur import blur
-from transforms.anonymizers.masks import BoolMask, MaskGeometry, Rectangle, face_mask, face_masks
-from transforms.anonymizers.pixelate import pixelate
-from transforms.anonymizers.solid import solid
-from transforms.anonymizers.style import Style, Values
-from transforms.faces import Faces
+from faceveil.transforms.anonymizers.bar import bar, bar_masks
+from faceveil.transforms.anonymizers.blur import blur
+from faceveil.transforms.anonymizers.masks import BoolMask, MaskGeometry, Rectangle, face_mask, face_masks
+from faceveil.transforms.anonymizers.pixelate import pixelate
+from faceveil.transforms.anonymizers.solid import solid
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.faces import Faces
 
 Method = Callable[[Values, Faces, Style, tuple[int, ...]], Values]
 

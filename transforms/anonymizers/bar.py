@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.anonymizers.masks import BoolMask, Extent, MaskGeometry, Rectangle, face_mask, scale_box
-from transforms.anonymizers.paint import paint
-from transforms.anonymizers.style import Style, Values
-from transforms.faces import Faces
+from faceveil.transforms.anonymizers.masks import BoolMask, Extent, MaskGeometry, Rectangle, face_mask, scale_box
+from faceveil.transforms.anonymizers.paint import paint
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.faces import Faces
 
 _HALF_THICKNESS = 0.2
 """Of the face's extent across the eye line. Brows lie about 0.1 above the eyes, raised ones 0.15; the bar

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.anonymizers.masks import face_mask, mask_extent
-from transforms.anonymizers.paint import paint
-from transforms.anonymizers.style import Style, Values
-from transforms.faces import Faces
+from faceveil.transforms.anonymizers.masks import face_mask, mask_extent
+from faceveil.transforms.anonymizers.paint import paint
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.faces import Faces
 
 Edges = NDArray[np.intp]
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.faces import Faces
+from faceveil.transforms.faces import Faces
 
 BoolMask = NDArray[np.bool_]
 Rectangle = tuple[slice, slice]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from transforms.anonymizers.cells import Edges, cell_sides, fill_from_cells
-from transforms.anonymizers.style import Style, Values
-from transforms.faces import Faces
+from faceveil.transforms.anonymizers.cells import Edges, cell_sides, fill_from_cells
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.faces import Faces
 
 
 def pixelate(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> Values:  # noqa: ARG001

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from transforms.anonymizers.masks import face_masks
-from transforms.anonymizers.paint import paint
-from transforms.anonymizers.style import Style, Values
-from transforms.faces import Faces
+from faceveil.transforms.anonymizers.masks import face_masks
+from faceveil.transforms.anonymizers.paint import paint
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.faces import Faces
 
 
 def solid(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> Values:

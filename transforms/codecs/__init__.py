@@ -13,13 +13,13 @@ Example usage::
     clean = clean or encode_pixels(pixels, data, info)
 """
 
-from transforms.codecs.decode import decode_for_detection, decode_pixels
-from transforms.codecs.encode import encode_pixels, is_lossy
-from transforms.codecs.image import ImageInfo, Pixels, Preview
-from transforms.codecs.jpeg_splice import splice
-from transforms.codecs.metadata import strip_metadata
-from transforms.codecs.orientation import stored, stored_boxes, upright
-from transforms.codecs.probe import probe
+from faceveil.transforms.codecs.decode import decode_for_detection, decode_pixels
+from faceveil.transforms.codecs.encode import encode_pixels, is_lossy
+from faceveil.transforms.codecs.image import ImageInfo, Pixels, Preview
+from faceveil.transforms.codecs.jpeg_splice import splice
+from faceveil.transforms.codecs.metadata import strip_metadata
+from faceveil.transforms.codecs.orientation import stored, stored_boxes, upright
+from faceveil.transforms.codecs.probe import probe
 
 __all__ = [
     "ImageInfo",

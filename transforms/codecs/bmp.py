@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.codecs.image import Pixels
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs.image import Pixels
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 """Of the second header, which tells its version."""

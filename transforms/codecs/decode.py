@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transforms.codecs import heif, jpeg, png, sixteen_bits, tiff
-from transforms.codecs.image import ImageInfo, Pixels, Preview
-from transforms.codecs.orientation import stored, upright
-from transforms.codecs.pillow import decoder_errors, open_image
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs import heif, jpeg, png, sixteen_bits, tiff
+from faceveil.transforms.codecs.image import ImageInfo, Pixels, Preview
+from faceveil.transforms.codecs.orientation import stored, upright
+from faceveil.transforms.codecs.pillow import decoder_errors, open_image
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 
 def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Preview:

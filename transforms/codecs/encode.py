@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from transforms.codecs import bmp, gif, heif, isobmff, jpeg, png, tiff, webp
-from transforms.codecs.decode import decode_pixels
-from transforms.codecs.image import ImageInfo, Pixels
-from transforms.codecs.metadata import strip_metadata
-from transforms.codecs.orientation import orientation_exif
-from transforms.codecs.pillow import open_image
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs import bmp, gif, heif, isobmff, jpeg, png, tiff, webp
+from faceveil.transforms.codecs.decode import decode_pixels
+from faceveil.transforms.codecs.image import ImageInfo, Pixels
+from faceveil.transforms.codecs.metadata import strip_metadata
+from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 _LOSSY_QUALITY = 95
 """For lossy WebP, AVIF and HEIC, which keep no quality to read back: high enough that re-encoding hardly shows."""

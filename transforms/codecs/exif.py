@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from transforms.codecs import tiff
-from transforms.codecs.orientation import orientation_exif
-from transforms.quarantine import Quarantine
+from faceveil.transforms.codecs import tiff
+from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.quarantine import Quarantine
 
 KEEPABLE = {
     # DateTimeOriginal, DateTimeDigitized, DateTime; their offsets from UTC; their fractions of a second.

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from transforms.codecs.image import Pixels
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs.image import Pixels
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from transforms.codecs.image import Pixels, Values
-from transforms.codecs.orientation import orientation_exif
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs.image import Pixels, Values
+from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 if TYPE_CHECKING:
     from pillow_heif import HeifFile

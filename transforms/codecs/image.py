@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.codecs.orientation import swaps_sides
+from faceveil.transforms.codecs.orientation import swaps_sides
 
 Values = NDArray[np.uint8] | NDArray[np.uint16]
 

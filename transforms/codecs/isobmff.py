@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.codecs import av1
-from transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
-from transforms.codecs.orientation import upright
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs import av1
+from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
+from faceveil.transforms.codecs.orientation import upright
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 _PICTURES = {b"av01", b"hvc1", b"grid", b"iovl", b"iden"}
 """Types of items that are coded as AV1 or HEVC or put together from other items."""

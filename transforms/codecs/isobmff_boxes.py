@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 
 class Reader:

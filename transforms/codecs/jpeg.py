@@ -7,8 +7,8 @@ import io
 import simplejpeg
 from PIL import Image, JpegImagePlugin
 
-from transforms.codecs.image import ImageInfo, Values
-from transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.codecs.image import ImageInfo, Values
+from faceveil.transforms.codecs.orientation import orientation_exif
 
 _SUBSAMPLING_444 = 0  # Pillow's number for it
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 SOI, EOI, SOS, COM, APP0, APP1, APP2, APP14, APP15 = 0xD8, 0xD9, 0xDA, 0xFE, 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 """Markers by their second byte (T.81, table B.1)."""

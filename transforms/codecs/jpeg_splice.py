@@ -21,10 +21,10 @@ import jpegio
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.codecs.image import ImageInfo, Pixels, Values
-from transforms.codecs.jpeg_markers import segments
-from transforms.codecs.metadata import strip_metadata
-from transforms.codecs.pillow import open_image
+from faceveil.transforms.codecs.image import ImageInfo, Pixels, Values
+from faceveil.transforms.codecs.jpeg_markers import segments
+from faceveil.transforms.codecs.metadata import strip_metadata
+from faceveil.transforms.codecs.pillow import open_image
 
 _LARGEST = 2**27
 """Samples of all components: 89 megapixels of 4:2:0, 44 of 4:4:4. The coefficients take six bytes for each."""

@@ -7,8 +7,8 @@ thumbnails, second pictures, and whatever stands after the image's end. The list
 
 from __future__ import annotations
 
-from transforms.codecs import bmp, gif, isobmff, jpeg_markers, png, tiff, webp
-from transforms.codecs.image import ImageInfo
+from faceveil.transforms.codecs import bmp, gif, isobmff, jpeg_markers, png, tiff, webp
+from faceveil.transforms.codecs.image import ImageInfo
 
 _STRIP = {
     "jpeg": jpeg_markers.strip,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 
 def open_image(data: bytes, image_format: str) -> Image.Image:

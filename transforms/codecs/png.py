@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.codecs.image import Pixels
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs.image import Pixels
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_CHUNKS = (b"cHRM", b"cICP", b"gAMA", b"sRGB")

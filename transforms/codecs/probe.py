@@ -6,12 +6,12 @@ from collections.abc import Collection
 
 from PIL import ExifTags, Image
 
-from transforms.codecs import bmp, heif, isobmff, jpeg_markers, png, tiff, webp
-from transforms.codecs.exif import exif_to_write
-from transforms.codecs.image import ImageInfo
-from transforms.codecs.orientation import swaps_sides
-from transforms.codecs.pillow import decoder_errors, open_image
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs import bmp, heif, isobmff, jpeg_markers, png, tiff, webp
+from faceveil.transforms.codecs.exif import exif_to_write
+from faceveil.transforms.codecs.image import ImageInfo
+from faceveil.transforms.codecs.orientation import swaps_sides
+from faceveil.transforms.codecs.pillow import decoder_errors, open_image
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.codecs import tiff
-from transforms.codecs.image import ImageInfo, Pixels
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs import tiff
+from faceveil.transforms.codecs.image import ImageInfo, Pixels
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 _RGBA = [2, 1, 0, 3]  # OpenCV's order is blue, green, red
 

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transforms.codecs import jpeg_markers
-from transforms.codecs.image import Pixels
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.codecs import jpeg_markers
+from faceveil.transforms.codecs.image import Pixels
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, ORIENTATION = 258, 259, 262, 274
 SAMPLES_PER_PIXEL, PLANAR, SAMPLE_FORMAT, EXTRA_SAMPLES = 277, 284, 339, 338

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.quarantine import Quarantine, Reason
 
 _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04  # bits of VP8X's first byte
 _KEPT = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"}

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from transforms.detectors.engine import Candidates, UInt8Array
-    from transforms.faces import FloatArray
+    from faceveil.transforms.detectors.engine import Candidates, UInt8Array
+    from faceveil.transforms.faces import FloatArray
 
 _PROBE_SIZES = ((192, 320), (320, 192))
 _BEST = 20

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.detectors.quantise import Range, quantise, quantise_kernel, read_ranges
+from faceveil.transforms.detectors.quantise import Range, quantise, quantise_kernel, read_ranges
 
 if TYPE_CHECKING:
     import onnx

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.detectors.engine import Candidates, UInt8Array, load_engine
-from transforms.detectors.merge import AVERAGED_IOU, average_views, choose_faces, join_faces, suppress_overlaps
-from transforms.detectors.models import ModelError
-from transforms.detectors.views import (
+from faceveil.transforms.detectors.engine import Candidates, UInt8Array, load_engine
+from faceveil.transforms.detectors.merge import AVERAGED_IOU, average_views, choose_faces, join_faces, suppress_overlaps
+from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.detectors.views import (
     QUALITIES,
     Quality,
     View,
@@ -19,9 +19,9 @@ from transforms.detectors.views import (
     side_needed,
     take_view,
 )
-from transforms.engines import EngineName, Precision
-from transforms.faces import Faces
-from transforms.parallel import usable_cores
+from faceveil.transforms.engines import EngineName, Precision
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.parallel import usable_cores
 
 _GPU_BATCH = 16
 

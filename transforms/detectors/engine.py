@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.detectors.agreement import have_counterparts, probe_images
-from transforms.detectors.models import KNOWN_MODELS, ModelError, model_digest
-from transforms.engines import (
+from faceveil.transforms.detectors.agreement import have_counterparts, probe_images
+from faceveil.transforms.detectors.models import KNOWN_MODELS, ModelError, model_digest
+from faceveil.transforms.engines import (
     ConversionError,
     EngineName,
     OpenVinoModel,
@@ -27,7 +27,7 @@ from transforms.engines import (
     choose_engine,
     first_line,
 )
-from transforms.faces import FloatArray
+from faceveil.transforms.faces import FloatArray
 
 UInt8Array = NDArray[np.uint8]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.detectors.nms import group_overlaps, nms
-from transforms.detectors.views import View
-from transforms.faces import Faces
+from faceveil.transforms.detectors.nms import group_overlaps, nms
+from faceveil.transforms.detectors.views import View
+from faceveil.transforms.faces import Faces
 
 NMS_IOU = 0.3
 """Boxes that overlap by this much are one face. Chosen on 200 photos of WIDER FACE at 1024 px: 0.25 to 0.6 cover the

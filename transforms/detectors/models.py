@@ -228,7 +228,9 @@ def _verify(what: str, data: bytes, expected: str) -> None:
 def _build(model: KnownModel, weights: Path, saved_model: Path) -> None:
     ranges = ["--ranges", str(model.ranges)] if model.ranges else []
     trained = ["--weights", str(model.trained_on)] if model.trained_on else []
-    run_builder(model.name, "transforms.detectors.centerface", [str(weights), str(saved_model), *ranges, *trained])
+    run_builder(
+        model.name, "faceveil.transforms.detectors.centerface", [str(weights), str(saved_model), *ranges, *trained]
+    )
 
 
 def run_builder(name: str, module: str, arguments: Sequence[str]) -> None:

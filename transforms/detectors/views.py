@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.detectors.engine import Candidates, UInt8Array
-from transforms.faces import Faces, FloatArray
+from faceveil.transforms.detectors.engine import Candidates, UInt8Array
+from faceveil.transforms.faces import Faces, FloatArray
 
 QualityName = Literal["fast", "balanced", "thorough"]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from transforms.anonymizers.masks import BoolMask, Rectangle
-from transforms.anonymizers.style import Values
-from transforms.faces import FloatArray
-from transforms.generators.geometry import Affine
+from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle
+from faceveil.transforms.anonymizers.style import Values
+from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.generators.geometry import Affine
 
 _FINER = 2
 """Crops are drawn this much larger and averaged, as in the training."""

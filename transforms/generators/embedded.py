@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transforms.detectors.models import ModelError, cache_folder, run_builder, write_note
+from faceveil.transforms.detectors.models import ModelError, cache_folder, run_builder, write_note
 
 _WEIGHTS = Path(__file__).with_name("weights.npz")
 _NETWORK = Path(__file__).with_name("network.py")
@@ -36,7 +36,7 @@ def embedded_generator() -> Path:
     entry.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=f".{entry.name}-") as folder:
         new = Path(folder) / "saved_model"
-        run_builder("the embedded generator", "transforms.generators.embedded", [str(new)])
+        run_builder("the embedded generator", "faceveil.transforms.generators.embedded", [str(new)])
         write_note(new, embedded_digest())
         try:
             new.rename(entry)
@@ -58,7 +58,7 @@ def build_saved_model(weights_file: str | Path, directory: str | Path) -> None:
     """
     import tensorflow as tf
 
-    from transforms.generators.network import KEYPOINTS, RANDOM, SHAPES, SIZE, SPREAD, generate
+    from faceveil.transforms.generators.network import KEYPOINTS, RANDOM, SHAPES, SIZE, SPREAD, generate
 
     with np.load(weights_file) as file:
         weights = {name: file[name].astype(np.float32) for name in file}

@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from transforms.detectors.models import ModelError, model_digest
-from transforms.engines import (
+from faceveil.transforms.detectors.models import ModelError, model_digest
+from faceveil.transforms.engines import (
     ConversionError,
     EngineName,
     OpenVinoModel,
@@ -28,8 +28,8 @@ from transforms.engines import (
     choose_engine,
     first_line,
 )
-from transforms.faces import FloatArray
-from transforms.generators.embedded import embedded_digest
+from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.generators.embedded import embedded_digest
 
 _INPUTS = {"crop": 4, "mask": 4, "keypoints": 3, "z": 2}
 """The inputs' names and numbers of dimensions."""

@@ -12,15 +12,15 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.anonymizers import METHODS, painted_pixels
-from transforms.anonymizers.masks import BoolMask, Rectangle, face_mask, face_masks, scale_box
-from transforms.anonymizers.paint import paint
-from transforms.anonymizers.style import Style, Values
-from transforms.engines import EngineName, Precision
-from transforms.faces import Faces, FloatArray
-from transforms.generators.crops import Crop, fill_from_face, take_crop
-from transforms.generators.engine import Requests, load_generator
-from transforms.generators.geometry import crop_affine
+from faceveil.transforms.anonymizers import METHODS, painted_pixels
+from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle, face_mask, face_masks, scale_box
+from faceveil.transforms.anonymizers.paint import paint
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.engines import EngineName, Precision
+from faceveil.transforms.faces import Faces, FloatArray
+from faceveil.transforms.generators.crops import Crop, fill_from_face, take_crop
+from faceveil.transforms.generators.engine import Requests, load_generator
+from faceveil.transforms.generators.geometry import crop_affine
 
 METHOD = "synthesize"
 _BATCH = 64

@@ -24,8 +24,8 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from transforms.errors import AccessError
-from transforms.stores.object_store import PIECE, StoredFile, one_line, ranged_file, split_path
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.stores.object_store import PIECE, StoredFile, one_line, ranged_file, split_path
 
 _LOGIN = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS"
 _LISTED = "items(name,size,generation),nextPageToken"

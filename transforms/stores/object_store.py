@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from transforms.errors import AccessError
+from faceveil.transforms.errors import AccessError
 
 PIECE = 8 * 2**20
 """Bytes that are read or sent at once; what a file that is read or written piece by piece holds in memory."""

@@ -21,9 +21,9 @@ from botocore.config import Config
 from google.api_core.exceptions import RetryError
 from google.api_core.retry import Retry
 
-from transforms.errors import AccessError
-from transforms.parallel import usable_cores
-from transforms.stores.object_store import CHECK_SECONDS, PIECE, StoredFile, one_line, ranged_file, split_path
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.stores.object_store import CHECK_SECONDS, PIECE, StoredFile, one_line, ranged_file, split_path
 
 _BROKEN_OFF = (
     botocore.exceptions.HTTPClientError,

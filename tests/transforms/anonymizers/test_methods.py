@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from transforms.anonymizers import METHODS, MaskGeometry, Style, face_mask, painted_pixels
-from transforms.anonymizers.cells import block_averages
-from transforms.anonymizers.paint import paint
-from transforms.faces import Faces
+from faceveil.transforms.anonymizers import METHODS, MaskGeometry, Style, face_mask, painted_pixels
+from faceveil.transforms.anonymizers.cells import block_averages
+from faceveil.transforms.anonymizers.paint import paint
+from faceveil.transforms.faces import Faces
 
 BLACK = {1: (0,), 2: (0, 255), 3: (0, 0, 0), 4: (0, 0, 0, 255)}
 averaging = pytest.mark.parametrize("method", ["blur", "pixelate"])

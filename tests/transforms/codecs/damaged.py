@@ -17,10 +17,10 @@ import warnings
 import cv2
 from PIL import Image
 
+from faceveil.transforms.codecs import decode_for_detection, decode_pixels, encode_pixels, probe, strip_metadata
+from faceveil.transforms.quarantine import Quarantine
 from tests.mutation import mutate
 from tests.transforms.codecs.test_metadata import SMALL
-from transforms.codecs import decode_for_detection, decode_pixels, encode_pixels, probe, strip_metadata
-from transforms.quarantine import Quarantine
 
 MAX_PIXELS = 1_000_000
 

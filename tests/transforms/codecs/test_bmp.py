@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceveil.transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, strip_metadata
+from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.transforms.codecs.samples import ICC, encode, picture, pillow
-from transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, strip_metadata
-from transforms.quarantine import Quarantine, Reason
 
 
 def with_alpha(profile: bytes = b"", kind: bytes = b"DEBM") -> tuple[bytes, np.ndarray]:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from faceveil.transforms.codecs import av1, isobmff, jpeg_markers, probe, tiff
+from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.conftest import ROOT, noise_image
 from tests.transforms.codecs.damaged import MAX_PIXELS
 from tests.transforms.codecs.test_metadata import SIGNATURES, SMALL
-from transforms.codecs import av1, isobmff, jpeg_markers, probe, tiff
-from transforms.quarantine import Quarantine, Reason
 
 
 def test_damage_costs_neither_memory_nor_time() -> None:

@@ -8,8 +8,7 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageOps
 
-from tests.transforms.codecs.samples import encode, exif, picture, pillow
-from transforms.codecs import (
+from faceveil.transforms.codecs import (
     decode_for_detection,
     decode_pixels,
     encode_pixels,
@@ -17,7 +16,8 @@ from transforms.codecs import (
     probe,
     strip_metadata,
 )
-from transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.quarantine import Quarantine, Reason
+from tests.transforms.codecs.samples import encode, exif, picture, pillow
 
 TRICKY = Path(__file__).parents[3] / ".." / "shared" / "data" / "tricky"
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
+from faceveil.transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, upright
 from tests.transforms.codecs.samples import ICC, XMP, encode, exif, picture, pillow
-from transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, upright
 
 SECRETS = (b"Secret Camera Maker", b"THUMBNAIL", b"somebody", b"a comment", b"2024:05:06")
 

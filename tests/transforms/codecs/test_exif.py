@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from faceveil.transforms.codecs import decode_pixels, encode_pixels, probe, strip_metadata, tiff
+from faceveil.transforms.codecs.exif import KEEPABLE, exif_to_write
 from tests.transforms.codecs.samples import GPS_IFD, encode, picture
-from transforms.codecs import decode_pixels, encode_pixels, probe, strip_metadata, tiff
-from transforms.codecs.exif import KEEPABLE, exif_to_write
 
 EXIF_IFD, DATE, EXPOSURE_TIME, ISO = 0x8769, 0x9003, 0x829A, 0x8827
 FORMATS = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"]

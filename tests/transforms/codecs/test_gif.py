@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceveil.transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, strip_metadata
+from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.transforms.codecs.samples import ICC, XMP, encode, picture, pillow
-from transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, strip_metadata
-from transforms.quarantine import Quarantine, Reason
 
 PROFILE = b"\x21\xff\x0bICCRGBG1012" + bytes((255,)) + ICC[:255] + bytes((1,)) + ICC[255:256] + b"\0"
 

@@ -5,10 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceveil.transforms.codecs import (
+    decode_for_detection,
+    decode_pixels,
+    encode_pixels,
+    probe,
+    strip_metadata,
+    upright,
+)
+from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.conftest import shared_data
 from tests.transforms.codecs.samples import ICC, XMP, encode, exif, picture, pillow
-from transforms.codecs import decode_for_detection, decode_pixels, encode_pixels, probe, strip_metadata, upright
-from transforms.quarantine import Quarantine, Reason
 
 pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heic")
 

@@ -13,10 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
-from tests.conftest import annotations
-from tests.transforms.codecs.samples import ICC, encode, exif, picture
-from transforms.anonymizers import METHODS, Style, painted_pixels
-from transforms.codecs import (
+from faceveil.transforms.anonymizers import METHODS, Style, painted_pixels
+from faceveil.transforms.codecs import (
     Pixels,
     decode_for_detection,
     decode_pixels,
@@ -26,9 +24,11 @@ from transforms.codecs import (
     strip_metadata,
     upright,
 )
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.faces import Faces
-from transforms.quarantine import Quarantine
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.quarantine import Quarantine
+from tests.conftest import annotations
+from tests.transforms.codecs.samples import ICC, encode, exif, picture
 
 
 def with_simplejpeg(sampling: str) -> bytes:

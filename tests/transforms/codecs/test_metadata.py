@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
+from faceveil.transforms.codecs import ImageInfo, decode_pixels, encode_pixels, probe, strip_metadata
+from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.transforms.codecs.samples import ICC, THUMBNAIL_SECRET, XMP, encode, exif, picture, pillow
-from transforms.codecs import ImageInfo, decode_pixels, encode_pixels, probe, strip_metadata
-from transforms.codecs.orientation import orientation_exif
-from transforms.quarantine import Quarantine, Reason
 
 SECRETS = (b"Secret Camera Maker", b"THUMBNAIL", b"somebody", b"a comment", b"Photoshop", b"MPF", b"trailing")
 JPEGS = {

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from faceveil.transforms.codecs import stored, stored_boxes, upright
+from faceveil.transforms.codecs.orientation import orientation_exif
 from tests.transforms.codecs.samples import encode, picture
-from transforms.codecs import stored, stored_boxes, upright
-from transforms.codecs.orientation import orientation_exif
 
 orientations = pytest.mark.parametrize("orientation", range(1, 9))
 

@@ -4,8 +4,16 @@ import zlib
 import numpy as np
 import pytest
 
+from faceveil.transforms.codecs import (
+    Pixels,
+    decode_for_detection,
+    decode_pixels,
+    encode_pixels,
+    png,
+    probe,
+    strip_metadata,
+)
 from tests.transforms.codecs.samples import ICC, XMP
-from transforms.codecs import Pixels, decode_for_detection, decode_pixels, encode_pixels, png, probe, strip_metadata
 
 COLOUR_TYPES = {"I;16": (0, 1), "RGB;16": (2, 3), "LA;16": (4, 2), "RGBA;16": (6, 4)}
 ADAM7 = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]

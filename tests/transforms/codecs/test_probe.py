@@ -3,10 +3,10 @@ import io
 import pytest
 from PIL import Image
 
+from faceveil.transforms.codecs import ImageInfo, png, probe
+from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.transforms.codecs.samples import encode, exif, picture
-from transforms.codecs import ImageInfo, png, probe
-from transforms.codecs.orientation import orientation_exif
-from transforms.quarantine import Quarantine, Reason
 
 
 def reason(data: bytes) -> Reason:

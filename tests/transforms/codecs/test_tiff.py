@@ -6,9 +6,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from faceveil.transforms.codecs import Pixels, decode_for_detection, decode_pixels, encode_pixels, probe, strip_metadata
+from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.transforms.codecs.samples import ICC, XMP, encode, exif, picture, pillow
-from transforms.codecs import Pixels, decode_for_detection, decode_pixels, encode_pixels, probe, strip_metadata
-from transforms.quarantine import Quarantine, Reason
 
 SECRETS = {270: "a comment", 271: "Secret Camera Maker", 305: "Editor", 315: "somebody", 333: "ink", 37724: "layers"}
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceveil.transforms.codecs import decode_for_detection, decode_pixels, probe, strip_metadata
+from faceveil.transforms.quarantine import Quarantine
 from tests.transforms.codecs.samples import encode, picture
-from transforms.codecs import decode_for_detection, decode_pixels, probe, strip_metadata
-from transforms.quarantine import Quarantine
 
 FORMATS = [
     ("JPEG", {}),

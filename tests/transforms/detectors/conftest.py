@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from transforms.detectors.models import weights_path
+from faceveil.transforms.detectors.models import weights_path
 
 MakeModel = Callable[..., str]
 

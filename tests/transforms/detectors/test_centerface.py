@@ -5,8 +5,8 @@ import onnx
 import openvino
 import pytest
 
-from transforms.detectors.centerface import SIDE_MULTIPLE, STRIDE, build_saved_model
-from transforms.detectors.engine import load_engine
+from faceveil.transforms.detectors.centerface import SIDE_MULTIPLE, STRIDE, build_saved_model
+from faceveil.transforms.detectors.engine import load_engine
 
 
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (SIDE_MULTIPLE, 160), (320, 96)])

@@ -2,11 +2,11 @@ import cv2
 import numpy as np
 import pytest
 
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.faces import Faces
 from tests.transforms.detectors.conftest import MakeModel
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.models import ModelError
-from transforms.detectors.views import Quality
-from transforms.faces import Faces
 
 BLACK = np.zeros((50, 100, 3), np.uint8)
 

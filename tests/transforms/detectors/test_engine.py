@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from faceveil.transforms.detectors.engine import Candidates, load_engine
+from faceveil.transforms.detectors.models import ModelError
 from tests.transforms.detectors.conftest import MakeModel
-from transforms.detectors.engine import Candidates, load_engine
-from transforms.detectors.models import ModelError
 
 IMAGES = np.arange(2 * 64 * 96 * 3, dtype=np.uint32).astype(np.uint8).reshape(2, 64, 96, 3)
 
@@ -112,7 +112,7 @@ def test_tensorflow_has_no_bfloat16(centerface: str) -> None:
 
 def test_openvino_leaves_tensorflow_alone(centerface: str) -> None:
     program = (
-        "import sys; from transforms.detectors.engine import load_engine; "
+        "import sys; from faceveil.transforms.detectors.engine import load_engine; "
         f"load_engine({centerface!r}); sys.exit('tensorflow' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

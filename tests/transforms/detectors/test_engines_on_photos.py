@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.annotations import parse_annotations
-from evaluation.detect import detect_all
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.nms import iou
+from faceveil.evaluation.annotations import parse_annotations
+from faceveil.evaluation.detect import detect_all
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.nms import iou
 
 SCORE, SLACK = 0.3, 0.01
 

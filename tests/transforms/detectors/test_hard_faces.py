@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.matching import covering_scores
+from faceveil.evaluation.matching import covering_scores
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.detectors.views import QUALITIES
 from tests.conftest import annotations, shared_data
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.nms import iou
-from transforms.detectors.views import QUALITIES
 
 FACE = np.array([[181, 58, 270, 178]], np.float32)
 """Eileen Collins's in the astronaut."""

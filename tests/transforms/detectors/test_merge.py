@@ -2,9 +2,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.detectors.merge import average_views, join_faces, suppress_overlaps
-from transforms.detectors.views import View, Window
-from transforms.faces import Faces
+from faceveil.transforms.detectors.merge import average_views, join_faces, suppress_overlaps
+from faceveil.transforms.detectors.views import View, Window
+from faceveil.transforms.faces import Faces
 
 WHOLE = Window(0, 0, 100, 100, 100, 100)
 TILE = Window(50, 0, 100, 100, 50, 100)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from transforms.detectors import models
-from transforms.detectors.models import (
+from faceveil.transforms.detectors import models
+from faceveil.transforms.detectors.models import (
     KNOWN_MODELS,
     ModelError,
     cache_folder,

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from transforms.detectors.nms import group_overlaps, iou, nms
+from faceveil.transforms.detectors.nms import group_overlaps, iou, nms
 
 
 @st.composite

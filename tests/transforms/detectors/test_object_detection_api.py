@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from faceveil.transforms.detectors.engine import Engine, load_engine
+from faceveil.transforms.detectors.models import ModelError
 from tests.transforms.detectors.conftest import MakeModel
 from tests.transforms.detectors.object_detection_api import BLUE, GREEN, RED, squares_picture
-from transforms.detectors.engine import Engine, load_engine
-from transforms.detectors.models import ModelError
 
 Export = Callable[..., str]
 PICTURE = squares_picture()

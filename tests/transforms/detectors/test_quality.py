@@ -1,10 +1,10 @@
 import math
 from pathlib import Path
 
-from evaluation.annotations import parse_annotations
-from evaluation.detect import LEAST_SCORE, detect_all
-from evaluation.measures import Band, measure
-from transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.evaluation.annotations import parse_annotations
+from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.measures import Band, measure
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 
 
 def test_default_options_cover_the_faces_and_invent_few(centerface_int8: str, wider_dev: Path) -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from transforms.detectors.detector import Detector, DetectorConfig
-from transforms.detectors.engine import load_engine
-from transforms.detectors.quantise import quantise, quantise_kernel, read_ranges
-from transforms.detectors.views import Quality
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.engine import load_engine
+from faceveil.transforms.detectors.quantise import quantise, quantise_kernel, read_ranges
+from faceveil.transforms.detectors.views import Quality
 
 
 @given(arrays(np.float32, (2, 3, 4), elements=st.floats(-100, 100, width=32)), st.sampled_from([0, 1, 2, -1]))

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.detectors.engine import Candidates
-from transforms.detectors.views import (
+from faceveil.transforms.detectors.engine import Candidates
+from faceveil.transforms.detectors.views import (
     QUALITIES,
     Quality,
     Window,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from transforms.generators.embedded import embedded_generator
-from transforms.generators.synthesize import SynthesisConfig, Synthesizer
+from faceveil.transforms.generators.embedded import embedded_generator
+from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 
 SHAPES = {"crop": [16, 16, 3], "mask": [16, 16, 1], "keypoints": [7, 2], "z": [4]}
 KINDS = dict.fromkeys(SHAPES, tf.float32)

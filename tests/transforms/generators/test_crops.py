@@ -7,10 +7,10 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.anonymizers.masks import MaskGeometry, face_mask
-from transforms.anonymizers.style import Values
-from transforms.generators.crops import Crop, fill_from_face, match_colours, take_crop
-from transforms.generators.geometry import crop_affine
+from faceveil.transforms.anonymizers.masks import MaskGeometry, face_mask
+from faceveil.transforms.anonymizers.style import Values
+from faceveil.transforms.generators.crops import Crop, fill_from_face, match_colours, take_crop
+from faceveil.transforms.generators.geometry import crop_affine
 
 SIZE = 64
 

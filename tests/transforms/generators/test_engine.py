@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.generators.engine import Requests, load_generator
+from faceveil.transforms.generators.network import KEYPOINTS, RANDOM, SIZE
 from tests.transforms.generators.conftest import KINDS, SHAPES, grey_faces
-from transforms.detectors.models import ModelError
-from transforms.generators.engine import Requests, load_generator
-from transforms.generators.network import KEYPOINTS, RANDOM, SIZE
 
 
 def requests(count: int, size: int = SIZE, keypoints: int = KEYPOINTS, z: int = RANDOM) -> Requests:

@@ -6,21 +6,21 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from transforms.anonymize import Group, Masking, anonymize_group
-from transforms.anonymizers.masks import MaskGeometry, face_mask
-from transforms.anonymizers.style import Style, Values
-from transforms.codecs import probe
-from transforms.faces import Faces
-from transforms.features import FeatureRoles
-from transforms.generators.synthesize import (
+from faceveil.transforms.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.anonymizers.masks import MaskGeometry, face_mask
+from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.codecs import probe
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.generators.synthesize import (
     SynthesisConfig,
     Synthesizer,
     find_pose,
     fitting_keypoints,
     random_vector,
 )
-from transforms.read import Loaded
-from transforms.steps import Detected, DetectedImage, Finished
+from faceveil.transforms.read import Loaded
+from faceveil.transforms.steps import Detected, DetectedImage, Finished
 
 STYLE = Style(MaskGeometry(shape="box"))
 # The astronaut's face, as the default detector has it.

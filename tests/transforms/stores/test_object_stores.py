@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import Server
-from transforms import storage
-from transforms.errors import AccessError
 
 Connect = Callable[..., FaultyProxy]
 MIB = 2**20

@@ -1,0 +1,1 @@
+"""Anonymizes the faces in image data sets, as one Apache Beam job."""

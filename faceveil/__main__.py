@@ -1,0 +1,7 @@
+"""``python -m faceveil`` is the command ``faceveil``."""
+
+import sys
+
+from faceveil.pipeline.supervise import main
+
+sys.exit(main())

@@ -1,19 +1,35 @@
-# Everything here sets itself up on a machine with Python 3.11 and nothing else.
-PYTHON ?= python3.11
+# Everything here sets itself up on a machine with Python 3.11, 3.12 or 3.13 and nothing else.
+PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
-COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	--python-version 3.11
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark lint types lock clean
+# A virtual environment by the first of these Pythons that is there, fits and can make one: Debian's need a package for that.
+define make_venv
+for python in $(PYTHON); do \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue; \
+	"$$python" -m venv --clear $(1) >/dev/null 2>&1 && exit 0; \
+	cannot="$$cannot; $$python lacks venv"; \
+done; \
+echo "error: no Python 3.11, 3.12 or 3.13 here makes a virtual environment (tried $(PYTHON)$$cannot)." >&2; \
+echo "Install one (Debian, Ubuntu: apt-get install python3-venv; macOS: brew install python@3.13), or name yours:" >&2; \
+echo "make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; \
+exit 1
+endef
+
+# A lock names every package, so that nothing is resolved: what is newest today changes nothing, and no version of pip
+# does. `pip check` then says whether all that is there fits together.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark test-install \
+	lint types lock check-locks clean
 
 setup: .venv/ready
 
-# The lock is installed with its hashes checked; the package itself is linked in, so edits take effect at once.
+# The package itself is linked in, so edits take effect at once.
 .venv/ready: requirements-dev.txt pyproject.toml setup.py
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/faceveil models fetch
+	@$(call make_venv,.venv)
+	$(BIN)/python $(INSTALL) --require-hashes -r requirements-dev.txt
+	$(BIN)/python $(INSTALL) --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	touch $@
 
 demo: setup
@@ -38,8 +54,9 @@ bench: setup .venv-deface/ready
 	$(BIN)/python -m benchmarks
 
 .venv-deface/ready: benchmarks/deface.txt
-	$(PYTHON) -m venv .venv-deface
-	.venv-deface/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/deface.txt
+	@$(call make_venv,.venv-deface)
+	.venv-deface/bin/python $(INSTALL) --require-hashes -r benchmarks/deface.txt
+	.venv-deface/bin/python -m pip check
 	touch $@
 
 # Jobs by Beam's own DataflowRunner, in a stand-in for Dataflow whose workers have an environment of their own, made as
@@ -77,11 +94,15 @@ types: setup
 
 # Upgrades every pin to the newest release that the ranges in pyproject.toml allow.
 lock: setup
-	$(COMPILE) --upgrade pyproject.toml --output-file requirements.txt
-	$(COMPILE) pyproject.toml --extra gpu --constraint requirements.txt --output-file requirements-gpu.txt
-	$(COMPILE) pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
-	for name in benchmarks/deface $(addprefix tests/clusters/requirements/,airflow flink spark); do \
-		$(COMPILE) --upgrade $$name.in --output-file $$name.txt || exit; done
+	$(BIN)/python -m tests.install.locks upgrade
+
+# Proves that every lock is complete and consistent, for each Python and platform; what is newest does not matter.
+check-locks: setup
+	$(BIN)/python -m tests.install.locks check
+
+# The wheel and the sdist in environments of their own, by several installers and every Python that is here, without network.
+test-install: setup
+	$(BIN)/python -m pytest tests/install/whole_installs.py
 
 clean:
 	rm -rf .venv .venv-deface demo-output benchmark-output .clusters

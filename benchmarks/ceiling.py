@@ -14,7 +14,7 @@ from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymize_shard import Anonymization, Worker, anonymize_record
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.detectors.views import QualityName
+from faceveil.transforms.detectors.quality import QualityName
 from faceveil.transforms.parallel import usable_cores
 from faceveil.transforms.progress import ProgressFile
 from faceveil.transforms.read import Source

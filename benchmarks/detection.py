@@ -26,8 +26,9 @@ from faceveil.evaluation.measures import BANDS, measure
 from faceveil.evaluation.report import describe_bands
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.engine import UInt8Array
-from faceveil.transforms.detectors.models import fetch
-from faceveil.transforms.detectors.views import QUALITIES, Quality, View, plan_windows, side_needed, take_view
+from faceveil.transforms.detectors.models import known_model
+from faceveil.transforms.detectors.quality import QUALITIES, Quality
+from faceveil.transforms.detectors.views import View, plan_windows, side_needed, take_view
 from faceveil.transforms.engines import EngineName, Precision
 from faceveil.transforms.parallel import usable_cores
 
@@ -107,7 +108,7 @@ def measure_way(way: Way, data: Path, every: int) -> dict[str, Any]:
     """
     images = parse_annotations((data / "annotations.jsonl").read_text(), "jsonl")[::every]
     config = DetectorConfig(
-        tuple(str(fetch(model)) for model in way.models),
+        tuple(str(known_model(model)) for model in way.models),
         way.engine,
         way.precision,
         LEAST_SCORE,

@@ -33,9 +33,9 @@ from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.transforms.codecs import stored, stored_boxes
 from faceveil.transforms.codecs.orientation import orientation_exif, swaps_sides
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.nms import iou
-from faceveil.transforms.detectors.views import QUALITIES, QualityName
+from faceveil.transforms.detectors.quality import QUALITIES, QualityName
 from faceveil.transforms.engines import EngineName
 from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.parallel import usable_cores
@@ -57,7 +57,7 @@ _Pixels = NDArray[np.uint8]
 def _default(quality: QualityName = "balanced") -> DetectorConfig:
     both = quality == "thorough"
     models = ("centerface-int8", "centerface-covered-int8") if both else ("centerface-int8",)
-    directories = tuple(str(fetch(model)) for model in models)
+    directories = tuple(str(known_model(model)) for model in models)
     return DetectorConfig(directories, quality=QUALITIES[quality], threads=usable_cores(), shares_views=both)
 
 
@@ -77,7 +77,7 @@ def engines(images: Sequence[AnnotatedImage], data: Path) -> str:
     """Pairs the detections of both engines and says how far apart they are."""
 
     def found(engine: EngineName) -> list[ImageResult]:
-        config = replace(_default(), model_dirs=(str(fetch("centerface")),), engine=engine, precision="float32")
+        config = replace(_default(), model_dirs=(str(known_model("centerface")),), engine=engine, precision="float32")
         # A little below what is compared, so that no partner is lost for a score on the other side of the line.
         detector = Detector(replace(config, score_threshold=_COMPARED_SCORE - 0.01))
         paths = [str(data / image.file) for image in images]

@@ -19,7 +19,7 @@ from apache_beam.io.tfrecordio import WriteToTFRecord
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from faceveil.transforms.anonymizers import METHODS
+from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.engine import Candidates
 from faceveil.transforms.detectors.merge import suppress_overlaps

@@ -22,7 +22,7 @@ from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymize import Group, Masking, anonymize_group
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector
-from faceveil.transforms.detectors.views import QUALITIES, QualityName
+from faceveil.transforms.detectors.quality import QUALITIES, QualityName
 from faceveil.transforms.memory import keep_freed_memory
 from faceveil.transforms.read import Source
 from faceveil.transforms.steps import Batch, Finished, decode, detect_batch

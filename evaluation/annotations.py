@@ -10,9 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.evaluation import AnnotationFormat
 from faceveil.transforms.faces import FloatArray
-
-AnnotationFormat = Literal["auto", "jsonl", "coco", "wider"]
 
 
 class AnnotationError(ValueError):

@@ -1,30 +1,24 @@
-"""The command ``faceveil``: its sub-commands and exit statuses."""
+"""The command ``faceveil``: its sub-commands and exit statuses.
+
+What takes a second to load (Beam, TensorFlow, NumPy) is imported where a job begins: help and refusals come at once.
+"""
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
-# TensorFlow tells of CPU features at every import, gRPC of every fork; errors they still tell.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-# Outside Google's cloud, who looks for credentials waits for a machine that is not there: once is enough.
-os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
-
-from faceveil.pipeline.dataflow import LeftRunning
+import faceveil
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
-from faceveil.pipeline.launch import run_job
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, build_options
 from faceveil.pipeline.options import FIELDS, OptionError
+from faceveil.pipeline.remote_job import LeftRunning
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.transforms import storage
-from faceveil.transforms.detectors.models import ModelError
-from faceveil.transforms.errors import AccessError, AccountingError, OutputError
+from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
 INTERRUPTED = 130  # as a shell says it
@@ -91,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=importlib.metadata.version("faceveil"))
+    parser.add_argument("--version", action="version", version=faceveil.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
@@ -112,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     flags = {name: value for name, value in vars(given).items() if name in FIELDS}
     options, beam_flags = build_options(flags, rest, given.config)
+    from faceveil.pipeline.launch import run_job
+
     manifest = run_job(options, beam_flags)
     records_output = options.records_output or storage.join(options.output, "records")
     print(format_report(manifest, options.output, records_output))

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from apache_beam.internal.gcp.auth import get_service_credentials
@@ -29,6 +28,7 @@ from google.cloud import dataflow
 
 from faceveil.pipeline.lock import read_lock
 from faceveil.pipeline.options import JobOptions, OptionError
+from faceveil.pipeline.remote_job import RemoteJob
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
 from faceveil.transforms.progress import Progress
@@ -37,48 +37,6 @@ from faceveil.transforms.records import Status
 _NO_ANSWER = (GoogleAPIError, GoogleAuthError, OSError)
 # By name: the client's own names would load all of it, which a run elsewhere has no need of (deferred.py).
 _ENDED = frozenset(f"JOB_STATE_{name}" for name in ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"))
-
-
-@dataclass(frozen=True)
-class RemoteJob:
-    """A job that was submitted.
-
-    Attributes:
-        project: its Google Cloud project.
-        region: where it runs.
-        name: unique among the jobs that run.
-        id: what the service calls it; None for one that a Flex Template's launcher has prepared and not started yet.
-    """
-
-    project: str
-    region: str
-    name: str
-    id: str | None
-
-    @property
-    def console(self) -> str:
-        """The address at which a browser shows it."""
-        where = f"/{self.region}/{self.id}" if self.id else ""
-        return f"https://console.cloud.google.com/dataflow/jobs{where}?project={self.project}"
-
-    @property
-    def cancel_command(self) -> str:
-        """What ends it before its time."""
-        return f"gcloud dataflow jobs cancel {self.id} --project {self.project} --region {self.region}"
-
-
-class LeftRunning(Exception):
-    """This command ends, and the job that it has submitted goes on.
-
-    Attributes:
-        job: the job.
-        interrupted: whether the command was interrupted while it waited for the job.
-    """
-
-    def __init__(self, job: RemoteJob, interrupted: bool) -> None:
-        super().__init__(job)
-        self.job = job
-        self.interrupted = interrupted
 
 
 def is_chosen(beam_options: PipelineOptions) -> bool:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
-from faceveil.transforms.detectors import models
+from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.detectors.detector import DetectorConfig
+from faceveil.transforms.detectors.models import resolve_model
+from faceveil.transforms.errors import ModelError
 from faceveil.transforms.generators.embedded import embedded_generator
-from faceveil.transforms.generators.synthesize import METHOD, SynthesisConfig
+from faceveil.transforms.generators.synthesize import SynthesisConfig
+from faceveil.transforms.models.saved_model import model_digest
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class FoundModel:
 
 
 def find_models(names: Sequence[str]) -> list[FoundModel]:
-    """Finds the models, fetching those that are known by name.
+    """Finds the models, building those that are known by name if need be.
 
     Raises:
         ModelError: one is neither known nor a SavedModel.
@@ -37,8 +40,8 @@ def find_models(names: Sequence[str]) -> list[FoundModel]:
     """
     found = []
     for name in names:
-        directory = str(models.resolve_model(name)) if storage.is_local(name) else name
-        digest = models.model_digest(storage.local_copy(directory))
+        directory = str(resolve_model(name)) if storage.is_local(name) else name
+        digest = model_digest(storage.local_copy(directory))
         found.append(FoundModel(_name(name), directory, digest))
     return found
 
@@ -54,13 +57,13 @@ def find_generator(options: JobOptions) -> FoundModel | None:
         ModelError: it is no SavedModel, or could not be built.
         AccessError: it cannot be reached.
     """
-    if options.method != METHOD:
+    if options.method != SYNTHESIZE:
         return None
     directory = options.generator or str(embedded_generator())
     try:
-        digest = models.model_digest(storage.local_copy(directory))
-    except models.ModelError as error:
-        raise models.ModelError(f"--generator: {error}") from error
+        digest = model_digest(storage.local_copy(directory))
+    except ModelError as error:
+        raise ModelError(f"--generator: {error}") from error
     return FoundModel("embedded" if options.generator is None else _name(directory), directory, digest)
 
 

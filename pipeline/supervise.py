@@ -72,7 +72,9 @@ def _run_once() -> tuple[int, bool]:
 
 def _command() -> int:
     from faceveil.pipeline.deferred import defer_imports
+    from faceveil.pipeline.environment import prepare_environment
 
+    prepare_environment()
     defer_imports()
     from faceveil.pipeline.cli import main as command
 

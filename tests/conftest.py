@@ -17,7 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
 from faceveil.transforms import storage
-from faceveil.transforms.detectors import models
+from faceveil.transforms.detectors.models import known_model
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import STORES, Server
 
@@ -30,21 +30,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 @pytest.fixture(scope="session")
 def centerface() -> str:
-    """CenterFace's SavedModel in floats, which `make setup` has fetched; tests do not use the network."""
-    return fetched("centerface")
+    """CenterFace's SavedModel in floats."""
+    return str(known_model("centerface"))
 
 
 @pytest.fixture(scope="session")
 def centerface_int8() -> str:
     """The default detector's SavedModel: CenterFace in eight bits."""
-    return fetched("centerface-int8")
-
-
-def fetched(name: str) -> str:
-    path = models.model_path(name)
-    if not path.is_dir():
-        pytest.skip("the detector is not in the cache: run `faceveil models fetch`")
-    return str(path)
+    return str(known_model("centerface-int8"))
 
 
 @pytest.fixture(scope="session")

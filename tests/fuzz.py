@@ -28,9 +28,9 @@ import skimage
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from faceveil.transforms.detectors import models
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.detectors.models import known_model
+from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.tfrecord import frame
 from tests.conftest import ROOT
 from tests.mutation import mutate
@@ -228,9 +228,7 @@ _detectors: list[Detector] = []
 def _count_masked(key: str, before: np.ndarray, after: np.ndarray) -> int:
     """How many clear faces of the input are black in the output; fails if one is not."""
     if not _detectors:
-        _detectors.append(
-            Detector(DetectorConfig((str(models.model_path("centerface")),), quality=Quality(DETECT_SIZE)))
-        )
+        _detectors.append(Detector(DetectorConfig((str(known_model("centerface")),), quality=Quality(DETECT_SIZE))))
     detector = _detectors[0]
     height, width = before.shape[:2]
     [faces] = detector.detect([detector.prepare(np.ascontiguousarray(before), width, height)])

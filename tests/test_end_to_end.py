@@ -22,7 +22,8 @@ import tensorflow as tf
 from PIL import Image
 
 from faceveil.pipeline.cli import main
-from faceveil.transforms.anonymizers import MaskGeometry, face_mask
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.masks import face_mask
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("centerface")

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from faceveil.transforms import storage
 from faceveil.transforms.codecs import decode_for_detection, probe
 from faceveil.transforms.detectors.centerface import Weights, load_weights, read_weights, run_network
-from faceveil.transforms.detectors.models import fetch, weights_path
-from faceveil.transforms.detectors.views import Quality, plan_windows, side_needed, take_view
+from faceveil.transforms.detectors.models import KNOWN_MODELS
+from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.detectors.views import plan_windows, side_needed, take_view
 from faceveil.transforms.inputs import Input, list_inputs
 
 _QUALITY = Quality(1024)
@@ -112,8 +113,7 @@ def main() -> None:
     parser.add_argument("--weights", metavar="FILE", help="of training.detector (default: the published ones)")
     parser.add_argument("--output", required=True, metavar="FILE", help="the JSON file to write")
     given = parser.parse_args()
-    fetch("centerface")
-    graph = onnx.load(str(weights_path("centerface"))).graph
+    graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph
     found = list_inputs([Input("data", given.images)], 0)
     paths = sorted(file.path for file in found if file and file.kind == "image")
     chosen = random.Random(given.seed).sample(paths, min(given.count, len(paths)))  # noqa: S311 (no secret)

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.masks import MaskGeometry, Shape, scale_box
+from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
+from faceveil.transforms.anonymizers.masks import scale_box
 from faceveil.transforms.generators.geometry import Affine, crop_affine
 from training.portraits import SIDE, Portraits
 

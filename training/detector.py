@@ -35,7 +35,7 @@ from faceveil.transforms.detectors.centerface import (
     read_weights,
     run_network,
 )
-from faceveil.transforms.detectors.models import fetch, weights_path
+from faceveil.transforms.detectors.models import KNOWN_MODELS
 from training.photo_crops import Crop, Photo, draw_crop, load_photos
 
 _BATCH = 8
@@ -183,8 +183,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2800, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
     given = parser.parse_args()
-    fetch("centerface")
-    graph = onnx.load(str(weights_path("centerface"))).graph
+    graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph
     trained = sharpen(graph, train(graph, load_photos(given.annotations), given.steps, given.seed))
     folder = Path(given.output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,16 +24,17 @@ from numpy.typing import NDArray
 from skimage.feature import Cascade
 
 from faceveil.transforms import storage
-from faceveil.transforms.anonymizers import METHODS
-from faceveil.transforms.anonymizers.masks import MaskGeometry
+from faceveil.transforms.anonymizers import SYNTHESIZE
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.codecs import decode_pixels, probe, upright
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.generators.embedded import embedded_generator
-from faceveil.transforms.generators.synthesize import METHOD, SynthesisConfig, Synthesizer
+from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.inputs import Input, list_inputs
 
 _SCORE, _HEIGHT, _OVERLAP = 0.5, 16, 0.5
@@ -61,9 +62,9 @@ def anonymizers(generator: str) -> dict[str, _Anonymizer]:
 
     return {
         "control": lambda image, _, __: image,
-        METHOD: partial(draw, box, True),
-        f"{METHOD}, ellipse": partial(draw, ellipse, True),
-        f"{METHOD}, no keypoints": partial(draw, box, False),
+        SYNTHESIZE: partial(draw, box, True),
+        f"{SYNTHESIZE}, ellipse": partial(draw, ellipse, True),
+        f"{SYNTHESIZE}, no keypoints": partial(draw, box, False),
         **{method: partial(mask, method) for method in METHODS},
     }
 
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--generator", metavar="DIR", help="a SavedModel (default: the embedded one)")
     given = parser.parse_args()
     cv2.setNumThreads(1)
-    detector = Detector(DetectorConfig((str(fetch("centerface-int8")),)))
+    detector = Detector(DetectorConfig((str(known_model("centerface-int8")),)))
     cascade = Cascade(skimage.data.lbp_frontal_face_cascade_filename())
     compared = anonymizers(given.generator or str(embedded_generator()))
     kept: dict[str, list[bool]] = {name: [] for name in compared}

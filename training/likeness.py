@@ -33,8 +33,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers import METHODS
-from faceveil.transforms.anonymizers.masks import MaskGeometry
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.generators.embedded import embedded_generator

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.models import fetch
-from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.detectors.models import known_model
+from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.faces import Faces
 
 SIDE = 128
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="where to write; made if missing")
     given = parser.parse_args()
     quality = Quality(_ENLARGED + 2 * _BORDER)
-    detector = Detector(DetectorConfig((str(fetch("centerface")),), score_threshold=_SCORE, quality=quality))
+    detector = Detector(DetectorConfig((str(known_model("centerface")),), score_threshold=_SCORE, quality=quality))
     images, boxes, keypoints, held_out = [], [], [], []
     for data in _read(given.tar):
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

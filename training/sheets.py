@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.masks import MaskGeometry
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.models import fetch
+from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.generators.embedded import embedded_generator
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
@@ -98,7 +98,7 @@ def main() -> None:
         portraits = load_portraits(given.portraits)
         sheet = portrait_sheet(synthesizer, portraits.only(portraits.held_out), given.count)
     else:
-        detector = Detector(DetectorConfig((str(fetch("centerface-int8")),)))
+        detector = Detector(DetectorConfig((str(known_model("centerface-int8")),)))
         sheet = scene_sheet(synthesizer, detector, list(photos(given.images, given.every)))
     cv2.imwrite(given.output, sheet[..., ::-1])
 

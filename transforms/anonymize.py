@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers import METHODS, painted_pixels
+from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.codecs import (
     ImageInfo,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, TypeVar
 
-from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.errors import ModelError
+from faceveil.transforms.models.frameworks import load_openvino, load_tensorflow
 
 EngineName = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -89,9 +89,7 @@ class OpenVinoModel:
             ConversionError: OpenVINO cannot convert or compile it.
             ModelError: the CPU lacks the precision.
         """
-        import openvino
-
-        core = openvino.Core()
+        core = load_openvino().Core()
         self.device = core.get_property("CPU", "FULL_DEVICE_NAME")
         native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bfloat16" and not native:
@@ -151,9 +149,7 @@ class TensorFlowModel:
         """
         if precision == "bfloat16":
             raise ModelError("--precision bfloat16 needs OpenVINO on a CPU that has it; TensorFlow takes float32")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import tensorflow as tf
-
+        tf = load_tensorflow()
         gpus = tf.config.list_physical_devices("GPU")
         # These can be set only before TensorFlow's first operation in this process.
         with contextlib.suppress(RuntimeError):

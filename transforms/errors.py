@@ -5,6 +5,10 @@ class AccessError(Exception):
     """An input, the output or another place in storage cannot be reached, read or written."""
 
 
+class ModelError(Exception):
+    """A model cannot be built, loaded or run."""
+
+
 class OutputError(Exception):
     """The output holds another job's data, or another job is writing it now."""
 

@@ -15,13 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, cast
-
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.stores.object_store import CHECK_SECONDS, PATIENCE_SECONDS, PIECE, ObjectStore, StoredFile
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _DELETED_AT_ONCE = 16
@@ -42,24 +42,39 @@ def is_local(path: str) -> bool:
 
 def beam_options() -> dict[str, Any]:
     """The options of Beam that count in object stores, for a process that Beam knows nothing of."""
-    options = FileSystems._pipeline_options or PipelineOptions([])  # what Beam gives its own file systems
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    options = _pipeline_options() or PipelineOptions([])
     given: dict[str, Any] = options.get_all_options(drop_default=True, retain_unknown_options=False)
     return given
 
 
 def set_beam_options(options: dict[str, Any]) -> None:
     """Makes options of Beam count in object stores; on workers Beam itself does so."""
+    from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     FileSystems.set_options(PipelineOptions.from_dictionary(options))
+
+
+def _pipeline_options() -> PipelineOptions | None:
+    """What Beam gives its own file systems. Files on disk need none of it, so Beam is not loaded for them."""
+    from apache_beam.io.filesystems import FileSystems
+
+    options: PipelineOptions | None = FileSystems._pipeline_options
+    return options
 
 
 def _store(path: str, patience: float = PATIENCE_SECONDS) -> ObjectStore:
     scheme = cast("re.Match[str]", _SCHEME.match(path))[1]
-    return _connect(scheme, FileSystems._pipeline_options, patience)
+    return _connect(scheme, _pipeline_options(), patience)
 
 
 @functools.cache
 def _connect(scheme: str, given: PipelineOptions | None, patience: float) -> ObjectStore:
     """One store per process for each kind of path."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     options = given or PipelineOptions([])
     if scheme == "gs":
         from faceveil.transforms.stores.gcs import GoogleCloudStorage

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from faceveil.transforms import storage
+from faceveil.transforms.child_process import child_environment, module_command
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.read import Source
@@ -88,10 +89,12 @@ class Trial:
             raise Quarantine(Reason.CRASHED, f"its process was ended by {self._cause_of_death()}")
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # Where modules are found, too: a worker's path need not be in its environment. No GPU: its memory is taken.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", "faceveil.transforms.trial"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603  our own command
+            module_command("faceveil.transforms.trial"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=child_environment(CUDA_VISIBLE_DEVICES=""),  # the GPU's memory is taken
+        )
         if _ask(self._process, pickle.dumps((self._config, storage.beam_options())), None) != _DONE:
             raise AccessError(f"the process to try records in was ended by {self._cause_of_death()} as it started")
         return self._process

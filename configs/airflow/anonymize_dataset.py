@@ -79,7 +79,7 @@ def anonymize_dataset() -> None:
         task_id=_TASKS["DirectRunner"],
         runner="DirectRunner",
         py_interpreter=_PYTHON,
-        # The command is `python -m faceveil.pipeline run`; the operator knows of files only, and puts its "file" last.
+        # The command is `python -m faceveil run`; the operator knows of files only, and puts its "file" last.
         py_options=["-m", "faceveil"],
         py_file="run",
         default_pipeline_options="{{ params.options }}",

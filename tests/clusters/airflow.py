@@ -79,7 +79,7 @@ class Airflow:
 
     def kill_task(self) -> None:
         """Ends the process of the task and the job that it has started, as when a machine dies."""
-        job = descendants(self._servers.pid("scheduler"), "-m pipeline run")
+        job = descendants(self._servers.pid("scheduler"), "-m faceveil run")
         for process in (parent(job[0]), *job):
             os.kill(process, signal.SIGKILL)
 

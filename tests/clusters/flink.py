@@ -45,7 +45,7 @@ class Cluster:
         self._folder = folder
         self._rest, self._rpc, self._pool = free_port(), free_port(), free_port()
         self.machines = [Machine(number, self._pool, folder, servers) for number in (1, 2)]
-        self._jars = parts.site_packages(parts.venv("flink", "--no-deps")) / "pyflink" / "lib"
+        self._jars = parts.site_packages(parts.venv("flink")) / "pyflink" / "lib"
         self._job_server = parts.job_server("flink")
         (folder / "conf").mkdir()
         (folder / "conf" / "log4j.properties").write_text(_LOG4J)

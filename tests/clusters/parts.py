@@ -28,25 +28,23 @@ def command(name: str, what: str) -> str:
     return path
 
 
-def venv(name: str, *options: str) -> Path:
+def venv(name: str) -> Path:
     """A virtual environment with the packages of `requirements/<name>.txt`; made again when these change.
-
-    Args:
-        name: of its folder.
-        options: further options of the installer.
 
     Raises:
         SystemExit: a package cannot be had.
     """
     folder = FOLDER / name
     requirements = Path(__file__).parent / "requirements" / f"{name}.txt"
-    wanted = "\n".join([sys.version, *options, requirements.read_text()])
+    wanted = "\n".join([sys.version, requirements.read_text()])
     made = folder / "made-of"
     if not made.exists() or made.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         _run([sys.executable, "-m", "venv", folder], f"a virtual environment in {folder}")
-        installer = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", folder / "bin" / "python"]
-        _run([*installer, "--require-hashes", *options, "-r", requirements], f"{name} from the package index")
+        uv, python = [sys.executable, "-m", "uv"], folder / "bin" / "python"
+        install = [*uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--require-hashes"]
+        _run([*install, "-r", requirements], f"{name} from the package index")
+        _run([*uv, "pip", "check", "--quiet", "--python", python], f"{name}, all of it")
         made.write_text(wanted)
     return folder
 

@@ -27,7 +27,7 @@ class Cluster:
         self._folder = folder
         self._master, self._pool = free_port(), free_port()
         self.machines = [Machine(number, self._pool, folder, servers) for number in (1, 2)]
-        self._home = parts.site_packages(parts.venv("spark", "--no-deps")) / "pyspark"
+        self._home = parts.site_packages(parts.venv("spark")) / "pyspark"
         self._job_server = parts.job_server("spark")
         parts.command("java", "Java 17")
 

@@ -4,10 +4,10 @@ import re
 import numpy as np
 import pytest
 
+from faceveil.evaluation import AnnotationFormat
 from faceveil.evaluation.annotations import (
     AnnotatedImage,
     AnnotationError,
-    AnnotationFormat,
     locate_images,
     parse_annotations,
 )

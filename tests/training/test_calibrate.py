@@ -3,14 +3,13 @@ import onnx
 import skimage.data
 
 from faceveil.transforms.detectors.centerface import read_weights
-from faceveil.transforms.detectors.models import KNOWN_MODELS, weights_path
+from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.detectors.quantise import read_ranges
 from training.calibrate import calibrate
 
 
-def test_calibration_measures_what_the_package_ships(centerface: str) -> None:
-    del centerface  # its weights are in the cache
-    graph = onnx.load(str(weights_path("centerface"))).graph
+def test_calibration_measures_what_the_package_ships() -> None:
+    graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph
     photo = skimage.data.astronaut()
     measured = calibrate(graph, read_weights(graph), [photo, photo[:256]])
     shipped_file = KNOWN_MODELS["centerface-int8"].ranges

@@ -19,9 +19,9 @@ from faceveil.transforms.detectors.centerface import (
     run_network,
 )
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.models import KNOWN_MODELS, fetch, weights_path
+from faceveil.transforms.detectors.models import KNOWN_MODELS, known_model
 from faceveil.transforms.detectors.nms import iou
-from faceveil.transforms.detectors.views import QUALITIES
+from faceveil.transforms.detectors.quality import QUALITIES
 from training.coverings import cover_by_block, cover_by_mask
 from training.detector import sharpen, train
 from training.photo_crops import SIDE, Photo, draw_crop, load_photos
@@ -97,9 +97,8 @@ def test_annotations_are_read_with_their_landmarks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.keypoints[1], np.arange(1, 11).reshape(5, 2))
 
 
-def test_a_few_steps_change_all_weights_a_little(centerface: str, capsys: pytest.CaptureFixture[str]) -> None:
-    del centerface  # its weights are in the cache
-    graph = onnx.load(str(weights_path("centerface"))).graph
+def test_a_few_steps_change_all_weights_a_little(capsys: pytest.CaptureFixture[str]) -> None:
+    graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph
     start = read_weights(graph)
     trained = train(graph, [photo()], 3, seed=0)
     parts = [float(part) for part in capsys.readouterr().out.strip().strip("]").split("[")[1].split()]
@@ -111,9 +110,8 @@ def test_a_few_steps_change_all_weights_a_little(centerface: str, capsys: pytest
         assert 0 < np.abs(weights - start[name]).max() < 0.1 * np.abs(start[name]).max() + 1e-3, name
 
 
-def test_sharpened_weights_find_the_same_and_are_surer(centerface: str) -> None:
-    del centerface
-    graph = onnx.load(str(weights_path("centerface"))).graph
+def test_sharpened_weights_find_the_same_and_are_surer() -> None:
+    graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph
     start = read_weights(graph)
     image = ASTRONAUT[None, :256, 128:384].astype(np.float32)
     before, after = (run_network(graph, image, weights, {}) for weights in (start, sharpen(graph, start)))
@@ -123,9 +121,8 @@ def test_sharpened_weights_find_the_same_and_are_surer(centerface: str) -> None:
     np.testing.assert_allclose(logits[1], logits[0] * 1.3 + 0.25, atol=1e-3)
 
 
-def test_the_shipped_weights_are_those_of_centerface_changed_a_little(centerface: str) -> None:
-    del centerface
-    graph = onnx.load(str(weights_path("centerface"))).graph
+def test_the_shipped_weights_are_those_of_centerface_changed_a_little() -> None:
+    graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph
     shipped_file = KNOWN_MODELS["centerface-covered"].trained_on
     assert shipped_file
     shipped, published = load_weights(shipped_file), sharpen(graph, read_weights(graph))
@@ -138,6 +135,6 @@ def test_the_shipped_weights_are_those_of_centerface_changed_a_little(centerface
 @pytest.mark.parametrize("model", ["centerface-covered", "centerface-covered-int8"])
 def test_the_shipped_detectors_find_a_face_behind_a_mask(model: str) -> None:
     masked = cover_by_mask(ASTRONAUT, BOX.tolist(), KEYPOINTS, np.random.default_rng(0))
-    detector = Detector(DetectorConfig((str(fetch(model)),), quality=QUALITIES["fast"]))
+    detector = Detector(DetectorConfig((str(known_model(model)),), quality=QUALITIES["fast"]))
     (faces,) = detector.detect([detector.prepare(masked, 512, 512)])
     assert iou(faces.boxes[:1], BOX[None])[0, 0] > 0.5

@@ -8,7 +8,7 @@ from apache_beam.testing.util import assert_that
 from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards, Worker, anonymize_shard
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
-from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import Input, list_inputs
 from faceveil.transforms.plan import ShardPlan

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.masks import BoolMask, Extent, MaskGeometry, Rectangle, face_mask, scale_box
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.masks import BoolMask, Extent, Rectangle, face_mask, scale_box
 from faceveil.transforms.anonymizers.paint import paint
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.faces import Faces

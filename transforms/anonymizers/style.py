@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.masks import MaskGeometry
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
 
 Values = NDArray[np.uint8] | NDArray[np.uint16]
 

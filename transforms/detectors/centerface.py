@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.detectors.quantise import Range, quantise, quantise_kernel, read_ranges
+from faceveil.transforms.models.frameworks import load_tensorflow
 
 if TYPE_CHECKING:
     import onnx
@@ -234,13 +235,14 @@ def _candidates(
 
 
 def main() -> None:
-    """Builds the SavedModel of a known model; `models.py` runs it in a process of its own."""
+    """Builds the SavedModel of a known model; run in a process of its own, as `KnownModel.build` says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("onnx_file")
     parser.add_argument("directory")
+    parser.add_argument("onnx_file")
     parser.add_argument("--ranges", type=read_ranges, default={}, metavar="FILE")
     parser.add_argument("--weights", type=load_weights, metavar="FILE")
     given = parser.parse_args()
+    load_tensorflow()
     build_saved_model(given.onnx_file, given.directory, given.ranges, given.weights)
 
 

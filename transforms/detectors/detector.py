@@ -9,17 +9,10 @@ import numpy as np
 
 from faceveil.transforms.detectors.engine import Candidates, UInt8Array, load_engine
 from faceveil.transforms.detectors.merge import AVERAGED_IOU, average_views, choose_faces, join_faces, suppress_overlaps
-from faceveil.transforms.detectors.models import ModelError
-from faceveil.transforms.detectors.views import (
-    QUALITIES,
-    Quality,
-    View,
-    faces_in_image,
-    plan_windows,
-    side_needed,
-    take_view,
-)
+from faceveil.transforms.detectors.quality import QUALITIES, Quality
+from faceveil.transforms.detectors.views import View, faces_in_image, plan_windows, side_needed, take_view
 from faceveil.transforms.engines import EngineName, Precision
+from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.parallel import usable_cores
 
@@ -66,7 +59,7 @@ class Detector:
 
     Example usage::
 
-        detector = Detector(DetectorConfig((str(fetch("centerface")),)))
+        detector = Detector(DetectorConfig((str(known_model("centerface")),)))
         views = detector.prepare(rgb, width, height)
         (faces,) = detector.detect([views])
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.detectors.agreement import have_counterparts, probe_images
-from faceveil.transforms.detectors.models import KNOWN_MODELS, ModelError, model_digest
+from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.engines import (
     ConversionError,
     EngineName,
@@ -27,7 +27,9 @@ from faceveil.transforms.engines import (
     choose_engine,
     first_line,
 )
+from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.models.saved_model import model_digest
 
 UInt8Array = NDArray[np.uint8]
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.detectors.engine import Candidates, UInt8Array
+from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.faces import Faces, FloatArray
-
-QualityName = Literal["fast", "balanced", "thorough"]
 
 SIDE_MULTIPLE = 32
 """The sides of what a model sees are multiples of this, as feature pyramids with a stride of 32 need it."""
@@ -28,42 +26,6 @@ of that side in the first view do not count in the larger scales, which show not
 
 _BORDER = 2.0
 """Pixels of the view: a box that ends so near to a cut is cut itself."""
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How closely an image is looked at.
-
-    Attributes:
-        detect_size: long side at which the whole image is shown, in pixels.
-        scales: the sizes at which it is shown, as multiples of ``detect_size``, 1 first. The larger ones are for small
-            faces.
-        reduce_at_most: tiles show the image so that its pixels are never reduced by more than this factor; None for
-            no tiles.
-        smaller: sides at which the whole image is also shown, for faces that are large or fill it: of a face that fills
-            the frame at 1024 px, CenterFace finds a quarter; shown at 256 px, all of it.
-        mirrored: whether everything is shown mirrored too.
-        turned: the size at which the whole image is also shown turned by a quarter to either side, and upside down, as
-            a multiple of ``detect_size``; None for not at all.
-        averaged: whether a face's score is averaged over the views that show it; if not, the best one counts.
-    """
-
-    detect_size: int
-    scales: tuple[float, ...] = (1.0,)
-    reduce_at_most: float | None = None
-    smaller: tuple[int, ...] = ()
-    mirrored: bool = False
-    turned: float | None = None
-    averaged: bool = False
-
-
-QUALITIES: dict[QualityName, Quality] = {
-    "fast": Quality(640),
-    "balanced": Quality(1056, reduce_at_most=2, smaller=(256,)),
-    "thorough": Quality(
-        1024, scales=(1.0, 1.75), smaller=(768, 512, 256), reduce_at_most=1, mirrored=True, turned=1.125, averaged=True
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from faceveil.transforms.detectors.models import ModelError, cache_folder, run_builder, write_note
+from faceveil.transforms.models.cache import ModelBuild, built_model
+from faceveil.transforms.models.frameworks import load_tensorflow
 
 _WEIGHTS = Path(__file__).with_name("weights.npz")
 _NETWORK = Path(__file__).with_name("network.py")
@@ -25,25 +25,11 @@ def embedded_digest() -> str:
 def embedded_generator() -> Path:
     """The folder of the embedded generator's SavedModel, which is built first if the cache lacks it.
 
-    Several processes may build it at once: each works in a folder of its own, the first to finish wins.
-
     Raises:
         ModelError: it could not be built.
     """
-    entry = cache_folder() / f"generator-{embedded_digest()[:8]}"
-    if (entry / "saved_model.pb").is_file():
-        return entry
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=f".{entry.name}-") as folder:
-        new = Path(folder) / "saved_model"
-        run_builder("the embedded generator", "faceveil.transforms.generators.embedded", [str(new)])
-        write_note(new, embedded_digest())
-        try:
-            new.rename(entry)
-        except OSError as error:
-            if not (entry / "saved_model.pb").is_file():
-                raise ModelError(f"cannot put the generator into {entry}: {error}; remove that folder") from error
-    return entry
+    digest = embedded_digest()
+    return built_model(ModelBuild("the embedded generator", f"generator-{digest[:8]}", digest, __name__))
 
 
 def build_saved_model(weights_file: str | Path, directory: str | Path) -> None:
@@ -76,4 +62,5 @@ def build_saved_model(weights_file: str | Path, directory: str | Path) -> None:
 
 
 if __name__ == "__main__":
+    load_tensorflow()
     build_saved_model(_WEIGHTS, sys.argv[1])

@@ -18,7 +18,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from faceveil.transforms.detectors.models import ModelError, model_digest
 from faceveil.transforms.engines import (
     ConversionError,
     EngineName,
@@ -28,8 +27,10 @@ from faceveil.transforms.engines import (
     choose_engine,
     first_line,
 )
+from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.generators.embedded import embedded_digest
+from faceveil.transforms.models.saved_model import model_digest
 
 _INPUTS = {"crop": 4, "mask": 4, "keypoints": 3, "z": 2}
 """The inputs' names and numbers of dimensions."""

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.masks import MaskGeometry, scale_box
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.masks import scale_box
 
 Affine = NDArray[np.float64]
 """``[2, 3]``, from x, y in pixels of the image (a pixel's centre at .5) to x, y in pixels of the crop."""

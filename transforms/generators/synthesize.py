@@ -12,8 +12,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle, face_mask, face_masks, scale_box
+from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.paint import paint
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.engines import EngineName, Precision
@@ -22,7 +22,6 @@ from faceveil.transforms.generators.crops import Crop, fill_from_face, take_crop
 from faceveil.transforms.generators.engine import Requests, load_generator
 from faceveil.transforms.generators.geometry import crop_affine
 
-METHOD = "synthesize"
 _BATCH = 64
 """Faces that go through the generator at once, at most."""
 

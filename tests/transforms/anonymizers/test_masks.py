@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.transforms.anonymizers import MaskGeometry, Style, face_mask
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.masks import face_mask
+from faceveil.transforms.anonymizers.style import Style
 
 coordinates = st.floats(-60, 120, width=32)
 sides = st.one_of(st.floats(0, 90, width=32), st.floats(0, 2, width=32))

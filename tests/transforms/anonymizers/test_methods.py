@@ -6,9 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from faceveil.transforms.anonymizers import METHODS, MaskGeometry, Style, face_mask, painted_pixels
 from faceveil.transforms.anonymizers.cells import block_averages
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.masks import face_mask
+from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.paint import paint
+from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.faces import Faces
 
 BLACK = {1: (0,), 2: (0, 255), 3: (0, 0, 0), 4: (0, 0, 0, 255)}

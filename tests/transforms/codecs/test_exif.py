@@ -7,7 +7,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from faceveil.transforms.codecs import decode_pixels, encode_pixels, probe, strip_metadata, tiff
-from faceveil.transforms.codecs.exif import KEEPABLE, exif_to_write
+from faceveil.transforms.codecs.exif import exif_to_write
+from faceveil.transforms.kept_exif import KEEPABLE
 from tests.transforms.codecs.samples import GPS_IFD, encode, picture
 
 EXIF_IFD, DATE, EXPOSURE_TIME, ISO = 0x8769, 0x9003, 0x829A, 0x8827

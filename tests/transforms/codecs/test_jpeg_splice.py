@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
-from faceveil.transforms.anonymizers import METHODS, Style, painted_pixels
+from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
+from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.codecs import (
     Pixels,
     decode_for_detection,

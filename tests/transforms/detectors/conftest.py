@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 import skimage.data
 
-from faceveil.transforms.detectors.models import weights_path
+from faceveil.transforms.detectors.models import KNOWN_MODELS
 
 MakeModel = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def centerface_onnx(centerface: str) -> Path:
-    """The weights that it was built from."""
-    del centerface
-    return weights_path("centerface")
+def centerface_onnx() -> Path:
+    """CenterFace's published network and weights."""
+    return KNOWN_MODELS["centerface"].weights
 
 
 @pytest.fixture(scope="session")

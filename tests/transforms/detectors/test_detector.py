@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.models import ModelError
-from faceveil.transforms.detectors.views import Quality
+from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import Faces
 from tests.transforms.detectors.conftest import MakeModel
 

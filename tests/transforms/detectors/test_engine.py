@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from faceveil.transforms.detectors.engine import Candidates, load_engine
-from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.errors import ModelError
 from tests.transforms.detectors.conftest import MakeModel
 
 IMAGES = np.arange(2 * 64 * 96 * 3, dtype=np.uint32).astype(np.uint8).reshape(2, 64, 96, 3)

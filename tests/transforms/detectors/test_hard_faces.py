@@ -12,7 +12,7 @@ from PIL import Image
 from faceveil.evaluation.matching import covering_scores
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.nms import iou
-from faceveil.transforms.detectors.views import QUALITIES
+from faceveil.transforms.detectors.quality import QUALITIES
 from tests.conftest import annotations, shared_data
 
 FACE = np.array([[181, 58, 270, 178]], np.float32)

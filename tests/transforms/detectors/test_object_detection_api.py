@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from faceveil.transforms.detectors.engine import Engine, load_engine
-from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.errors import ModelError
 from tests.transforms.detectors.conftest import MakeModel
 from tests.transforms.detectors.object_detection_api import BLUE, GREEN, RED, squares_picture
 

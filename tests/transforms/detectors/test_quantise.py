@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.engine import load_engine
+from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.detectors.quantise import quantise, quantise_kernel, read_ranges
-from faceveil.transforms.detectors.views import Quality
 
 
 @given(arrays(np.float32, (2, 3, 4), elements=st.floats(-100, 100, width=32)), st.sampled_from([0, 1, 2, -1]))

@@ -4,15 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceveil.transforms.detectors.engine import Candidates
-from faceveil.transforms.detectors.views import (
-    QUALITIES,
-    Quality,
-    Window,
-    faces_in_image,
-    plan_windows,
-    side_needed,
-    take_view,
-)
+from faceveil.transforms.detectors.quality import QUALITIES, Quality
+from faceveil.transforms.detectors.views import Window, faces_in_image, plan_windows, side_needed, take_view
 
 sides = st.integers(1, 12_000)
 qualities = st.sampled_from(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from faceveil.transforms.detectors.models import ModelError
+from faceveil.transforms.errors import ModelError
 from faceveil.transforms.generators.engine import Requests, load_generator
 from faceveil.transforms.generators.network import KEYPOINTS, RANDOM, SIZE
 from tests.transforms.generators.conftest import KINDS, SHAPES, grey_faces

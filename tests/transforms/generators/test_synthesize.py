@@ -7,7 +7,8 @@ import skimage.data
 from PIL import Image
 
 from faceveil.transforms.anonymize import Group, Masking, anonymize_group
-from faceveil.transforms.anonymizers.masks import MaskGeometry, face_mask
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.codecs import probe
 from faceveil.transforms.faces import Faces

@@ -1,0 +1,134 @@
+"""Measuring a detector on annotated images, and telling what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from faceveil.evaluation.annotations import (
+    AnnotatedImage,
+    AnnotationError,
+    locate_images,
+    parse_annotations,
+)
+from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.measures import BANDS, ImageResult, measure
+from faceveil.evaluation.report import describe_bands, draw_curves, format_tables
+from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.option_parsing import check_flags
+from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
+from faceveil.transforms import storage
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.inputs import Input, list_inputs
+from faceveil.transforms.parallel import usable_cores
+
+# The options that `faceveil run` has, too.
+_DETECTION = frozenset(name for name, option in FIELDS.items() if option.metadata["group"] == "detection")
+
+
+def evaluate_detector(given: argparse.Namespace) -> None:
+    """Measures a detector as the sub-command's arguments say, and reports.
+
+    Raises:
+        OptionError: an option's value is not allowed, or the annotations do not fit their format or the images.
+        AccessError: the annotations or an image cannot be read, or the output cannot be written.
+        ModelError: the detector cannot be loaded.
+    """
+    options = JobOptions(**check_flags({name: value for name, value in vars(given).items() if name in _DETECTION}))
+    if given.output and not importlib.util.find_spec("matplotlib"):
+        raise OptionError("--output: curves.png needs matplotlib; run `pip install 'faceveil[evaluate]'`")
+    try:
+        images = parse_annotations(_read_text(given.annotations), given.format)
+        paths = _list_images(given.images)
+        located = locate_images(images, paths)
+        found = find_models(options.models)
+        # Lower than any threshold that is asked for: those are applied to what was found.
+        least = min(LEAST_SCORE, options.score_threshold)
+        directories = [storage.local_copy(model.directory) for model in found]
+        detector = Detector(detector_config(options, directories, least, usable_cores()))
+        start = time.perf_counter()
+        results = list(
+            tqdm(
+                detect_all(detector, images, located, storage.read_bytes),
+                total=len(images),
+                unit=" images",
+                disable=not sys.stderr.isatty(),
+            )
+        )
+        seconds = time.perf_counter() - start
+    except AnnotationError as error:
+        raise OptionError(f"--annotations {given.annotations}: {error}") from error
+    run = {
+        "annotations": given.annotations,
+        "images": len(images),
+        "images_without_annotations": len(paths) - len(set(located)),
+        **_count_faces(images),
+        "models": [{"name": model.name, "sha256": model.sha256} for model in found],
+        "settings": {name: getattr(options, name) for name in sorted(_DETECTION)},
+        "engines": [
+            {"name": engine.name, "precision": engine.precision, "device": engine.device} for engine in detector.engines
+        ],
+        "threads": detector.config.threads,
+        "images_per_second": len(images) / seconds,
+        "peak_memory_bytes": _peak_memory_bytes(),
+    }
+    _report(run, results, options.score_threshold, given.output)
+
+
+def _read_text(path: str) -> str:
+    try:
+        return storage.read_bytes(path).decode()
+    except OSError as error:
+        raise AccessError(f"--annotations {path}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"is no text in UTF-8: {error}") from error
+
+
+def _list_images(pattern: str) -> dict[str, str]:
+    """The paths of the images, by what of them is below the glob's folder."""
+    files = list_inputs([Input("data", pattern)], 0)
+    paths = {file.key: file.path for file in files if file and file.kind == "image"}
+    if not paths:
+        raise AccessError(f"--images {pattern}: matches no image; quote the glob, and use ** to include sub-folders")
+    return paths
+
+
+def _count_faces(images: list[AnnotatedImage]) -> dict[str, int]:
+    ignored = sum(int(image.ignored.sum()) for image in images)
+    return {"faces": sum(len(image.boxes) for image in images) - ignored, "ignored_faces": ignored}
+
+
+def _peak_memory_bytes() -> int:
+    """The largest resident set that this process has had so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+def _report(run: Mapping[str, Any], images: list[ImageResult], score_threshold: float, output: str | None) -> None:
+    """Prints the tables, and writes the output if there is to be one."""
+    results = [measure(images, band) for band in BANDS]
+    detectors = [
+        f"{model['name']} on {engine['name']}, {engine['precision']}"
+        for model, engine in zip(run["models"], run["engines"], strict=True)
+    ]
+    print(
+        f"{run['images']} images, {run['faces']} faces ({run['ignored_faces']} more ignored, "
+        f"{run['images_without_annotations']} images without annotations left out)\n"
+        f"{' and '.join(detectors)}: {run['images_per_second']:.1f} images/s on {run['threads']} threads, "
+        f"peak memory {run['peak_memory_bytes'] / 2**20:.0f} MiB\n\n"
+        f"{format_tables(results, score_threshold)}"
+    )
+    if output:
+        content = {"schema": 1, **run, "bands": describe_bands(results, score_threshold)}
+        storage.write_bytes(storage.join(output, "detector.json"), json.dumps(content, indent=1).encode())
+        storage.write_bytes(storage.join(output, "curves.png"), draw_curves(results, score_threshold))
+        print(f"\ndetector.json and curves.png in {output}")

@@ -219,14 +219,6 @@ def _original_error(error: Exception) -> BaseException:
 
 
 def _check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
-    runner = beam_options.view_as(StandardOptions).runner
-    known = StandardOptions.KNOWN_RUNNER_NAMES
-    if (
-        runner
-        and "." not in runner
-        and runner.lower().removesuffix("runner") not in (name.lower().removesuffix("runner") for name in known)
-    ):
-        raise OptionError(f"--runner {runner}: must be one of {', '.join(known)}")
     if dataflow.is_chosen(beam_options):
         dataflow.check_options(options, beam_options)
         return

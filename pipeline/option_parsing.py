@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from faceveil.pipeline.beam_options import beam_option_names
+from faceveil.pipeline.beam_options import beam_option_names, beam_runner_names
 from faceveil.pipeline.options import FIELDS, Between, JobOptions, OptionError
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import SYNTHESIZE
@@ -124,12 +124,24 @@ def _refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
     if stray is not None:
         raise OptionError(f"{source}{stray}: is no option; inputs follow --input, the output --output")
     known = beam_option_names()
-    for flag in beam_flags:
-        name = flag.removeprefix("--").partition("=")[0]
-        if flag.startswith("--") and name not in known:
+    for place, flag in enumerate(beam_flags):
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if flag[:1] == "-" and not flag[1:2].isdigit() and name not in known:
             close = difflib.get_close_matches(name, [*FIELDS, "config", *known], n=1)
             hint = f"; did you mean {close[0]}?" if close else "; see `faceveil run --help`"
-            raise OptionError(f"{source}{'' if source else '--'}{name}: is no option of faceveil or Beam{hint}")
+            raise OptionError(
+                f"{source}{name if source else flag.partition('=')[0]}: is no option of faceveil or Beam{hint}"
+            )
+        if flag.startswith("--runner"):
+            _check_runner(value if equals else "".join(beam_flags[place + 1 : place + 2]), source)
+
+
+def _check_runner(runner: str, source: str) -> None:
+    """Refuses a runner that Beam does not know; a class by its whole path it may find."""
+    plain = [name.lower().removesuffix("runner") for name in beam_runner_names()]
+    if "." not in runner and runner.lower().removesuffix("runner") not in plain:
+        flag = f"{source}{'' if source else '--'}runner"
+        raise OptionError(f"{flag} {runner}: must be one of {', '.join(beam_runner_names())}")
 
 
 def _checked(option: dataclasses.Field[Any], value: Any, source: str) -> Any:

@@ -1,8 +1,8 @@
 import argparse
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from faceveil.pipeline.beam_options import beam_option_names
+from faceveil.pipeline.beam_options import beam_option_names, beam_runner_names
 
 
 def test_every_option_of_beam_is_known() -> None:
@@ -13,6 +13,10 @@ def test_every_option_of_beam_is_known() -> None:
     flags = {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
     assert len(flags) > 150
     assert {flag.removeprefix("--") for flag in flags} <= beam_option_names()
+
+
+def test_every_runner_of_beam_is_known() -> None:
+    assert list(beam_runner_names()) == StandardOptions.KNOWN_RUNNER_NAMES
 
 
 class _Accepting:

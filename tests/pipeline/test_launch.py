@@ -37,7 +37,6 @@ def test_a_worker_s_error_comes_back_as_what_it_was(raised: Exception, kind: typ
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--runner=FooRunner"], "--runner FooRunner: must be one of"),
         (["--runner=FlinkRunner", "--flink_master=localhost:8081"], "--temp_location: is required"),
     ],
 )

@@ -112,6 +112,9 @@ def test_beam_options_pass_through_from_both(tmp_path: Path) -> None:
     [
         (["--methud=blur"], "--methud: is no option of faceveil or Beam; did you mean method?"),
         (["--direct_num_worker", "2"], "did you mean direct_num_workers?"),
+        (["--runner=FooRunner"], "--runner FooRunner: must be one of DataflowRunner, "),
+        (["--runner", "foo"], "--runner foo: must be one of DataflowRunner, "),
+        (["-v"], "-v: is no option of faceveil or Beam; "),
         (["--xyzzy"], "--xyzzy: is no option of faceveil or Beam; see"),
         (["photos"], "photos: is no option"),
     ],

@@ -7,7 +7,7 @@ define make_venv
 for python in $(PYTHON); do \
 	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue; \
 	"$$python" -m venv --clear $(1) >/dev/null 2>&1 && exit 0; \
-	cannot="$$cannot; $$python lacks venv"; \
+	cannot="$$cannot; $$python cannot make one"; \
 done; \
 echo "error: no Python 3.11, 3.12 or 3.13 here makes a virtual environment (tried $(PYTHON)$$cannot)." >&2; \
 echo "Install one (Debian, Ubuntu: apt-get install python3-venv; macOS: brew install python@3.13), or name yours:" >&2; \
@@ -15,9 +15,15 @@ echo "make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; \
 exit 1
 endef
 
-# A lock names every package, so that nothing is resolved: what is newest today changes nothing, and no version of pip
-# does. `pip check` then says whether all that is there fits together.
-INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+# $(call install,FOLDER,LOCK). A lock names every package, so nothing is resolved: neither what is newest today nor the
+# version of pip changes anything. What comes as source is built by locked packages, too. `pip check` then says whether all
+# that is there fits together.
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
+define install
+$(1)/bin/python $(PIP_INSTALL) --require-hashes -r requirements-build.txt
+$(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
+$(1)/bin/python -m pip check
+endef
 
 .PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark test-install \
 	lint types lock check-locks clean
@@ -25,11 +31,10 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 setup: .venv/ready
 
 # The package itself is linked in, so edits take effect at once.
-.venv/ready: requirements-dev.txt pyproject.toml setup.py
+.venv/ready: requirements-build.txt requirements-dev.txt pyproject.toml setup.py
 	@$(call make_venv,.venv)
-	$(BIN)/python $(INSTALL) --require-hashes -r requirements-dev.txt
-	$(BIN)/python $(INSTALL) --no-build-isolation --editable .
-	$(BIN)/python -m pip check
+	$(call install,.venv,requirements-dev.txt)
+	$(BIN)/python $(PIP_INSTALL) --editable .
 	touch $@
 
 demo: setup
@@ -53,10 +58,9 @@ bench: setup .venv-deface/ready
 	rm -rf benchmark-output
 	$(BIN)/python -m benchmarks
 
-.venv-deface/ready: benchmarks/deface.txt
+.venv-deface/ready: requirements-build.txt benchmarks/deface.txt
 	@$(call make_venv,.venv-deface)
-	.venv-deface/bin/python $(INSTALL) --require-hashes -r benchmarks/deface.txt
-	.venv-deface/bin/python -m pip check
+	$(call install,.venv-deface,benchmarks/deface.txt)
 	touch $@
 
 # Jobs by Beam's own DataflowRunner, in a stand-in for Dataflow whose workers have an environment of their own, made as

@@ -1,4 +1,4 @@
-"""Anonymizes real photographs, as files and as TFRecords, and draws a before/after picture."""
+"""Anonymizes real photographs, as files and as TFRecords, and draws before/after pictures."""
 
 from __future__ import annotations
 
@@ -40,9 +40,12 @@ def main() -> int:
         for shard in manifest["shards"]
         for before, after in _before_and_after(OUTPUT / "anonymized" / shard["file"])
     ]
-    picture = OUTPUT / "before-after.png"
-    _draw(pairs).save(picture)
-    print(f"Before and after, side by side: {picture}\nThe manifest: {OUTPUT}/anonymized/manifest.json")
+    _draw(pairs[:1]).save(OUTPUT / "before-after.png", optimize=True)
+    _draw(pairs).save(OUTPUT / "all.png")
+    print(
+        f"Before and after, side by side: {OUTPUT}/before-after.png, and all photos in {OUTPUT}/all.png\n"
+        f"The manifest: {OUTPUT}/anonymized/manifest.json"
+    )
     return 0
 
 
@@ -51,7 +54,7 @@ def _write_inputs() -> None:
     photos.mkdir(parents=True)
     for name in NAMES:
         shutil.copy(PHOTOS / name, photos / name)
-    portrait = Image.open(PHOTOS / "astronaut.png").crop((90, 0, 390, 260))
+    portrait = Image.open(PHOTOS / "astronaut.png").crop((40, 0, 440, 400))
     records = []
     for turned, quality in ((0, 90), (8, 75)):
         encoded = io.BytesIO()
@@ -81,7 +84,7 @@ def _before(name: str, number: int) -> Image.Image:
     return Image.open(io.BytesIO(before))
 
 
-def _draw(pairs: list[tuple[Image.Image, Image.Image]], height: int = 220) -> Image.Image:
+def _draw(pairs: list[tuple[Image.Image, Image.Image]], height: int = 320) -> Image.Image:
     rows = []
     for pair in pairs:
         scaled = [side.convert("RGB").resize((side.width * height // side.height, height)) for side in pair]

@@ -42,8 +42,9 @@ def venv(name: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         _run([sys.executable, "-m", "venv", folder], f"a virtual environment in {folder}")
         uv, python = [sys.executable, "-m", "uv"], folder / "bin" / "python"
-        install = [*uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--require-hashes"]
-        _run([*install, "-r", requirements], f"{name} from the package index")
+        install = [*uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation"]
+        for lock in (ROOT / "requirements-build.txt", requirements):
+            _run([*install, "--require-hashes", "-r", lock], f"{lock.name} from the package index")
         _run([*uv, "pip", "check", "--quiet", "--python", python], f"{name}, all of it")
         made.write_text(wanted)
     return folder

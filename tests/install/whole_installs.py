@@ -36,7 +36,7 @@ def test_a_lock_is_complete_and_consistent(lock: Lock) -> None:
     assert check(lock, (ROOT / lock.file).read_text()) == ""
 
 
-@pytest.mark.parametrize("lock", LOCKS[:3], ids=lambda lock: lock.file)
+@pytest.mark.parametrize("lock", [*LOCKS[:1], *LOCKS[2:4]], ids=lambda lock: lock.file)
 @pytest.mark.parametrize(
     "name",
     [
@@ -137,21 +137,21 @@ def installation(
 ) -> Installation:
     version, installer, artifact = request.param
     folder = tmp_path_factory.mktemp("environment")
-    lock, package = ROOT / "requirements.txt", artifacts[artifact]
     python = folder / "bin" / "python"
     if installer == "uv":
         uv = (sys.executable, "-m", "uv")
         run(*uv, "venv", "--quiet", "--clear", "--python", pythons()[version], folder)
-        install = (*uv, "pip", "install", "--quiet", "--python", python, "--no-deps")
+        install = (*uv, "pip", "install", "--quiet", "--python", python)
         checked = (*uv, "pip", "check", "--quiet", "--python", python)
     else:
         run(pythons()[version], "-m", "venv", folder)
         pip = f"pip=={OLDEST_PIP[version]}" if installer == "oldest pip" else "pip"
         run(python, "-m", "pip", "install", "--quiet", "--upgrade", pip)
-        install = (python, "-m", "pip", "install", "--quiet", "--no-deps")
+        install = (python, "-m", "pip", "install", "--quiet")
         checked = (python, "-m", "pip", "check")
-    run(*install, "--require-hashes", "-r", lock)
-    run(*install, package)
+    for lock in ("requirements-build.txt", "requirements.txt"):
+        run(*install, "--no-deps", "--no-build-isolation", "--require-hashes", "-r", ROOT / lock)
+    run(*install, "--no-deps", "--no-build-isolation", artifacts[artifact])
     run(*checked)
     return Installation(folder)
 

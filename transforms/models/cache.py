@@ -99,7 +99,12 @@ def _built_for_this_process(build: ModelBuild, why: str) -> Path:
         build.name,
         why,
     )
-    folder = tempfile.mkdtemp(prefix="faceveil-model-")
+    try:
+        folder = tempfile.mkdtemp(prefix="faceveil-model-")
+    except OSError as error:
+        raise ModelError(
+            f"{build.name}: neither the cache ({why}) nor a temporary folder can be written: {error}"
+        ) from error
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     target = Path(folder) / "saved_model"
     _run(build, target)

@@ -74,6 +74,14 @@ print(model_digest(built), built)
     assert not list(tmp_path.glob("faceveil-*"))
 
 
+def test_without_any_place_to_write_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACEVEIL_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ModelError, match=r"centerface: neither the cache .* nor a temporary folder can be written"):
+        built_model(BUILD)
+
+
 def test_a_user_without_a_home_needs_none() -> None:
     """As in containers that run as a number which no name belongs to."""
     script = """

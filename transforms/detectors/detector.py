@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceveil.transforms.detectors.contract import check_boxes
 from faceveil.transforms.detectors.engine import Candidates, UInt8Array, load_engine
 from faceveil.transforms.detectors.merge import AVERAGED_IOU, average_views, choose_faces, join_faces, suppress_overlaps
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from faceveil.transforms.detectors.views import View, faces_in_image, plan_windows, side_needed, take_view
 from faceveil.transforms.engines import EngineName, Precision
-from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.parallel import usable_cores
 
@@ -100,7 +100,8 @@ class Detector:
             images: the views of each, at best of ``batch_size`` images whose views have the same shapes.
 
         Raises:
-            ModelError: the model's outputs break the detector contract, or scores or boxes are no numbers.
+            ModelError: the model's outputs break the detector contract: wrong shapes, scores that are no numbers,
+                boxes that are nowhere in the image.
         """
         by_shape: dict[tuple[tuple[int, ...], tuple[int, ...]], list[tuple[int, View]]] = {}
         for number, views in enumerate(images):
@@ -142,12 +143,11 @@ class Detector:
         return suppress_overlaps(join_faces(faces for parts in by_model for _, faces in parts))
 
     def _checked(self, candidates: Candidates) -> Candidates:
-        """The candidates of the wanted classes."""
-        if not np.isfinite(candidates.boxes).all():
-            # A face was found and nobody knows where: the image must not go out.
-            raise ModelError("the model returned boxes that are no numbers")
-        if self.config.classes is None or candidates.classes is None:
-            return candidates
-        wanted = np.isin(candidates.classes, self.config.classes)
-        keypoints = None if candidates.keypoints is None else candidates.keypoints[wanted]
-        return Candidates(candidates.boxes[wanted], candidates.scores[wanted], candidates.classes[wanted], keypoints)
+        """The candidates of the wanted classes, all of whose boxes lie somewhere in the view."""
+        if self.config.classes is not None and candidates.classes is not None:
+            wanted = np.isin(candidates.classes, self.config.classes)
+            keypoints = None if candidates.keypoints is None else candidates.keypoints[wanted]
+            boxes, scores, classes = candidates.boxes[wanted], candidates.scores[wanted], candidates.classes[wanted]
+            candidates = Candidates(boxes, scores, classes, keypoints)
+        check_boxes(candidates.boxes)
+        return candidates

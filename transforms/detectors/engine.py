@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.detectors.agreement import have_counterparts, probe_images
+from faceveil.transforms.detectors.contract import CONTRACT, senseless
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.engines import (
     ConversionError,
@@ -35,6 +36,9 @@ UInt8Array = NDArray[np.uint8]
 
 _REQUIRED = ("detection_boxes", "detection_scores", "num_detections")
 _OPTIONAL = ("detection_classes", "detection_keypoints")
+_BEST = 20
+"""Candidates of each test image whose boxes are looked at when a model is loaded."""
+
 _PROBE_SIDE = 64
 """Side of the black image that every model sees once when it is loaded, in pixels."""
 
@@ -106,7 +110,21 @@ def load_engine(model_dir: str, engine: EngineName = "auto", precision: Precisio
         original=lambda: _TensorFlowEngine(model_dir, "float32" if engine != "tensorflow" else precision, threads),
         compare=None if known else functools.partial(_compare, model_dir=model_dir),
     )
+    if not known:
+        _check_boxes(chosen, model_dir)
     return chosen
+
+
+def _check_boxes(engine: Engine, model_dir: str) -> None:
+    """Refuses a model whose boxes are no shares of the image, before any work, by what it finds in the test images."""
+    found = [candidates for image in probe_images() for candidates in engine.run(image[None])]
+    best = [each.boxes[np.argsort(-each.scores, kind="stable")[:_BEST]] for each in found]
+    boxes = np.concatenate(best)
+    wrong = senseless(boxes)
+    # Of test images, not of photos: a candidate that nobody would take for a face may lie anywhere.
+    if 2 * wrong.sum() > len(boxes):
+        example = ", ".join(f"{side:g}" for side in boxes[wrong.argmax()])
+        raise ModelError(f"{model_dir} returns boxes that are nowhere in the image, such as {example}; {CONTRACT}")
 
 
 def _compare(converted: Engine, original: Engine, model_dir: str) -> None:

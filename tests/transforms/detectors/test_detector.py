@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.engine import load_engine
 from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.engines import EngineName
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import Faces
 from tests.transforms.detectors.conftest import MakeModel
@@ -48,8 +50,8 @@ def test_threshold_and_classes(make_model: MakeModel, outputs: dict[str, np.ndar
     assert len(detect_one(model, 10, 10, classes=(3,))) == 0
 
 
-def test_boxes_without_an_area_are_dropped_and_others_cut(make_model: MakeModel) -> None:
-    boxes = [[0.5, 0.5, 0.5, 1], [0.8, 0.1, 0.2, 0.3], [-1, -1, 0.5, 0.5]]
+def test_boxes_that_were_cut_to_nothing_are_dropped_and_others_cut(make_model: MakeModel) -> None:
+    boxes = [[0, 0.5, 0, 1], [0.8, 1, 0.9, 1], [-1, -1, 0.5, 0.5]]
     points = np.tile(np.array([[0.25, -0.5]], np.float32), (3, 1, 1))
     model = make_model(
         {
@@ -71,8 +73,41 @@ def test_what_is_no_number_is_no_absence_of_faces(
     make_model: MakeModel, outputs: dict[str, np.ndarray], name: str, value: float
 ) -> None:
     outputs[name][0] = value
-    with pytest.raises(ModelError, match="no numbers"):
+    with pytest.raises(ModelError, match=r"no numbers|\((nan|inf), .*nowhere in the image"):
         detect_one(make_model(outputs), 10, 10)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [100, 150, 300, 350],  # pixels
+        [0.9, 0.1, 0.2, 0.3],  # max before min
+        [0.1, 0.9, 0.2, 0.3],
+        [0.5, 0.5, 0.5, 1],  # no area, and not at an edge
+        [1.1, 0.1, 1.3, 0.3],  # beside the image
+        [-3, 0, 0.5, 0.5],
+    ],
+)
+def test_a_face_that_is_nowhere_is_no_absence_of_faces(
+    make_model: MakeModel, outputs: dict[str, np.ndarray], box: list[float]
+) -> None:
+    # The other boxes make sense, so the model passes when it is loaded.
+    outputs["detection_boxes"][0] = box
+    with pytest.raises(ModelError, match="nowhere in the image; the contract is ymin, xmin, ymax, xmax, from 0 to 1"):
+        detect_one(make_model(outputs), 640, 480)
+    # What is no face may be anywhere.
+    assert len(detect_one(make_model(outputs), 640, 480, score_threshold=0.6)) == 1
+    assert len(detect_one(make_model(outputs), 640, 480, classes=(1,))) == 1
+
+
+@pytest.mark.parametrize("order", [[2, 3, 0, 1], [2, 1, 0, 3]])
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_a_model_whose_boxes_are_nowhere_is_refused_when_it_is_loaded(
+    make_model: MakeModel, outputs: dict[str, np.ndarray], order: list[int], engine: EngineName
+) -> None:
+    for broken in (outputs["detection_boxes"] * np.float32(640), outputs["detection_boxes"][:, order]):
+        with pytest.raises(ModelError, match="returns boxes that are nowhere in the image, such as"):
+            load_engine(make_model({**outputs, "detection_boxes": broken}), engine)
 
 
 def test_a_batch_equals_its_images_alone(centerface: str, astronaut: np.ndarray) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from faceveil.transforms.detectors.models import resolve_model
 from faceveil.transforms.faces import Faces
+from faceveil.transforms.models.frameworks import load_openvino
 from faceveil.transforms.parallel import usable_cores
 from faceveil.transforms.progress import ProgressFile
 from faceveil.transforms.records import Row, Status
@@ -68,7 +68,7 @@ def main(folder: str, output: str, detect_size: int) -> None:
 
 
 def _requests(threads: int) -> SimpleQueue[Any]:
-    core = openvino.Core()
+    core = load_openvino().Core()
     model = core.read_model(str(resolve_model("centerface")))
     model.reshape([1, -1, -1, 3])
     has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -74,8 +74,7 @@ def find_faces(detector: Detector, data: bytes, info: ImageInfo) -> Faces:
     """
     width, height = info.upright_width, info.upright_height
     preview = decode_for_detection(data, info, detector.side_needed(width, height))
-    (faces,) = detector.detect([detector.prepare(preview.rgb, width, height)])
-    return faces
+    return detector.unite(detector.detect([detector.prepare(rgb, width, height) for rgb in preview.renderings()]))
 
 
 def _in_stored_image(faces: Faces, info: ImageInfo) -> np.ndarray:

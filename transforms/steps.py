@@ -48,19 +48,19 @@ class DecodedImage:
 
     Attributes:
         info: its format, size and orientation.
-        views: what the detector is shown.
+        renderings: for each way in which readers may show it, the views that the detector is shown.
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
     """
 
     info: ImageInfo
-    views: tuple[View, ...]
+    renderings: tuple[tuple[View, ...], ...]
     pixels: Pixels | None
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         pixels = self.pixels.values.nbytes if self.pixels else 0
-        return sum(int(view.pixels.nbytes) for view in self.views) + pixels
+        return sum(int(view.pixels.nbytes) for views in self.renderings for view in views) + pixels
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,9 @@ def decode(
 def _decode_image(data: bytes, detector: Detector, limits: Limits, keep_metadata: Collection[str]) -> DecodedImage:
     info = probe(data, keep_metadata, limits.max_pixels)
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
-    views = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
+    renderings = tuple(detector.prepare(rgb, info.upright_width, info.upright_height) for rgb in preview.renderings())
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None
-    return DecodedImage(info, views, kept)
+    return DecodedImage(info, renderings, kept)
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def batch_like_shaped(items: Iterable[Decoded | Settled], size: int) -> Iterator
 
 
 def _shapes(item: Decoded) -> tuple[tuple[int, ...], ...]:
-    return tuple(view.pixels.shape for image in item.images for view in image.views)
+    return tuple(view.pixels.shape for image in item.images for views in image.renderings for view in views)
 
 
 def _batch(group: Sequence[tuple[int, Decoded | Settled]]) -> Batch:
@@ -238,9 +238,9 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
     """Finds the faces of a batch; when that fails, of each image alone, so that only the culprit is held back."""
     decoded = [item for item in batch.items if isinstance(item, Decoded)]
     try:
-        views = [image.views for item in decoded for image in item.images]
+        views = [views for item in decoded for image in item.images for views in image.renderings]
         faces = iter(detector.detect(views) if views else [])
-        items = [_detected(item, faces) if isinstance(item, Decoded) else item for item in batch.items]
+        items = [_detected(item, faces, detector) if isinstance(item, Decoded) else item for item in batch.items]
         return DetectedBatch(batch.places, items)
     except Exception as error:  # noqa: BLE001  whatever the model raises is this batch's, not the job's
         if len(batch.items) > 1:
@@ -251,8 +251,13 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
         return DetectedBatch(batch.places, [Failed(item.record.key, cause)])
 
 
-def _detected(item: Decoded, faces: Iterator[Faces]) -> Detected:
-    return Detected(item.record, tuple(DetectedImage(image.info, image.pixels, next(faces)) for image in item.images))
+def _detected(item: Decoded, faces: Iterator[Faces], detector: Detector) -> Detected:
+    """Takes the faces of each rendering of each image of a record, in their order."""
+    images = (
+        DetectedImage(image.info, image.pixels, detector.unite([next(faces) for _ in image.renderings]))
+        for image in item.images
+    )
+    return Detected(item.record, tuple(images))
 
 
 def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Settled]:

@@ -13,9 +13,9 @@ Example usage::
     clean = clean or encode_pixels(pixels, data, info)
 """
 
-from faceveil.transforms.codecs.decode import decode_for_detection, decode_pixels
+from faceveil.transforms.codecs.decode import Preview, decode_for_detection, decode_pixels
 from faceveil.transforms.codecs.encode import encode_pixels, is_lossy
-from faceveil.transforms.codecs.image import ImageInfo, Pixels, Preview
+from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.jpeg_splice import splice
 from faceveil.transforms.codecs.metadata import strip_metadata
 from faceveil.transforms.codecs.orientation import stored, stored_boxes, upright

@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceveil.transforms.codecs import heif, jpeg, png, sixteen_bits, tiff
-from faceveil.transforms.codecs.image import ImageInfo, Pixels, Preview
+from faceveil.transforms.codecs import heif, jpeg, jpeg_markers, png, sixteen_bits, tiff
+from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.orientation import stored, upright
 from faceveil.transforms.codecs.pillow import decoder_errors, open_image
+from faceveil.transforms.codecs.renderings import renderings
 from faceveil.transforms.quarantine import Quarantine, Reason
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An image as the detector sees it.
+
+    Attributes:
+        decoded: its stored pixels, or fewer of them when it was decoded at a reduced size: by the same factor in both
+            directions up to rounding up.
+        orientation: 1 to 8.
+        is_reduced: whether it was.
+        ambiguous_inks: whether readers differ in what 0 of CMYK means.
+    """
+
+    decoded: Pixels
+    orientation: int
+    is_reduced: bool
+    ambiguous_inks: bool
+
+    @property
+    def pixels(self) -> Pixels | None:
+        """The stored pixels, if they were decoded whole on the way, so that nothing is decoded twice."""
+        return None if self.is_reduced else self.decoded
+
+    def renderings(self) -> Iterator[NDArray[np.uint8]]:
+        """What readers may show, uint8 ``[h, w, 3]``, upright; one picture for nearly all images.
+
+        Each is made when it is asked for: of a large image they would fill the memory. It is a view where turning it
+        needs no copy.
+        """
+        return (upright(rgb, self.orientation) for rgb in renderings(self.decoded, self.ambiguous_inks))
 
 
 def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Preview:
     """Decode an image for a detector that works at `long_side` pixels.
 
     A JPEG that is larger by a factor of two or more is decoded at 1/2, 1/4 or 1/8, never below `long_side`;
-    everything else is decoded whole. Alpha is dropped, not composited: the colours under transparent pixels
-    are in the file and whoever reads its RGB sees them, so faces there have to be found too. 16 bits are
+    everything else is decoded whole. Whatever readers may show is shown (`renderings`). First comes the picture without
+    alpha: the colours under transparent pixels are in the file, and whoever reads its RGB sees them. Its 16 bits are
     scaled so that the brightest value becomes 255, since many such images use only 10 to 14 of the bits.
 
     Args:
@@ -36,9 +68,12 @@ def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Previe
     if shrink > 1:
         values = jpeg.decode(data, info, shrink)
         if values is not None:
-            return Preview(upright(_rgb(Pixels(values, info.mode)), info.orientation), None)
-    pixels = decode_pixels(data, info)
-    return Preview(upright(_rgb(pixels), info.orientation), pixels)
+            return Preview(Pixels(values, info.mode), info.orientation, True, _has_ambiguous_inks(data, info))
+    return Preview(decode_pixels(data, info), info.orientation, False, _has_ambiguous_inks(data, info))
+
+
+def _has_ambiguous_inks(data: bytes, info: ImageInfo) -> bool:
+    return info.format == "jpeg" and info.mode == "CMYK" and not jpeg_markers.has_adobe_segment(data)
 
 
 def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:
@@ -102,23 +137,3 @@ def _scale_transparency(image: Image.Image, bit_depth: int) -> None:
     grey = image.info.get("transparency")
     if image.mode == "L" and isinstance(grey, int) and bit_depth < 8:
         image.info["transparency"] = grey * 255 // (2**bit_depth - 1)
-
-
-def _rgb(pixels: Pixels) -> NDArray[np.uint8]:
-    """Pixels as uint8 RGB ``[H, W, 3]``."""
-    values: NDArray[Any] = pixels.values
-    if pixels.mode.startswith("CMYK"):
-        inks = np.ascontiguousarray(values >> 8 * (values.itemsize - 1), dtype=np.uint8)
-        return np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
-    if pixels.has_alpha:
-        values, alpha = values[..., :-1], values[..., -1:]
-        if pixels.is_premultiplied:
-            most = np.iinfo(values.dtype).max
-            values = np.minimum(values.astype(np.uint32) * most // np.maximum(alpha, 1), most).astype(values.dtype)
-    if values.dtype == np.uint16:
-        values = (values * np.float32(255.0 / max(int(values.max()), 1))).astype(np.uint8)
-    if values.shape[2] == 1:
-        grey = np.ascontiguousarray(values[..., 0])
-        rgb: NDArray[np.uint8] = cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-        return rgb
-    return values

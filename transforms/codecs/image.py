@@ -1,4 +1,4 @@
-"""What the codecs hand around: a header's facts, an image's pixels, a preview for detection."""
+"""What the codecs hand around: a header's facts, an image's pixels."""
 
 from __future__ import annotations
 
@@ -95,17 +95,3 @@ class Pixels:
     def is_premultiplied(self) -> bool:
         """Whether the colours are premultiplied with alpha."""
         return self.mode.startswith("RGBa")
-
-
-@dataclass(frozen=True)
-class Preview:
-    """An image as the detector sees it.
-
-    Attributes:
-        rgb: uint8 ``[h, w, 3]``, upright; a view where turning it needs no copy. Smaller than the image, by
-            the same factor in both directions up to rounding up, when it was decoded at a reduced size.
-        pixels: the stored pixels, if they were decoded whole on the way, so that nothing is decoded twice.
-    """
-
-    rgb: NDArray[np.uint8]
-    pixels: Pixels | None

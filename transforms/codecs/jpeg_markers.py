@@ -78,6 +78,14 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = end
 
 
+def has_adobe_segment(data: bytes) -> bool:
+    """Whether a JPEG says that it follows Adobe, who store CMYK inverted; where it does not, readers differ."""
+    return any(
+        marker == APP14 and data[start + 4 : end].startswith(b"Adobe") and end - start - 4 >= _ADOBE_LENGTH
+        for marker, start, end in segments(data)
+    )
+
+
 def check_length(data: bytes, width: int, height: int) -> None:
     """Refuses a JPEG that is too short for its size, before memory is taken for its pixels.
 

@@ -9,7 +9,14 @@ import numpy as np
 
 from faceveil.transforms.detectors.contract import check_boxes
 from faceveil.transforms.detectors.engine import Candidates, UInt8Array, load_engine
-from faceveil.transforms.detectors.merge import AVERAGED_IOU, average_views, choose_faces, join_faces, suppress_overlaps
+from faceveil.transforms.detectors.merge import (
+    AVERAGED_IOU,
+    NMS_IOU,
+    average_views,
+    choose_faces,
+    join_faces,
+    suppress_overlaps,
+)
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from faceveil.transforms.detectors.views import View, faces_in_image, plan_windows, side_needed, take_view
 from faceveil.transforms.engines import EngineName, Precision
@@ -120,6 +127,12 @@ class Detector:
                     for number, view, candidates in zip(numbers, views, results, strict=True):
                         found[number][group].append((view, faces_in_image(self._checked(candidates), view)))
         return [self._merged(by_model) for by_model in found]
+
+    def unite(self, shown: Sequence[Faces]) -> Faces:
+        """The faces of an image that was shown in several renderings: what is seen in any of them counts."""
+        if len(shown) == 1:
+            return shown[0]
+        return suppress_overlaps(join_faces(shown), AVERAGED_IOU if self.config.quality.averaged else NMS_IOU)
 
     def _models_for(self, view: View) -> tuple[int, ...]:
         """Which of the engines look through a view."""

@@ -21,7 +21,9 @@ from tests.transforms.codecs.test_metadata import SIGNATURES, SMALL
 def test_damage_costs_neither_memory_nor_time() -> None:
     """All that the job does to an image is done to damaged ones: what that takes is bounded by the limit of pixels."""
     command = [sys.executable, "-m", "tests.transforms.codecs.damaged", "1000"]
-    figures = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    figures = json.loads(ended.stdout)
     assert figures["quarantined"] > 500
     assert figures["grown_mib"] < 60 * MAX_PIXELS / 2**20  # three times what an image may take, see docs/faults.md
     assert figures["slowest"] < 5

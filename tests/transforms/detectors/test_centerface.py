@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 
 from faceveil.transforms.detectors.centerface import SIDE_MULTIPLE, STRIDE, build_saved_model
 from faceveil.transforms.detectors.engine import load_engine
+from faceveil.transforms.models.frameworks import load_openvino
 
 
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (SIDE_MULTIPLE, 160), (320, 96)])
@@ -14,7 +14,7 @@ def test_saved_model_equals_the_published_onnx_graph(
     centerface: str, centerface_onnx: Path, astronaut: np.ndarray, height: int, width: int
 ) -> None:
     image = astronaut[:height, :width]
-    core = openvino.Core()
+    core = load_openvino().Core()
     reference = core.read_model(centerface_onnx)
     reference.reshape([1, 3, height, width])
     published = core.compile_model(reference, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -207,8 +207,11 @@ def _finish(opened: _Opened, masking: Masking, roles: FeatureRoles) -> Finished:
 
 def _finish_image(data: bytes, image: DetectedImage, canvas: _Canvas | None, masking: Masking) -> AnonymizedImage:
     info, faces = image.info, image.faces
-    if canvas is None:
+    if canvas is None and image.shows_all:
         return AnonymizedImage(strip_metadata(data, info), info, faces, reencoded=False)
+    if canvas is None:
+        pixels = image.pixels or decode_pixels(data, info)
+        return AnonymizedImage(encode_pixels(pixels, data, info), info, faces, is_lossy(data, info))
     masked, painted = _paint(canvas, image, masking)
     stored_pixels = replace(canvas.pixels, values=stored(masked, info.orientation))
     encoded, reencoded = _encode(stored_pixels, stored(painted, info.orientation), data, info)

@@ -50,11 +50,13 @@ class DecodedImage:
         info: its format, size and orientation.
         renderings: for each way in which readers may show it, the views that the detector is shown.
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
+        shows_all: whether the compressed data hold nothing but what was decoded, so that they may be copied.
     """
 
     info: ImageInfo
     renderings: tuple[tuple[View, ...], ...]
     pixels: Pixels | None
+    shows_all: bool = True
 
     @property
     def nbytes(self) -> int:
@@ -83,6 +85,7 @@ class DetectedImage:
     info: ImageInfo
     pixels: Pixels | None
     faces: Faces
+    shows_all: bool = True
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def _decode_image(data: bytes, detector: Detector, limits: Limits, keep_metadata
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
     renderings = tuple(detector.prepare(rgb, info.upright_width, info.upright_height) for rgb in preview.renderings())
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None
-    return DecodedImage(info, renderings, kept)
+    return DecodedImage(info, renderings, kept, preview.decoded.are_all)
 
 
 @dataclass(frozen=True)
@@ -254,7 +257,9 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
 def _detected(item: Decoded, faces: Iterator[Faces], detector: Detector) -> Detected:
     """Takes the faces of each rendering of each image of a record, in their order."""
     images = (
-        DetectedImage(image.info, image.pixels, detector.unite([next(faces) for _ in image.renderings]))
+        DetectedImage(
+            image.info, image.pixels, detector.unite([next(faces) for _ in image.renderings]), image.shows_all
+        )
         for image in item.images
     )
     return Detected(item.record, tuple(images))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceveil.transforms.codecs import heif, jpeg, jpeg_markers, png, sixteen_bits, tiff
+from faceveil.transforms.codecs import heif, isobmff, jpeg, jpeg_markers, png, sixteen_bits, tiff
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
+from faceveil.transforms.codecs.isobmff_composition import is_padding
 from faceveil.transforms.codecs.orientation import stored, upright
 from faceveil.transforms.codecs.pillow import decoder_errors, open_image
 from faceveil.transforms.codecs.renderings import renderings
@@ -91,10 +92,22 @@ def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:
         if values is not None:
             return Pixels(values, info.mode, faultless=True)
     with decoder_errors(info.format):
-        pixels = _decode(data, info)
+        pixels = _decode_composed(data, info) if info.format in ("avif", "heif") else _decode(data, info)
     if pixels.values.shape[:2] != (info.height, info.width):
         raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: the pixels are not of the size its header says")
     return pixels
+
+
+def _decode_composed(data: bytes, info: ImageInfo) -> Pixels:
+    """Decodes a picture that may be put together from others, with all that its tiles hold."""
+    tiles = None if info.hides_pixels else isobmff.uncut(data)
+    if tiles is None:
+        return replace(_decode(data, info), are_all=not info.hides_pixels)
+    whole = _decode(tiles, info)
+    shown = replace(whole, values=whole.values[: info.height, : info.width])
+    # Alpha was left out, and libavif's colours at the edge depend on what is beyond.
+    pixels = _decode(data, info) if info.format == "avif" or Pixels(shown.values, info.mode).has_alpha else shown
+    return replace(pixels, are_all=is_padding(whole.values, info.width, info.height))
 
 
 def _decode(data: bytes, info: ImageInfo) -> Pixels:

@@ -41,7 +41,7 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
             CORRUPT_IMAGE when the original is broken around its pixels, ANONYMIZATION_FAILED when the encoder refuses.
     """
     if info.read_only:
-        raise Quarantine(Reason.UNSUPPORTED_IMAGE, f"there are faces in a {info.read_only}, which cannot be written")
+        raise Quarantine(Reason.UNSUPPORTED_IMAGE, f"it has to be encoded again, but {info.read_only} cannot be")
     try:
         return strip_metadata(_encode(pixels, data, info), info)
     except Quarantine:  # the original is broken where decoding its pixels did not look

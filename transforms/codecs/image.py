@@ -39,6 +39,7 @@ class ImageInfo:
         mode: Pillow's name of the stored pixel layout; with ``;16`` behind it where that is of 16 bits.
         exif: the EXIF to write, a TIFF header first: the orientation, unless the format keeps it elsewhere or it is
             1, and what the user keeps. Empty when there is nothing.
+        hides_pixels: whether the file is known to hold pixels that it does not show.
         read_only: why pixels of this kind could not be written back like for like; empty where they can be.
 
     Example usage::
@@ -54,6 +55,7 @@ class ImageInfo:
     mode: str
     exif: bytes = b""
     read_only: str = ""
+    hides_pixels: bool = False
 
     @property
     def upright_width(self) -> int:
@@ -75,11 +77,13 @@ class Pixels:
         mode: L, LA, RGB, RGBA, RGBa (colours premultiplied with alpha) or CMYK (0 is no ink) for uint8; I;16 (grey),
             LA;16, RGB;16, RGBA;16, RGBa;16 or CMYK;16 for uint16.
         faultless: that they come from a JPEG that libjpeg decoded without a complaint.
+        are_all: whether the file holds no others, such as those beyond a crop.
     """
 
     values: Values
     mode: str
     faultless: bool = False
+    are_all: bool = True
 
     @property
     def black(self) -> tuple[int, ...]:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from faceveil.transforms.codecs import av1
 from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
+from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, grid_of, hides_pixels, parts_of
+from faceveil.transforms.codecs.isobmff_items import Item, Meta, boxes_of
 from faceveil.transforms.codecs.orientation import upright
 from faceveil.transforms.quarantine import Quarantine, Reason
 
-_PICTURES = {b"av01", b"hvc1", b"grid", b"iovl", b"iden"}
+_PICTURES = {b"av01", b"hvc1", *DERIVED}
 """Types of items that are coded as AV1 or HEVC or put together from other items."""
 
 _PROPERTIES = {
@@ -32,33 +34,6 @@ _TO_PARTS, _AUXILIARY, _PREMULTIPLIED, _THUMBNAIL = b"dimg", b"auxl", b"prem", b
 _TONE_MAP = b"tmap"  # a second rendering of the same picture, from it and a gain map
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A coded or derived picture, or metadata.
-
-    Attributes:
-        type: four characters.
-        flags: bit 0 marks it as not for display.
-        data: its bytes, put together from its extents.
-        properties: number in `_Meta.properties` (from 0) and whether it is essential, in order.
-    """
-
-    type: bytes
-    flags: int
-    data: bytes
-    properties: tuple[tuple[int, bool], ...]
-
-
-@dataclass(frozen=True)
-class _Meta:
-    """The items of a file: by number, with the references between them as (type, from, to)."""
-
-    primary: int
-    items: dict[int, _Item]
-    references: list[tuple[bytes, int, int]]
-    properties: list[bytes]
-
-
 class Facts(NamedTuple):
     """What the boxes say about a file's primary picture.
 
@@ -66,11 +41,14 @@ class Facts(NamedTuple):
         pictures: how many there are to see; thumbnails, tiles, alpha, depth and gain maps do not count.
         orientation: EXIF's number for how rotation and mirroring turn the primary one upright.
         is_deep: whether it is AV1 of more than 8 bits per channel.
+        hides_pixels: whether what it is made from holds pixels that it does not show; of tiles that reach beyond a
+            grid's edge only their pixels tell.
     """
 
     pictures: int
     orientation: int
     is_deep: bool
+    hides_pixels: bool
 
 
 def facts(data: bytes) -> Facts:
@@ -93,14 +71,15 @@ def facts(data: bytes) -> Facts:
     }
     # The AV1 codec configuration box: bit 6 of its third byte is high_bitdepth
     # (https://aomediacodec.github.io/av1-isobmff/, section 2.3.3).
-    codings = (box for number in needed for box in _boxes_of(meta, number) if box[4:8] == b"av1C")
-    return Facts(len(shown | {meta.primary}), _orientation(meta), any(box[10] & 0x40 for box in codings))
+    codings = (box for number in needed for box in boxes_of(meta, number) if box[4:8] == b"av1C")
+    is_deep = any(box[10] & 0x40 for box in codings)
+    return Facts(len(shown | {meta.primary}), _orientation(meta), is_deep, hides_pixels(meta, needed))
 
 
-def _check_size(meta: _Meta, number: int) -> None:
+def _check_size(meta: Meta, number: int) -> None:
     """Refuses an AV1 picture of another size than its file says: libavif would decode it, and resize it to that."""
     item = meta.items[number]
-    said = [struct.unpack_from(">II", box, 12) for box in _boxes_of(meta, number) if box[4:8] == b"ispe"]
+    said = [struct.unpack_from(">II", box, 12) for box in boxes_of(meta, number) if box[4:8] == b"ispe"]
     if item.type == b"av01" and said:
         try:
             coded = av1.frame_size(item.data)
@@ -110,19 +89,14 @@ def _check_size(meta: _Meta, number: int) -> None:
             raise Quarantine(Reason.CORRUPT_IMAGE, f"avif: it is said to be {said[0]} px large, but coded as {coded}")
 
 
-def _orientation(meta: _Meta) -> int:
+def _orientation(meta: Meta) -> int:
     stored = turned = np.arange(6).reshape(2, 3)
-    for box in _boxes_of(meta, meta.primary):
+    for box in boxes_of(meta, meta.primary):
         if box[4:8] == b"irot":
             turned = np.rot90(turned, box[8] & 3)  # anticlockwise
         elif box[4:8] == b"imir":
             turned = turned[:, ::-1] if box[8] & 1 else turned[::-1]
     return next(number for number in range(1, 9) if np.array_equal(upright(stored, number), turned))
-
-
-def _boxes_of(meta: _Meta, number: int) -> list[bytes]:
-    """The properties of an item."""
-    return [meta.properties[property_] for property_, _ in meta.items[number].properties]
 
 
 def strip(data: bytes, exif: bytes) -> bytes:
@@ -137,7 +111,10 @@ def strip(data: bytes, exif: bytes) -> bytes:
     Raises:
         Quarantine: as `facts`.
     """
-    meta = _read(data)
+    return _written(_read(data), exif, data)
+
+
+def _written(meta: Meta, exif: bytes, data: bytes) -> bytes:
     kept = sorted(_needed(meta))
     renumbered = {number: index for index, number in enumerate(kept, 1)}
     used = sorted({property_ for number in kept for property_, _ in _kept_properties(meta, number)})
@@ -153,6 +130,8 @@ def strip(data: bytes, exif: bytes) -> bytes:
         (kind, renumbered[source], renumbered[to])
         for kind, source, to in meta.references
         if kind in (_TO_PARTS, _AUXILIARY, _PREMULTIPLIED) and source in renumbered and to in renumbered
+        # A coded picture may refer to what it was made from, which is no part of it.
+        if kind != _TO_PARTS or meta.items[source].type in DERIVED
     ]
     if exif:
         infos.append(_info(len(kept) + 1, b"Exif", 1))
@@ -183,6 +162,29 @@ def strip(data: bytes, exif: bytes) -> bytes:
     return file_type + meta_box(content_at) + write_box(b"mdat", b"".join(contents))
 
 
+def uncut(data: bytes) -> bytes | None:
+    """The same file with all that the tiles of its picture hold, where a grid shows less; None where it shows all.
+
+    Alpha goes: it would have to be as large.
+    """
+    meta = _read(data)
+    if meta.items[meta.primary].type != b"grid" or not grid_of(meta, meta.primary).is_cut:
+        return None
+    return _written(_without_edges(meta, grid_of(meta, meta.primary)), b"", data)
+
+
+def _without_edges(meta: Meta, grid: Grid) -> Meta:
+    """The items with a canvas as large as the tiles."""
+    width, height = grid.columns * grid.tile_width, grid.rows * grid.tile_height
+    item = meta.items[meta.primary]
+    data = bytes((0, 1, grid.rows - 1, grid.columns - 1)) + struct.pack(">II", width, height)
+    size = write_full_box(b"ispe", struct.pack(">II", width, height))
+    kept = [pair for pair in item.properties if meta.properties[pair[0]][4:8] != b"ispe"]
+    larger = replace(item, data=data, properties=((len(meta.properties), False), *kept))
+    references = [link for link in meta.references if link[0] != _AUXILIARY]
+    return Meta(meta.primary, {**meta.items, meta.primary: larger}, references, [*meta.properties, size])
+
+
 def copy_colours(source: bytes, target: bytes) -> bytes:
     """The target with the source's colour primaries and transfer function, where both files name some.
 
@@ -198,16 +200,14 @@ def copy_colours(source: bytes, target: bytes) -> bytes:
 def _coding_of_colours(data: bytes) -> bytes:
     """The primary picture's colr box of the kind nclx; empty if there is none."""
     meta = _read(data)
-    return next((box for box in _boxes_of(meta, meta.primary) if box[4:12] == b"colrnclx"), b"")
+    return next((box for box in boxes_of(meta, meta.primary) if box[4:12] == b"colrnclx"), b"")
 
 
-def _needed(meta: _Meta) -> set[int]:
+def _needed(meta: Meta) -> set[int]:
     """The primary picture, what it is put together from, and their alpha."""
     following: defaultdict[int, list[int]] = defaultdict(list)
     for reference, source, to in meta.references:
-        if reference == _TO_PARTS:
-            following[source].append(to)
-        elif reference == _AUXILIARY and _is_alpha(meta, source):
+        if reference == _AUXILIARY and _is_alpha(meta, source):
             following[to].append(source)
     needed: set[int] = set()
     more = [meta.primary]
@@ -215,7 +215,7 @@ def _needed(meta: _Meta) -> set[int]:
         number = more.pop()
         if number not in needed:
             needed.add(number)
-            more += following[number]
+            more += [*following[number], *parts_of(meta, number)]
     for number in needed:
         if number not in meta.items or meta.items[number].type not in _PICTURES:
             kind = meta.items[number].type.decode("latin-1") if number in meta.items else "missing"
@@ -223,16 +223,16 @@ def _needed(meta: _Meta) -> set[int]:
     return needed
 
 
-def _is_alpha(meta: _Meta, number: int) -> bool:
-    boxes = _boxes_of(meta, number) if number in meta.items else []
+def _is_alpha(meta: Meta, number: int) -> bool:
+    boxes = boxes_of(meta, number) if number in meta.items else []
     return any(box[4:8] == b"auxC" and box[12:].startswith(_ALPHA) for box in boxes)
 
 
-def _kept_properties(meta: _Meta, number: int) -> list[tuple[int, bool]]:
+def _kept_properties(meta: Meta, number: int) -> list[tuple[int, bool]]:
     return [pair for pair in meta.items[number].properties if meta.properties[pair[0]][4:8] in _PROPERTIES]
 
 
-def _read(data: bytes) -> _Meta:
+def _read(data: bytes) -> Meta:
     try:
         top: dict[bytes, tuple[int, int]] = {}
         try:
@@ -254,7 +254,7 @@ def _read(data: bytes) -> _Meta:
         raise Quarantine(Reason.CORRUPT_IMAGE, f"heif: its boxes cannot be followed: {error}") from error
 
 
-def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> _Meta:
+def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Meta:
     at, _ = parts[b"pitm"]
     primary = int.from_bytes(data[at + 4 : at + (6 if data[at] == 0 else 8)], "big")
     properties: list[bytes] = []
@@ -276,7 +276,7 @@ def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> _Meta:
         protection, kind = info.number(2), info.take(4)
         if version < 2 or protection:
             raise Quarantine(Reason.UNSUPPORTED_IMAGE, "heif: an item is of an old kind or protected")
-        items[number] = _Item(kind, flags, contents.get(number, b""), associations.get(number, ()))
+        items[number] = Item(kind, flags, contents.get(number, b""), associations.get(number, ()))
     if primary not in items:
         raise ValueError("there is no primary picture")
     references = []
@@ -287,7 +287,7 @@ def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> _Meta:
             reference = Reader(data, begin, stop)
             source = reference.number(wide)
             references += [(kind, source, reference.number(wide)) for _ in range(reference.number(2))]
-    return _Meta(primary, items, references, properties)
+    return Meta(primary, items, references, properties)
 
 
 def _read_uses(reader: Reader) -> Iterator[tuple[int, tuple[tuple[int, bool], ...]]]:

@@ -86,7 +86,7 @@ def _probe(data: bytes, image_format: str, keep_metadata: Collection[str]) -> Im
         if facts.is_deep:
             read_only = "avif with more than 8 bits per channel"
         exif = exif_to_write(image.info.get("exif", b""), 1, keep_metadata)
-        return ImageInfo(image_format, *image.size, facts.orientation, mode, exif, read_only)
+        return ImageInfo(image_format, *image.size, facts.orientation, mode, exif, read_only, facts.hides_pixels)
     if image_format in ("bmp", "gif"):
         return ImageInfo(image_format, *image.size, 1, mode)
     if image_format == "jpeg":
@@ -103,7 +103,7 @@ def _probe_heif(data: bytes, keep: Collection[str]) -> ImageInfo:
     width, height = image.size[::-1] if swaps_sides(facts.orientation) else image.size
     exif = exif_to_write(image.info.get("exif") or b"", 1, keep)
     read_only = "" if image.mode in heif.WRITABLE_MODES else f"heif with pixels of mode {image.mode}"
-    return ImageInfo("heif", width, height, facts.orientation, image.mode, exif, read_only)
+    return ImageInfo("heif", width, height, facts.orientation, image.mode, exif, read_only, facts.hides_pixels)
 
 
 def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:

@@ -1,0 +1,183 @@
+"""Pictures put together from others: nothing that a part holds gets out unless the detector has seen it."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pillow_heif
+import pytest
+import skimage.data
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from faceveil.transforms.codecs import ImageInfo, decode_for_detection, encode_pixels, isobmff, probe, strip_metadata
+from faceveil.transforms.codecs.isobmff_composition import is_padding
+from faceveil.transforms.quarantine import Quarantine, Reason
+from tests.conftest import noise_image
+from tests.transforms.codecs.compositions import Item, coded, coded_parts, crop, grid, overlay, size, written
+
+pillow_heif.register_heif_opener()
+FACE = Image.fromarray(skimage.data.astronaut()[:256, 96:352])
+CUP = Image.fromarray(skimage.data.coffee()[60:316, 150:406])
+WHITE = Image.new("RGB", (256, 256), "white")
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def faceless_output(data: bytes) -> tuple[bytes, bool]:
+    """What the job writes of an image in which it finds no face, and whether the compressed data were copied."""
+    info = probe(data)
+    preview = decode_for_detection(data, info, 4096)
+    assert preview.pixels
+    if preview.pixels.are_all:
+        return strip_metadata(data, info), True
+    return encode_pixels(preview.pixels, data, info), False
+
+
+def shows_face(data: bytes) -> bool:
+    """Whether any coded part of a file is the photo of the face, or has it somewhere."""
+    face = np.asarray(FACE.convert("L").resize((64, 64))).astype(float)
+    for part in coded_parts(data):
+        pixels = np.asarray(Image.open(io.BytesIO(part)).convert("L")).astype(float)
+        if pixels.shape[0] >= 256 and pixels.shape[1] >= 256:
+            for left in range(0, pixels.shape[1] - 255, 64):
+                window = pixels[:256, left : left + 256].reshape(64, 4, 64, 4).mean(axis=(1, 3))
+                if window.std() > 1 and np.corrcoef(window.ravel(), face.ravel())[0, 1] > 0.9:
+                    return True
+    return False
+
+
+def joined(*images: Image.Image) -> Image.Image:
+    whole = Image.new("RGB", (256 * len(images), 256))
+    for number, image in enumerate(images):
+        whole.paste(image, (256 * number, 0))
+    return whole
+
+
+def cropped_heic() -> bytes:
+    item = coded(joined(CUP, FACE), "HEIC")
+    item.properties.append(crop(256, 256, -128, 0))
+    return written([item], [], "HEIC")
+
+
+def covered_layer() -> bytes:
+    items = [overlay(256, 256, [(0, 0), (0, 0)]), coded(FACE, "HEIC"), coded(CUP, "HEIC")]
+    items[1].hidden = items[2].hidden = True
+    return written(items, [(b"dimg", 1, 2), (b"dimg", 1, 3)], "HEIC")
+
+
+def layer_off_the_canvas() -> bytes:
+    items = [overlay(256, 256, [(0, 0), (300, 0)]), coded(CUP, "HEIC"), coded(FACE, "HEIC")]
+    items[1].hidden = items[2].hidden = True
+    return written(items, [(b"dimg", 1, 2), (b"dimg", 1, 3)], "HEIC")
+
+
+def cut_grid(image_format: str, second: Image.Image = FACE) -> bytes:
+    """Two tiles, of the second of which the canvas shows 16 columns."""
+    items = [grid(2, 1, 272, 256), coded(CUP, image_format), coded(second, image_format)]
+    items[1].hidden = items[2].hidden = True
+    return written(items, [(b"dimg", 1, 2), (b"dimg", 1, 3)], image_format)
+
+
+def identity_with_crop() -> bytes:
+    items = [Item(b"iden", b"", [size(512, 256), crop(256, 256, -128, 0)]), coded(joined(CUP, FACE), "HEIC")]
+    items[1].hidden = True
+    return written(items, [(b"dimg", 1, 2)], "HEIC")
+
+
+def tile_with_crop() -> bytes:
+    items = [grid(1, 1, 256, 256), coded(joined(CUP, FACE), "HEIC")]
+    items[1].properties.append(crop(256, 256, -128, 0))
+    items[1].hidden = True
+    return written(items, [(b"dimg", 1, 2)], "HEIC")
+
+
+def coded_with_original(image_format: str) -> bytes:
+    items = [coded(CUP, image_format), coded(FACE, image_format)]
+    items[1].hidden = True
+    return written(items, [(b"dimg", 1, 2)], image_format)
+
+
+HIDING = {
+    "a crop": cropped_heic,
+    "a layer under another": covered_layer,
+    "a layer off the canvas": layer_off_the_canvas,
+    "HEIC tiles beyond the canvas": lambda: cut_grid("HEIC"),
+    "AVIF tiles beyond the canvas": lambda: cut_grid("AVIF"),
+    "an identity with a crop": identity_with_crop,
+    "a tile with a crop": tile_with_crop,
+    "a HEIC's original": lambda: coded_with_original("HEIC"),
+    "an AVIF's original": lambda: coded_with_original("AVIF"),
+}
+
+
+@pytest.mark.parametrize("name", HIDING)
+def test_a_part_that_is_not_shown_does_not_get_out(name: str) -> None:
+    data = HIDING[name]()
+    assert shows_face(data)  # whoever looks for it finds it
+    try:
+        output, _ = faceless_output(data)
+    except Quarantine as refused:
+        assert refused.reason in (Reason.CORRUPT_IMAGE, Reason.UNSUPPORTED_IMAGE)  # noqa: PT017
+        return
+    assert not shows_face(output)
+    info = probe(output)
+    assert (info.width, info.height) == (probe(data).width, probe(data).height)
+    assert np.abs(decoded(output).astype(int) - decoded(data)).mean() < 3  # and it shows what it showed
+
+
+def test_a_grid_that_its_tiles_fill_is_copied() -> None:
+    for image_format in ("HEIC", "AVIF"):
+        items = [grid(2, 1, 512, 256), coded(CUP, image_format), coded(FACE, image_format)]
+        items[1].hidden = items[2].hidden = True
+        data = written(items, [(b"dimg", 1, 2), (b"dimg", 1, 3)], image_format)
+        output, copied = faceless_output(data)
+        assert copied
+        assert all(item.data in output for item in items)
+
+
+@pytest.mark.parametrize("image_format", ["HEIC", "AVIF"])
+@pytest.mark.parametrize("filling", ["edge", "black"])
+def test_padded_tiles_are_copied_as_cameras_write_them(image_format: str, filling: str) -> None:
+    """A phone's 4032 x 3024 px are 8 x 6 tiles of 512 px, the last of which are filled up."""
+    second = np.asarray(FACE).copy()
+    second[:, 16:] = second[:, 15:16] if filling == "edge" else 0
+    data = cut_grid(image_format, Image.fromarray(second))
+    output, copied = faceless_output(data)
+    assert copied
+    np.testing.assert_array_equal(decoded(output), decoded(data))
+    # Whoever decodes all tiles and cuts them gets what decoders of the file get.
+    preview = decode_for_detection(data, probe(data), 4096)
+    assert preview.pixels
+    np.testing.assert_array_equal(preview.pixels.values, decoded(data))
+
+
+def test_deep_pictures_that_hide_something_are_refused() -> None:
+    output = io.BytesIO()
+    deep = np.asarray(joined(CUP, FACE)).astype(np.uint16) << 8
+    heif = pillow_heif.from_bytes("RGB;16", (512, 256), deep.tobytes())
+    heif.save(output, quality=90)
+    info = probe(output.getvalue())
+    assert isinstance(info, ImageInfo)
+    assert not info.hides_pixels
+
+
+def test_a_grid_of_fewer_tiles_than_it_says_is_refused() -> None:
+    items = [grid(2, 2, 512, 512), coded(CUP, "HEIC"), coded(FACE, "HEIC")]
+    data = written(items, [(b"dimg", 1, 2), (b"dimg", 1, 3)], "HEIC")
+    with pytest.raises(Quarantine, match="not made of as many tiles"):
+        isobmff.facts(data)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([np.uint8, np.uint16]))
+def test_what_continues_the_edge_is_padding_and_a_picture_is_not(width: int, height: int, kind: type) -> None:
+    canvas = noise_image(height, width).astype(kind)
+    padded = np.pad(canvas, ((0, 7), (0, 9), (0, 0)), mode="edge")
+    assert is_padding(padded, width, height)
+    noisy = padded.copy()
+    noisy[:, width:] = noise_image(height + 7, 9, seed=1).astype(kind) * (np.iinfo(kind).max // 255)
+    assert not is_padding(noisy, width, height)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -41,6 +40,7 @@ from faceveil.transforms import manifest, storage
 from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.child_process import safe_children
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.inputs import InputSummary, summarize_inputs
@@ -143,10 +143,9 @@ def _images(summary: InputSummary) -> int | None:
 
 
 def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
-    # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
-    os.environ["PYTHONSAFEPATH"] = "1"
     allow_restart()
-    with local_progress_bar(_images(job.summary)) as directory:
+    # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
+    with safe_children(), local_progress_bar(_images(job.summary)) as directory:
         job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
         # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
         _wait(_submit(job, beam_options, FnApiRunner() if _is_direct(beam_options) else None))

@@ -19,7 +19,8 @@ def test_loopback_is_excepted_from_proxies_beside_what_the_user_excepts(
     before: dict[str, str], no_proxy: str, for_grpc: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that whatever is set is unset afterwards
+        monkeypatch.delenv(name)
     for name, value in before.items():
         monkeypatch.setenv(name, value)
     prepare_environment()

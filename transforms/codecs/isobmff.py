@@ -15,7 +15,7 @@ import numpy as np
 
 from faceveil.transforms.codecs import av1
 from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
-from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, grid_of, hides_pixels, parts_of
+from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, Parts, grid_of, hides_pixels, parts_of
 from faceveil.transforms.codecs.isobmff_items import Item, Meta, boxes_of
 from faceveil.transforms.codecs.orientation import upright
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -58,12 +58,13 @@ def facts(data: bytes) -> Facts:
         Quarantine: MULTIPLE_FRAMES for a sequence, UNSUPPORTED_IMAGE, CORRUPT_IMAGE or TRUNCATED.
     """
     meta = _read(data)
-    needed = _needed(meta)
+    parts = parts_of(meta)
+    needed = _needed(meta, parts)
     for number in needed:
         _check_size(meta, number)
-    derived = {number for number, item in meta.items.items() if item.type == _TONE_MAP}
-    parts = {to for kind, source, to in meta.references if kind == _TO_PARTS and source not in derived}
-    hidden = parts | {source for kind, source, _ in meta.references if kind in (_AUXILIARY, _THUMBNAIL)}
+    tone_maps = {number for number, item in meta.items.items() if item.type == _TONE_MAP}
+    referred_to = {to for kind, source, to in meta.references if kind == _TO_PARTS and source not in tone_maps}
+    hidden = referred_to | {source for kind, source, _ in meta.references if kind in (_AUXILIARY, _THUMBNAIL)}
     shown = {
         number
         for number, item in meta.items.items()
@@ -73,7 +74,7 @@ def facts(data: bytes) -> Facts:
     # (https://aomediacodec.github.io/av1-isobmff/, section 2.3.3).
     codings = (box for number in needed for box in boxes_of(meta, number) if box[4:8] == b"av1C")
     is_deep = any(box[10] & 0x40 for box in codings)
-    return Facts(len(shown | {meta.primary}), _orientation(meta), is_deep, hides_pixels(meta, needed))
+    return Facts(len(shown | {meta.primary}), _orientation(meta), is_deep, hides_pixels(meta, needed, parts))
 
 
 def _check_size(meta: Meta, number: int) -> None:
@@ -115,7 +116,7 @@ def strip(data: bytes, exif: bytes) -> bytes:
 
 
 def _written(meta: Meta, exif: bytes, data: bytes) -> bytes:
-    kept = sorted(_needed(meta))
+    kept = sorted(_needed(meta, parts_of(meta)))
     renumbered = {number: index for index, number in enumerate(kept, 1)}
     used = sorted({property_ for number in kept for property_, _ in _kept_properties(meta, number)})
     places = {property_: index for index, property_ in enumerate(used, 1)}
@@ -168,9 +169,10 @@ def uncut(data: bytes) -> bytes | None:
     Alpha goes: it would have to be as large.
     """
     meta = _read(data)
-    if meta.items[meta.primary].type != b"grid" or not grid_of(meta, meta.primary).is_cut:
+    if meta.items[meta.primary].type != b"grid":
         return None
-    return _written(_without_edges(meta, grid_of(meta, meta.primary)), b"", data)
+    grid = grid_of(meta, meta.primary, parts_of(meta))
+    return _written(_without_edges(meta, grid), b"", data) if grid.is_cut else None
 
 
 def _without_edges(meta: Meta, grid: Grid) -> Meta:
@@ -203,7 +205,7 @@ def _coding_of_colours(data: bytes) -> bytes:
     return next((box for box in boxes_of(meta, meta.primary) if box[4:12] == b"colrnclx"), b"")
 
 
-def _needed(meta: Meta) -> set[int]:
+def _needed(meta: Meta, parts: Parts) -> set[int]:
     """The primary picture, what it is put together from, and their alpha."""
     following: defaultdict[int, list[int]] = defaultdict(list)
     for reference, source, to in meta.references:
@@ -215,7 +217,7 @@ def _needed(meta: Meta) -> set[int]:
         number = more.pop()
         if number not in needed:
             needed.add(number)
-            more += [*following[number], *parts_of(meta, number)]
+            more += [*following[number], *parts.get(number, ())]
     for number in needed:
         if number not in meta.items or meta.items[number].type not in _PICTURES:
             kind = meta.items[number].type.decode("latin-1") if number in meta.items else "missing"

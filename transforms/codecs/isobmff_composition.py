@@ -8,6 +8,8 @@ the parts see what the composed picture hides.
 from __future__ import annotations
 
 import struct
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,19 +46,26 @@ class Grid(NamedTuple):
         return (self.columns * self.tile_width, self.rows * self.tile_height) != (self.width, self.height)
 
 
-def parts_of(meta: Meta, number: int) -> list[int]:
-    """The items that a derived one is made from, in order; none of a coded one."""
-    if number not in meta.items or meta.items[number].type not in DERIVED:
-        return []
-    return [to for kind, source, to in meta.references if kind == b"dimg" and source == number]
+Parts = Mapping[int, Sequence[int]]
+"""The items that each derived one is made from, in order."""
 
 
-def hides_pixels(meta: Meta, needed: set[int]) -> bool:
+def parts_of(meta: Meta) -> Parts:
+    """What the derived items are made from; what a coded one refers to is no part of it."""
+    parts: defaultdict[int, list[int]] = defaultdict(list)
+    for kind, source, to in meta.references:
+        if kind == b"dimg" and source in meta.items and meta.items[source].type in DERIVED:
+            parts[source].append(to)
+    return parts
+
+
+def hides_pixels(meta: Meta, needed: set[int], parts: Parts) -> bool:
     """Whether the parts of a picture hold pixels that it does not show, but for what its tiles hold beyond its edge.
 
     Args:
         meta: the items.
         needed: those that the picture is made from, its own included.
+        parts: as `parts_of` returns them.
 
     Raises:
         Quarantine: CORRUPT_IMAGE for a grid that its tiles do not make.
@@ -67,18 +76,18 @@ def hides_pixels(meta: Meta, needed: set[int]) -> bool:
         if item.type in (b"iovl", b"iden") or names & _LAYERED or _is_cropped(meta, number):
             return True
         # The tiles of the picture itself may be padded; see `is_padding`.
-        if item.type == b"grid" and grid_of(meta, number).is_cut and number != meta.primary:
+        if item.type == b"grid" and grid_of(meta, number, parts).is_cut and number != meta.primary:
             return True
     return False
 
 
-def grid_of(meta: Meta, number: int) -> Grid:
+def grid_of(meta: Meta, number: int, parts: Parts) -> Grid:
     """The grid that an item describes (ISO/IEC 23008-12, section 6.6.2.3.2).
 
     Raises:
         Quarantine: CORRUPT_IMAGE when its tiles are not as many as it says, of different sizes or too small.
     """
-    data, tiles = meta.items[number].data, parts_of(meta, number)
+    data, tiles = meta.items[number].data, parts.get(number, ())
     sizes = {size_of(meta, tile) for tile in tiles}
     try:
         _, flags, rows, columns = data[:4]

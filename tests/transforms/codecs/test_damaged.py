@@ -184,7 +184,8 @@ def test_a_heif_of_many_extents_and_references_is_read_in_no_time() -> None:
         )
     )
     data = box(b"ftyp", b"heic" + bytes(4)) + box(b"meta", content)
-    assert isobmff.facts(data).pictures == 1
+    with pytest.raises(Quarantine, match="grid"):
+        isobmff.facts(data)
 
 
 def box(name: bytes, content: bytes) -> bytes:

@@ -62,7 +62,7 @@ def test_16_bits_are_decoded_and_encoded_exactly(mode, interlaced):
     painted[3:20, 8:21] = pixels.black
     written = encode_pixels(Pixels(painted, mode), data, info)
     np.testing.assert_array_equal(read(written), painted)
-    assert decode_for_detection(data, info, 64).rgb.shape == (37, 29, 3)
+    assert next(decode_for_detection(data, info, 64).renderings()).shape == (37, 29, 3)
 
 
 def test_gamma_and_its_like_change_no_value_and_stay():

@@ -208,7 +208,8 @@ def _finish(opened: _Opened, masking: Masking, roles: FeatureRoles) -> Finished:
 def _finish_image(data: bytes, image: DetectedImage, canvas: _Canvas | None, masking: Masking) -> AnonymizedImage:
     info, faces = image.info, image.faces
     if canvas is None:
-        return AnonymizedImage(strip_metadata(data, info), info, faces, reencoded=False)
+        stripped = strip_metadata(data, info, faultless=image.faultless)
+        return AnonymizedImage(stripped, info, faces, reencoded=False)
     masked, painted = _paint(canvas, image, masking)
     stored_pixels = replace(canvas.pixels, values=stored(masked, info.orientation))
     encoded, reencoded = _encode(stored_pixels, stored(painted, info.orientation), data, info)

@@ -50,11 +50,13 @@ class DecodedImage:
         info: its format, size and orientation.
         views: what the detector is shown.
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
+        faultless: that it is a JPEG that libjpeg decoded without a complaint.
     """
 
     info: ImageInfo
     views: tuple[View, ...]
     pixels: Pixels | None
+    faultless: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -83,6 +85,7 @@ class DetectedImage:
     info: ImageInfo
     pixels: Pixels | None
     faces: Faces
+    faultless: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def _decode_image(data: bytes, detector: Detector, limits: Limits, keep_metadata
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
     views = detector.prepare(preview.rgb, info.upright_width, info.upright_height)
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None
-    return DecodedImage(info, views, kept)
+    return DecodedImage(info, views, kept, preview.faultless)
 
 
 @dataclass(frozen=True)
@@ -252,7 +255,8 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
 
 
 def _detected(item: Decoded, faces: Iterator[Faces]) -> Detected:
-    return Detected(item.record, tuple(DetectedImage(image.info, image.pixels, next(faces)) for image in item.images))
+    images = (DetectedImage(image.info, image.pixels, next(faces), image.faultless) for image in item.images)
+    return Detected(item.record, tuple(images))
 
 
 def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Settled]:

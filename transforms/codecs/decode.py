@@ -36,9 +36,9 @@ def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Previe
     if shrink > 1:
         values = jpeg.decode(data, info, shrink)
         if values is not None:
-            return Preview(upright(_rgb(Pixels(values, info.mode)), info.orientation), None)
+            return Preview(upright(_rgb(Pixels(values, info.mode)), info.orientation), None, faultless=True)
     pixels = decode_pixels(data, info)
-    return Preview(upright(_rgb(pixels), info.orientation), pixels)
+    return Preview(upright(_rgb(pixels), info.orientation), pixels, pixels.faultless)
 
 
 def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:

@@ -105,7 +105,9 @@ class Preview:
         rgb: uint8 ``[h, w, 3]``, upright; a view where turning it needs no copy. Smaller than the image, by
             the same factor in both directions up to rounding up, when it was decoded at a reduced size.
         pixels: the stored pixels, if they were decoded whole on the way, so that nothing is decoded twice.
+        faultless: that it comes from a JPEG that libjpeg decoded without a complaint.
     """
 
     rgb: NDArray[np.uint8]
     pixels: Pixels | None
+    faultless: bool = False

@@ -90,8 +90,10 @@ class Stream:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether padding may hold so much that it takes writing the scan again to know that it holds nothing."""
-        return self.intervals > _MOST_INTERVALS
+        """Whether padding may hold so much that it takes coding the picture again to know that it holds nothing."""
+        frame = self.frame
+        beyond = max(-frame.width % frame.mcu_width, -frame.height % frame.mcu_height)
+        return self.intervals > _MOST_INTERVALS or beyond >= _LARGEST_PADDING
 
 
 class _UnaccountedError(Exception):
@@ -134,27 +136,36 @@ def follow(data: bytes, tables: bytes = b"") -> Stream | None:
     scans = tuple(part for part in parts.values() if isinstance(part, bytes) and part[1] == SOS)
     if reader.frame is None or reader.seen != reader.frame.components.keys() or not 0 < len(scans) <= _MOST_SCANS:
         return None
-    if _is_padded(reader.frame):
-        return None
+    _keep_copies(reader)
     return Stream(reader.frame, _written(parts), scans, reader.intervals)
 
 
 def used_tables(data: bytes, pictures: Iterable[bytes]) -> bytes:
     """A TIFF's JPEGTables with those alone that one of its pictures uses.
 
+    Args:
+        data: JPEGTables.
+        pictures: whose bytes are accounted for, with these tables.
+
+    Returns:
+        Such tables; empty where the given ones cannot be read, so that no picture uses them.
+
     Raises:
         Quarantine: as `follow`.
     """
     used: set[int] = set()
     parts: dict[int, bytes | _Segment] = {}
-    for picture in pictures:
-        reader = _Reader()
-        parts = _read(reader, data)
-        of_tables = len(reader.definitions)
-        _read(reader, picture)
-        used |= {number for number in range(of_tables) if reader.definitions[number].used}
-        for number in used:
-            reader.definitions[number].used = True
+    try:
+        for picture in pictures:
+            reader = _Reader()
+            parts = _read(reader, data)
+            of_tables = len(reader.definitions)
+            _read(reader, picture)
+            used |= {number for number in range(of_tables) if reader.definitions[number].used}
+            for number in used:
+                reader.definitions[number].used = True
+    except (_UnaccountedError, IndexError):
+        return b""
     return b"\xff\xd8" + b"".join(_written(parts).values()) + b"\xff\xd9"
 
 
@@ -187,6 +198,15 @@ def _read(reader: _Reader, data: bytes) -> dict[int, bytes | _Segment]:
             _check_coded(data, coded_at, end, restarts)
             parts[start] = data[start:end]
     return parts
+
+
+def _keep_copies(reader: _Reader) -> None:
+    """Lets a table stay that is defined once, never used and a copy of one that is, as in many cameras' files."""
+    used = {table.content[1:] for table in reader.definitions if table.used}
+    slots = [table.content[:1] for table in reader.definitions]
+    for table in reader.tables.values():
+        if table.content[1:] in used and slots.count(table.content[:1]) == 1:
+            table.used = True
 
 
 def _written(parts: dict[int, bytes | _Segment]) -> dict[int, bytes]:
@@ -337,7 +357,3 @@ def _check_coded(data: bytes, start: int, end: int, restarts: int) -> None:
     markers = behind[behind != 0]
     if not np.array_equal(markers, 0xD0 + np.arange(restarts) % 8):
         raise _UnaccountedError
-
-
-def _is_padded(frame: Frame) -> bool:
-    return max(-frame.width % frame.mcu_width, -frame.height % frame.mcu_height) >= _LARGEST_PADDING

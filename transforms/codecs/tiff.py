@@ -242,7 +242,8 @@ def strip(data: bytes, exif: bytes) -> bytes:
     if directory.get(COMPRESSION) == shorts(flavour, JPEG):
         tables = directory.get(_JPEG_TABLES)
         segments, value = jpeg_strip.strip_in_tiff(segments, tables.value if tables else b"")
-        if tables:
+        directory.pop(_JPEG_TABLES, None)
+        if tables and value:
             directory[_JPEG_TABLES] = replace(tables, count=len(value), value=value)
     return write(flavour, directory, exif_entries, segments, tags)
 

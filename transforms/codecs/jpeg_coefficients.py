@@ -54,6 +54,10 @@ def transcode(data: bytes, *, same_tables: bool = False) -> bytes | None:
             if not can_be_coded(coded):
                 return None
             coded.optimize_coding = not same_tables
+            if not same_tables:
+                # Those of the file come from its first scan, and may be wrong for components that are not in it.
+                for number, component in enumerate(coded.comp_info):
+                    component.dc_tbl_no = component.ac_tbl_no = min(number, 1)
             coded.write(path)
         except (RuntimeError, KeyError):  # libjpeg's, or a table that is missing
             return None

@@ -64,6 +64,10 @@ def strip_in_tiff(pictures: Sequence[bytes], tables: bytes) -> tuple[list[bytes]
     Raises:
         Quarantine: as `strip`.
     """
+    if tables and not all(_is_accounted_for(picture, tables) for picture in pictures if picture):
+        # Those that are coded again have tables of their own, which libtiff would go on using for others.
+        pictures = [_with_tables(picture, tables) if picture else b"" for picture in pictures]
+        tables = b""
     stripped = [
         _SOI + b"".join(_picture(picture, tables, faultless=False).values()) + _EOI if picture else b""
         for picture in pictures
@@ -121,17 +125,26 @@ def _profile(chunks: dict[int, bytes]) -> dict[int, bytes]:
 def _picture(data: bytes, tables: bytes, *, faultless: bool) -> dict[int, bytes]:
     """Tables, frame and scans, by the byte they began at."""
     stream = follow(data, tables)
-    if stream and not stream.needs_proof and (faultless or _is_faultless(stream, tables)):
+    if stream and _is_whole(stream, data, tables, faultless=faultless):
         return stream.parts
-    whole = _with_tables(data, tables) if tables else data
-    if stream and _writes_the_same(stream, whole):
-        return stream.parts
-    written = transcode(whole)
+    written = transcode(_with_tables(data, tables) if tables else data)
     again = follow(written) if written else None
     if again is None:
         raise Quarantine(Reason.CORRUPT_IMAGE, "jpeg: holds more than its picture, and cannot be coded again without")
     last = len(data)  # behind what is kept
     return {last + start: part for start, part in again.parts.items()}
+
+
+def _is_accounted_for(data: bytes, tables: bytes) -> bool:
+    stream = follow(data, tables)
+    return stream is not None and _is_whole(stream, data, tables, faultless=False)
+
+
+def _is_whole(stream: Stream, data: bytes, tables: bytes, *, faultless: bool) -> bool:
+    """Whether all coded data of a stream that was followed are its picture's."""
+    if not stream.needs_proof and (faultless or _is_faultless(stream, tables)):
+        return True
+    return _writes_the_same(stream, _with_tables(data, tables) if tables else data)
 
 
 def _with_tables(data: bytes, tables: bytes) -> bytes:

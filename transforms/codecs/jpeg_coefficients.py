@@ -17,17 +17,23 @@ from faceveil.transforms.codecs.pillow import open_image
 LARGEST = 2**27
 """Samples of all components: 89 megapixels of 4:2:0, 44 of 4:4:4. The coefficients take six bytes for each."""
 
-_LARGEST_AC = 1023  # in size, as in sections F.1.2.1 and F.1.2.2 of ITU-T T.81
+_DC_SYMBOLS = {*range(12)}
+_AC_SYMBOLS = {0x00, 0xF0, *(16 * run + size for run in range(16) for size in range(1, 11))}
+"""What Huffman tables must hold to code every block of 8-bit samples (ITU-T T.81, sections F.1.2.1 and F.1.2.2), as
+those of annex K.3 do. Tables made for one image may lack what its new blocks need."""
+_LARGEST_AC = 1023  # in size, likewise
 
 
-def transcode(data: bytes, *, same_tables: bool = False) -> bytes | None:
+def transcode(data: bytes, *, keep_tables: bool = False, faultless: bool = False) -> bytes | None:
     """Write a JPEG's coefficients as a new JPEG, so that all that is not among them is left behind.
 
     Every decoder shows the same pixels. Coefficients that its tables multiply by zero become zero.
 
     Args:
         data: the JPEG, with all its tables.
-        same_tables: code with its own Huffman tables; else they are made anew. A progressive JPEG has new ones anyway.
+        keep_tables: code with its own Huffman tables, which are those of a sequential JPEG's only scan; else they are
+            made anew, and so they are where they may lack what damaged data need.
+        faultless: whether libjpeg is known to decode it without a complaint.
 
     Returns:
         A JPEG with the same frame, quantisation tables, restart interval and kind of coding, progressive or not; None
@@ -53,8 +59,8 @@ def transcode(data: bytes, *, same_tables: bool = False) -> bytes | None:
                 values[values == 0] = 1  # zero is none of the values that a table may have (section B.2.4.1)
             if not can_be_coded(coded):
                 return None
-            coded.optimize_coding = not same_tables
-            if not same_tables:
+            coded.optimize_coding = not (keep_tables and (faultless or has_complete_tables(coded)))
+            if coded.optimize_coding:
                 # Those of the file come from its first scan, and may be wrong for components that are not in it.
                 for number, component in enumerate(coded.comp_info):
                     component.dc_tbl_no = component.ac_tbl_no = min(number, 1)
@@ -74,6 +80,15 @@ def can_be_coded(coded: Any) -> bool:
             if abs(ac).max() > _LARGEST_AC or array.max() > _LARGEST_AC or array.min() < -_LARGEST_AC - 1:
                 return False
     return True
+
+
+def has_complete_tables(coded: Any) -> bool:
+    """Whether its Huffman tables hold a code for whatever there may be in a picture of 8 bits."""
+    return all(
+        needed <= set(table["symbols"][: table["counts"].sum()].tolist())
+        for tables, needed in ((coded.dc_huff_tables, _DC_SYMBOLS), (coded.ac_huff_tables, _AC_SYMBOLS))
+        for table in tables
+    )
 
 
 @contextmanager

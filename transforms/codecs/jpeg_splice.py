@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.image import ImageInfo, Pixels, Values
-from faceveil.transforms.codecs.jpeg_coefficients import LARGEST, can_be_coded, file_of
+from faceveil.transforms.codecs.jpeg_coefficients import LARGEST, can_be_coded, file_of, has_complete_tables
 from faceveil.transforms.codecs.jpeg_markers import segments
 from faceveil.transforms.codecs.metadata import strip_metadata
 from faceveil.transforms.codecs.pillow import open_image
@@ -28,11 +28,6 @@ _MCUS_AT_ONCE = 1024
 
 _SEQUENTIAL, _PROGRESSIVE = {0xC0, 0xC1}, {0xC2}  # of 8 bits, with Huffman codes (table B.1)
 _SOS, _DQT = 0xDA, 0xDB
-
-_DC_SYMBOLS = {*range(12)}
-_AC_SYMBOLS = {0x00, 0xF0, *(16 * run + size for run in range(16) for size in range(1, 11))}
-"""What Huffman tables must hold to code every block of 8-bit samples (sections F.1.2.1 and F.1.2.2), as those of annex
-K.3 do. Tables made for one image may lack what its new blocks need."""
 
 _SCALE = 2.0**16
 _angles = np.pi / 16 * (2 * np.arange(8) + 1) * np.arange(8)[:, np.newaxis]
@@ -94,7 +89,7 @@ def splice(pixels: Pixels, painted: NDArray[np.bool_], data: bytes, info: ImageI
             _code_again(coded, layout, pixels, painted)
             if not can_be_coded(coded):
                 return None
-            coded.optimize_coding = not (layout.one_scan and _has_complete_tables(coded))
+            coded.optimize_coding = not (layout.one_scan and has_complete_tables(coded))
             coded.write(path)
         except RuntimeError:
             # libjpeg's. Whatever is known to cause one is looked for before, since jpegio then leaves a file open.
@@ -212,11 +207,3 @@ def _transform(samples: Values, down: int, across: int, table: NDArray[np.float6
     exact *= 1 / (table * (_SCALE**2 * averaged))
     quantised: NDArray[np.int32] = np.rint(exact, out=exact).astype(np.int32)
     return quantised
-
-
-def _has_complete_tables(coded: Any) -> bool:
-    return all(
-        needed <= set(table["symbols"][: table["counts"].sum()].tolist())
-        for tables, needed in ((coded.dc_huff_tables, _DC_SYMBOLS), (coded.ac_huff_tables, _AC_SYMBOLS))
-        for table in tables
-    )

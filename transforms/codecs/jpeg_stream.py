@@ -89,6 +89,11 @@ class Stream:
     intervals: int
 
     @property
+    def keeps_tables(self) -> bool:
+        """Whether one set of Huffman tables codes all of it."""
+        return self.frame.marker in _SEQUENTIAL and len(self.scans) == 1
+
+    @property
     def needs_proof(self) -> bool:
         """Whether padding may hold so much that it takes coding the picture again to know that it holds nothing."""
         frame = self.frame

@@ -125,26 +125,24 @@ def _profile(chunks: dict[int, bytes]) -> dict[int, bytes]:
 def _picture(data: bytes, tables: bytes, *, faultless: bool) -> dict[int, bytes]:
     """Tables, frame and scans, by the byte they began at."""
     stream = follow(data, tables)
-    if stream and _is_whole(stream, data, tables, faultless=faultless):
+    faultless = stream is not None and (faultless or _is_faultless(stream, tables))
+    if stream and faultless and not stream.needs_proof:
         return stream.parts
-    written = transcode(_with_tables(data, tables) if tables else data)
+    whole = _with_tables(data, tables) if tables else data
+    written = transcode(whole, keep_tables=stream is not None and stream.keeps_tables, faultless=faultless)
     again = follow(written) if written else None
     if again is None:
         raise Quarantine(Reason.CORRUPT_IMAGE, "jpeg: holds more than its picture, and cannot be coded again without")
+    if stream and again.scans == stream.scans:  # so there is nothing else in them
+        return stream.parts
     last = len(data)  # behind what is kept
     return {last + start: part for start, part in again.parts.items()}
 
 
 def _is_accounted_for(data: bytes, tables: bytes) -> bool:
+    """Whether a picture is to stay as it is."""
     stream = follow(data, tables)
-    return stream is not None and _is_whole(stream, data, tables, faultless=False)
-
-
-def _is_whole(stream: Stream, data: bytes, tables: bytes, *, faultless: bool) -> bool:
-    """Whether all coded data of a stream that was followed are its picture's."""
-    if not stream.needs_proof and (faultless or _is_faultless(stream, tables)):
-        return True
-    return _writes_the_same(stream, _with_tables(data, tables) if tables else data)
+    return stream is not None and not stream.needs_proof and _is_faultless(stream, tables)
 
 
 def _with_tables(data: bytes, tables: bytes) -> bytes:
@@ -162,10 +160,3 @@ def _is_faultless(stream: Stream, tables: bytes) -> bool:
         mode is not None
         and jpeg.decode(whole, ImageInfo("jpeg", frame.width, frame.height, 1, mode), _SHRINK) is not None
     )
-
-
-def _writes_the_same(stream: Stream, whole: bytes) -> bool:
-    """Whether its coefficients, coded again with its own tables, give the same bytes: then these hold nothing else."""
-    written = transcode(whole, same_tables=True) if len(stream.scans) == 1 else None
-    again = follow(written) if written else None
-    return again is not None and again.scans == stream.scans

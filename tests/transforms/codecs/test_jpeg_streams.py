@@ -500,6 +500,48 @@ def four_across(columns: int) -> bytes:
     return with_size(simplejpeg.encode_jpeg(values, colorspace="RGB", colorsubsampling="411"), width=columns)
 
 
+def test_bytes_before_the_end_go_and_the_coded_data_stay():
+    """Some cameras leave zeros there."""
+    for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 0}):
+        plain = photo(**options)
+        assert run(plain[:-2] + bytes(40) + EOI) == plain
+
+
+def test_a_component_that_is_never_sent_is_made_complete():
+    apart = list(parts(components_apart(SHOWN)))
+    data = joined([part for part in apart if part[0] != 0xDA or part[1][5] == 1])
+    written = run(data)
+    assert written is not None
+    assert_shown_as_before(written, data)
+    assert follow(data) is None
+    assert follow(written) is not None
+
+
+def test_more_scans_than_any_encoder_writes_become_few():
+    """Each may end in bytes that libjpeg does not miss: here 24 of one coefficient each, from the same photo."""
+    data = photo(SHOWN.convert("L"), progressive=True)
+    empty = [
+        (0xDA, segment(0xDA, bytes((1, 1, 0, place, place, 0))) + b"\x7f" * 8)  # all end of band, one long code
+        for place in range(1, 30)
+    ]
+    table = (0xC4, segment(0xC4, b"\x10" + bytes((1, *[0] * 15)) + b"\xe0"))
+    many = joined([*head(data), *grey_dc_scan(SHOWN), table, *empty])
+    written = run(many)
+    assert written is None or [marker for marker, _ in parts(written)].count(0xDA) < 12
+
+
+@pytest.mark.parametrize("symbol", [0x0B, 0x10, 0xE0, 0x0F])
+def test_symbols_that_mean_what_others_mean_are_not_passed_on(symbol):
+    """A decoder takes a size of 0 with any run but 15 for the end of the block: a choice of codes, and so a message."""
+    data = bytearray(photo(optimize=True))
+    table = data.index(b"\xff\xc4", data.index(b"\xff\xc4") + 2)
+    assert data[table + 4] == 0x10
+    data[table + 1 + int.from_bytes(data[table + 2 : table + 4], "big")] = symbol  # the rarest
+    assert follow(bytes(data)) is None
+    written = run(bytes(data))
+    assert written is None or follow(written) is not None
+
+
 @pytest.mark.parametrize("change", ["SOF", "SOS"])
 def test_headers_longer_than_their_content_are_not_passed_on(change):
     found = []
@@ -613,6 +655,24 @@ def test_strips_of_a_tiff_keep_their_data_and_lose_what_is_behind_them():
     assert written is not None
     assert not holds_payload(written)
     np.testing.assert_array_equal(pixels(written), pixels(plain))
+
+
+def test_tables_of_a_tiff_that_no_strip_uses_go():
+    plain = tiff(SHOWN)
+    with Image.open(io.BytesIO(plain)) as image:
+        tables = image.tag_v2[347]
+    assert holds_payload(CARRIERS["Huffman tables that are never used"])
+    for name in ("Huffman tables that are never used", "a comment", "quantisation tables that are never used"):
+        laden = tables[:-2] + CARRIERS[name] + EOI
+        # They are put at the end of the file, and their place and size written anew.
+        place, size = struct.pack("<I", plain.index(tables)), struct.pack("<I", len(tables))
+        at = plain.index(size + place)
+        data = plain[:at] + struct.pack("<II", len(laden), len(plain)) + plain[at + 8 :] + laden
+        np.testing.assert_array_equal(pixels(data), pixels(plain))
+        written = run(data)
+        assert written is not None
+        assert not holds_payload(written)
+        np.testing.assert_array_equal(pixels(written), pixels(plain))
 
 
 @pytest.mark.usefixtures("centerface")

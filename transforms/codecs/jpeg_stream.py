@@ -21,7 +21,7 @@ _MOST_SCANS = 24
 """libjpeg's own script has 18 for four components and 10 for three. A scan may end in up to six bytes that libjpeg
 reads ahead and does not miss, and its table may hold symbols that it does not use."""
 
-_MOST_INTERVALS = 512
+_MOST_INTERVALS = 1024
 """Restart intervals whose padding of up to seven bits is taken on trust; more are written again to be sure."""
 
 _LARGEST_PADDING = 16

@@ -55,6 +55,11 @@ ALLOWED = {
     "NumTemporalLayers ParallelismType QuickTime_ColorRep_0x000a Rotation SeqProfile SeqTier0 TemporalIDNested "
     "TransferCharacteristics Unknown_clli Unknown_imir VideoFullRangeFlag",
 }
+# What macOS says of a display beside its colours, in the profiles of four files, which then have another checksum.
+OF_A_DISPLAY = (
+    *("ICC_Profile:MakeAndModel", "ICC_Profile:NativeDisplayInfo", "ICC_Profile:ProfileDescriptionML"),
+    *("ICC_Profile:VideoCardGamma", "ICC-header:ProfileID", "ICC-header:ProfileSize"),
+)
 PRIVATE = (
     *("-GPSLatitude=52.5", "-GPSLatitudeRef=N", "-Artist=Somebody Q", "-Model=Somebody Q", "-SerialNumber=Somebody Q"),
     *("-DateTimeOriginal=2024:05:06 07:08:09", "-UserComment=Somebody Q", "-XMP-dc:Creator=Somebody Q"),
@@ -148,7 +153,11 @@ def test_profiles_are_kept(inputs: Path, outputs: Path) -> None:
     after = tags(written.values())
     for path, name in _names(written):
         profile = {tag: value for tag, value in before[str(inputs / name)].items() if tag.startswith("ICC")}
-        assert {tag: value for tag, value in after[path].items() if tag.startswith("ICC")} == profile, name
+        kept = {tag: value for tag, value in after[path].items() if tag.startswith("ICC")}
+        dropped = {tag for tag in profile if profile[tag] != kept.get(tag)}
+        assert kept.keys() <= profile.keys(), name
+        assert all(tag.startswith(OF_A_DISPLAY) for tag in dropped), name
+        assert bool(dropped) == any("NativeDisplayInfo" in tag for tag in profile), name
 
 
 def _names(written: dict[str, Path]) -> list[tuple[str, str]]:

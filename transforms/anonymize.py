@@ -208,7 +208,8 @@ def _finish(opened: _Opened, masking: Masking, roles: FeatureRoles) -> Finished:
 def _finish_image(data: bytes, image: DetectedImage, canvas: _Canvas | None, masking: Masking) -> AnonymizedImage:
     info, faces = image.info, image.faces
     if canvas is None and image.shows_all:
-        return AnonymizedImage(strip_metadata(data, info), info, faces, reencoded=False)
+        stripped = strip_metadata(data, info, faultless=image.faultless)
+        return AnonymizedImage(stripped, info, faces, reencoded=False)
     if canvas is None:
         pixels = image.pixels or decode_pixels(data, info)
         return AnonymizedImage(encode_pixels(pixels, data, info), info, faces, is_lossy(data, info))

@@ -51,12 +51,14 @@ class DecodedImage:
         renderings: for each way in which readers may show it, the views that the detector is shown.
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
         shows_all: whether the compressed data hold nothing but what was decoded, so that they may be copied.
+        faultless: that it is a JPEG that libjpeg decoded without a complaint.
     """
 
     info: ImageInfo
     renderings: tuple[tuple[View, ...], ...]
     pixels: Pixels | None
     shows_all: bool = True
+    faultless: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -86,6 +88,7 @@ class DetectedImage:
     pixels: Pixels | None
     faces: Faces
     shows_all: bool = True
+    faultless: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def _decode_image(data: bytes, detector: Detector, limits: Limits, keep_metadata
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
     renderings = tuple(detector.prepare(rgb, info.upright_width, info.upright_height) for rgb in preview.renderings())
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None
-    return DecodedImage(info, renderings, kept, preview.decoded.are_all)
+    return DecodedImage(info, renderings, kept, preview.decoded.are_all, preview.decoded.faultless)
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,11 @@ def _detected(item: Decoded, faces: Iterator[Faces], detector: Detector) -> Dete
     """Takes the faces of each rendering of each image of a record, in their order."""
     images = (
         DetectedImage(
-            image.info, image.pixels, detector.unite([next(faces) for _ in image.renderings]), image.shows_all
+            image.info,
+            image.pixels,
+            detector.unite([next(faces) for _ in image.renderings]),
+            image.shows_all,
+            image.faultless,
         )
         for image in item.images
     )

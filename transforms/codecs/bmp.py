@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faceveil.transforms.codecs import icc
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -85,14 +86,14 @@ def _profile(data: bytes, header: bytes) -> bytes:
     if len(header) < _V5 or header[56:60] != _EMBEDDED:
         return b""
     offset, size = struct.unpack_from("<II", header, 112)
-    return data[_FILE_HEADER + offset : _FILE_HEADER + offset + size]
+    return icc.clean(data[_FILE_HEADER + offset : _FILE_HEADER + offset + size])
 
 
 def _join(parts: _Parts) -> bytes:
     header, palette, pixels, profile = parts
     pixels_at = _FILE_HEADER + len(header) + len(palette)
     if len(header) >= _V5:
-        if header[56:60] == _LINKED:
+        if header[56:60] == _LINKED or (header[56:60] == _EMBEDDED and not profile):
             header = header[:56] + _SRGB + header[60:]
         place = struct.pack("<II", pixels_at + len(pixels) - _FILE_HEADER if profile else 0, len(profile))
         header = header[:112] + place + header[120:]

@@ -69,7 +69,8 @@ def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Previe
     if shrink > 1:
         values = jpeg.decode(data, info, shrink)
         if values is not None:
-            return Preview(Pixels(values, info.mode), info.orientation, True, _has_ambiguous_inks(data, info))
+            reduced = Pixels(values, info.mode, faultless=True)
+            return Preview(reduced, info.orientation, True, _has_ambiguous_inks(data, info))
     return Preview(decode_pixels(data, info), info.orientation, False, _has_ambiguous_inks(data, info))
 
 

@@ -43,7 +43,7 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
     if info.read_only:
         raise Quarantine(Reason.UNSUPPORTED_IMAGE, f"it has to be encoded again, but {info.read_only} cannot be")
     try:
-        return strip_metadata(_encode(pixels, data, info), info)
+        return strip_metadata(_encode(pixels, data, info), info, faultless=True)
     except Quarantine:  # the original is broken where decoding its pixels did not look
         raise
     except Exception as error:  # as in decoder_errors: Pillow promises no list of them

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faceveil.transforms.codecs import icc
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -54,8 +55,9 @@ def _kept_blocks(data: bytes) -> Iterator[bytes]:
                 position += 1 + data[position]
             position += 1
             block = data[start:position]
-            is_profile = label == _APPLICATION and block[2:].startswith(_ICC)
-            if kind == _IMAGE or label == _GRAPHIC_CONTROL or is_profile:
+            if kind == _EXTENSION and label == _APPLICATION and block[2:].startswith(_ICC):
+                yield _clean_profile(block)
+            elif kind == _IMAGE or label == _GRAPHIC_CONTROL:
                 yield block
             if position == len(data) and pictures:
                 break  # without a trailer, which readers do not miss
@@ -63,6 +65,20 @@ def _kept_blocks(data: bytes) -> Iterator[bytes]:
         raise Quarantine(Reason.TRUNCATED, "gif: ends within a block") from error
     if not pictures:
         raise Quarantine(Reason.CORRUPT_IMAGE, "gif: ends without a picture")
+
+
+def _clean_profile(block: bytes) -> bytes:
+    """The block of an ICC profile with a clean one; nothing if it is none."""
+    begin = 2 + len(_ICC)
+    profile, position = b"", begin
+    while block[position]:
+        profile += block[position + 1 : position + 1 + block[position]]
+        position += 1 + block[position]
+    cleaned = icc.clean(profile)
+    if cleaned == profile:
+        return block if profile else b""
+    pieces = (cleaned[start : start + 255] for start in range(0, len(cleaned), 255))
+    return block[:begin] + b"".join(bytes((len(piece),)) + piece for piece in pieces) + b"\0" if cleaned else b""
 
 
 def encode(pixels: Pixels, before: Pixels, image: Image.Image, data: bytes) -> bytes:

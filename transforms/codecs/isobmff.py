@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import av1
+from faceveil.transforms.codecs import av1, icc
 from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, Parts, grid_of, hides_pixels, parts_of
 from faceveil.transforms.codecs.isobmff_items import Item, Meta, boxes_of
@@ -263,7 +263,7 @@ def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Meta:
     associations: dict[int, tuple[tuple[int, bool], ...]] = {}
     for name, start, end in read_boxes(data, *parts[b"iprp"]):
         if name == b"ipco":
-            properties = [write_box(kind, data[begin:stop]) for kind, begin, stop in read_boxes(data, start, end)]
+            properties = [_property(kind, data[begin:stop]) for kind, begin, stop in read_boxes(data, start, end)]
         elif name == b"ipma":
             associations.update(_read_uses(Reader(data, start, end)))
     if any(number >= len(properties) for pairs in associations.values() for number, _ in pairs):
@@ -290,6 +290,14 @@ def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Meta:
             source = reference.number(wide)
             references += [(kind, source, reference.number(wide)) for _ in range(reference.number(2))]
     return Meta(primary, items, references, properties)
+
+
+def _property(kind: bytes, content: bytes) -> bytes:
+    """A property's box, with a clean ICC profile if it has one; one of no meaning where that is none."""
+    if kind == b"colr" and content[:4] in (b"prof", b"rICC"):
+        profile = icc.clean(content[4:])
+        return write_box(kind, content[:4] + profile) if profile else write_box(b"free", b"")
+    return write_box(kind, content)
 
 
 def _read_uses(reader: Reader) -> Iterator[tuple[int, tuple[tuple[int, bool], ...]]]:

@@ -8,9 +8,12 @@ import simplejpeg
 from PIL import Image, JpegImagePlugin
 
 from faceveil.transforms.codecs.image import ImageInfo, Values
+from faceveil.transforms.codecs.jpeg_markers import segments
 from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.quarantine import Quarantine
 
 _SUBSAMPLING_444 = 0  # Pillow's number for it
+_RESTART_INTERVAL = b"\xff\xdd\0\4"
 
 
 def shrink_factor(info: ImageInfo, long_side: int) -> int:
@@ -35,19 +38,29 @@ def decode(data: bytes, info: ImageInfo, shrink: int = 1) -> Values | None:
 
     Returns:
         uint8 ``[ceil(H / shrink), ceil(W / shrink), C]``, C = 3, 1 or 4; or None when libjpeg has anything to
-        complain about: truncation, but also harmless faults. Pillow tells these apart.
+        complain about: truncation, bytes that it did not need, but also harmless faults. Pillow tells these apart.
     """
     try:
         values: Values = simplejpeg.decode_jpeg(
-            data,
+            _with_last_word(data) if _RESTART_INTERVAL in data else data,
             colorspace="GRAY" if info.mode == "L" else info.mode,
             min_height=-(-info.height // shrink),
             min_width=-(-info.width // shrink),
             strict=True,
         )
-    except ValueError:
+    except (ValueError, Quarantine):
         return None
     return 255 - values if info.mode == "CMYK" else values  # Pillow takes all CMYK for Adobe's, stored inverted
+
+
+def _with_last_word(data: bytes) -> bytes:
+    """The JPEG with an empty comment before its end marker.
+
+    Of bytes between a restart interval's data and its marker libjpeg keeps count, but it complains of them only when it
+    looks for another marker: if it has come upon all of them while it read ahead, never, unless one more follows.
+    """
+    *_, (_, end, _) = segments(data)
+    return data[:end] + b"\xff\xfe\0\2" + data[end:]
 
 
 def encode(image: Image.Image, original: JpegImagePlugin.JpegImageFile, orientation: int, **common: object) -> bytes:

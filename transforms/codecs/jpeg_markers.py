@@ -1,4 +1,4 @@
-"""JPEG's segments (ITU-T T.81, annex B): following them through a file, and leaving metadata out."""
+"""JPEG's segments (ITU-T T.81, annex B): following them through a file."""
 
 from __future__ import annotations
 
@@ -16,36 +16,9 @@ TABLES = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # DHT, DAC, DQT, DNL, DRI
 # What may stand between a scan's header and the next marker: coded data (FF 00 is a coded FF), restart markers, and
 # any number of FF as fill.
 _NEXT_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])", re.DOTALL)
-_JFIF_LENGTH, _ADOBE_LENGTH = 14, 12
 
-
-def strip(data: bytes, exif: bytes, *, tables_only: bool = False) -> bytes:
-    """The same JPEG up to its end marker, with no metadata but JFIF's density, ICC profile, Adobe's colour transform.
-
-    Args:
-        data: the JPEG.
-        exif: EXIF to write, a TIFF header first; none if empty.
-        tables_only: whether these are the tables of a TIFF's JPEG strips, which hold no picture.
-
-    Raises:
-        Quarantine: CORRUPT_IMAGE or TRUNCATED when its segments cannot be followed to the end marker.
-    """
-    jfif = b""  # it comes first, then EXIF
-    kept, seen = [], set()
-    for marker, start, end in segments(data):
-        content = data[start + 4 : end]
-        seen.add(marker)
-        if marker == APP0 and content.startswith(b"JFIF\0") and len(content) >= _JFIF_LENGTH:
-            jfif = _segment(APP0, content[: _JFIF_LENGTH - 2] + b"\0\0")  # no thumbnail: 0 x 0 pixels
-        elif marker == APP2 and content.startswith(b"ICC_PROFILE\0"):
-            kept.append(data[start:end])
-        elif marker == APP14 and content.startswith(b"Adobe") and len(content) >= _ADOBE_LENGTH:
-            kept.append(_segment(APP14, content[:_ADOBE_LENGTH]))
-        elif marker in FRAMES or marker in TABLES or marker in (SOS, EOI):
-            kept.append(data[start:end])
-    if not tables_only and (not seen & FRAMES or SOS not in seen):
-        raise Quarantine(Reason.CORRUPT_IMAGE, "jpeg: ends without a picture")
-    return data[:2] + jfif + (_segment(APP1, b"Exif\0\0" + exif) if exif else b"") + b"".join(kept)
+ADOBE, ADOBE_LENGTH = b"Adobe", 12
+"""What the content of Adobe's APP14 segment begins with, and its bytes."""
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -80,10 +53,12 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def has_adobe_segment(data: bytes) -> bool:
     """Whether a JPEG says that it follows Adobe, who store CMYK inverted; where it does not, readers differ."""
-    return any(
-        marker == APP14 and data[start + 4 : end].startswith(b"Adobe") and end - start - 4 >= _ADOBE_LENGTH
-        for marker, start, end in segments(data)
-    )
+    for marker, start, end in segments(data):
+        if marker == SOS:  # behind it no reader looks for one
+            return False
+        if marker == APP14 and data[start + 4 : end].startswith(ADOBE) and end - start - 4 >= ADOBE_LENGTH:
+            return True
+    return False
 
 
 def check_length(data: bytes, width: int, height: int) -> None:
@@ -100,5 +75,6 @@ def check_length(data: bytes, width: int, height: int) -> None:
             raise Quarantine(Reason.TRUNCATED, f"jpeg: {len(data)} bytes cannot hold {width} x {height} px")
 
 
-def _segment(marker: int, content: bytes) -> bytes:
+def segment(marker: int, content: bytes) -> bytes:
+    """One segment with its length."""
     return bytes((0xFF, marker)) + (len(content) + 2).to_bytes(2, "big") + content

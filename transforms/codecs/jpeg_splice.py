@@ -8,10 +8,6 @@ of all others the quantised coefficients are copied. Sections and tables named h
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,24 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.image import ImageInfo, Pixels, Values
+from faceveil.transforms.codecs.jpeg_coefficients import LARGEST, can_be_coded, file_of, has_complete_tables
 from faceveil.transforms.codecs.jpeg_markers import segments
 from faceveil.transforms.codecs.metadata import strip_metadata
 from faceveil.transforms.codecs.pillow import open_image
-
-_LARGEST = 2**27
-"""Samples of all components: 89 megapixels of 4:2:0, 44 of 4:4:4. The coefficients take six bytes for each."""
 
 _MCUS_AT_ONCE = 1024
 """So that the working memory of a face that fills the photo stays below 30 MB."""
 
 _SEQUENTIAL, _PROGRESSIVE = {0xC0, 0xC1}, {0xC2}  # of 8 bits, with Huffman codes (table B.1)
 _SOS, _DQT = 0xDA, 0xDB
-
-_DC_SYMBOLS = {*range(12)}
-_AC_SYMBOLS = {0x00, 0xF0, *(16 * run + size for run in range(16) for size in range(1, 11))}
-"""What Huffman tables must hold to code every block of 8-bit samples (sections F.1.2.1 and F.1.2.2), as those of annex
-K.3 do. Tables made for one image may lack what its new blocks need."""
-_LARGEST_AC = 1023  # in size, likewise
 
 _SCALE = 2.0**16
 _angles = np.pi / 16 * (2 * np.arange(8) + 1) * np.arange(8)[:, np.newaxis]
@@ -91,17 +79,17 @@ def splice(pixels: Pixels, painted: NDArray[np.bool_], data: bytes, info: ImageI
     """
     if not pixels.faultless:
         return None
-    clean = strip_metadata(data, info)
+    clean = strip_metadata(data, info, faultless=True)
     layout = _layout(clean)
     if layout is None:
         return None
-    with _file_of(clean) as path:
+    with file_of(clean) as path:
         try:
             coded = jpegio.read(path)
             _code_again(coded, layout, pixels, painted)
-            if not _can_be_coded(coded):
+            if not can_be_coded(coded):
                 return None
-            coded.optimize_coding = not (layout.one_scan and _has_complete_tables(coded))
+            coded.optimize_coding = not (layout.one_scan and has_complete_tables(coded))
             coded.write(path)
         except RuntimeError:
             # libjpeg's. Whatever is known to cause one is looked for before, since jpegio then leaves a file open.
@@ -125,7 +113,7 @@ def _layout(data: bytes) -> _Layout | None:
     blocks = sum(down * across for down, across in sampling)
     if (
         any(not down or most_down % down or not across or most_across % across for down, across in sampling)
-        or width * height * blocks > _LARGEST * most_down * most_across
+        or width * height * blocks > LARGEST * most_down * most_across
         or blocks > 10  # what a scan of all components may hold (section B.2.3)
         or not all(table in tables and min(tables[table]) > 0 for *_, table in components)
     ):
@@ -219,44 +207,3 @@ def _transform(samples: Values, down: int, across: int, table: NDArray[np.float6
     exact *= 1 / (table * (_SCALE**2 * averaged))
     quantised: NDArray[np.int32] = np.rint(exact, out=exact).astype(np.int32)
     return quantised
-
-
-def _can_be_coded(coded: Any) -> bool:
-    """Whether Huffman codes hold all coefficients: a decoder takes larger ones, but no 8-bit picture has them."""
-    for array in coded.coef_arrays:
-        if array.max() > _LARGEST_AC or array.min() < -_LARGEST_AC:
-            ac = array.copy()
-            ac[::8, ::8] = 0
-            # Of DC coefficients the differences are coded, which may be twice as large.
-            if abs(ac).max() > _LARGEST_AC or array.max() > _LARGEST_AC or array.min() < -_LARGEST_AC - 1:
-                return False
-    return True
-
-
-def _has_complete_tables(coded: Any) -> bool:
-    return all(
-        needed <= set(table["symbols"][: table["counts"].sum()].tolist())
-        for tables, needed in ((coded.dc_huff_tables, _DC_SYMBOLS), (coded.ac_huff_tables, _AC_SYMBOLS))
-        for table in tables
-    )
-
-
-@contextmanager
-def _file_of(data: bytes) -> Iterator[str]:
-    """The path of a file with these bytes, since jpegio reads and writes files only.
-
-    On Linux the file is in memory, so no face is ever written to a disk.
-    """
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("faceveil")
-        try:
-            path = f"/proc/self/fd/{descriptor}"
-            Path(path).write_bytes(data)
-            yield path
-        finally:
-            os.close(descriptor)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "image.jpg")
-            Path(path).write_bytes(data)
-            yield path

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceveil.transforms.codecs import icc
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -87,13 +88,24 @@ def strip(data: bytes, exif: bytes) -> bytes:
     for name, start, end in chunks(data):
         if name == b"IDAT" and not pixels_at:
             pixels_at = len(kept)
-        if name in _KEPT:
+        if name == b"iCCP":
+            kept += profile_chunk(data, start, end, kept)
+        elif name in _KEPT:
             kept.append(data[start:end])
     if not pixels_at:
         raise Quarantine(Reason.CORRUPT_IMAGE, "png: ends without a picture")
     if exif:
         kept.insert(pixels_at, chunk(b"eXIf", exif))
     return b"".join(kept)
+
+
+def profile_chunk(data: bytes, start: int, end: int, before: list[bytes]) -> list[bytes]:
+    """An iCCP chunk with a clean profile; nothing if it is none, or if there is one among the chunks before."""
+    if any(other[4:8] == b"iCCP" for other in before):
+        return []
+    content = data[start + 8 : end - 4]
+    cleaned = icc.clean_png(content)
+    return [data[start:end] if cleaned == content else chunk(b"iCCP", cleaned)] if cleaned else []
 
 
 def encode_16_bit(pixels: Pixels, data: bytes) -> bytes:

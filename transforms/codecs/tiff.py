@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import jpeg_markers
+from faceveil.transforms.codecs import icc, jpeg_strip
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -240,9 +240,10 @@ def strip(data: bytes, exif: bytes) -> bytes:
             directory[ORIENTATION] = shorts(flavour, *upright.numbers(exif_flavour))
         directory |= kept
     if directory.get(COMPRESSION) == shorts(flavour, JPEG):
-        segments = [jpeg_markers.strip(segment, b"") if segment else b"" for segment in segments]
-        if tables := directory.get(_JPEG_TABLES):
-            value = jpeg_markers.strip(tables.value, b"", tables_only=True)
+        tables = directory.get(_JPEG_TABLES)
+        segments, value = jpeg_strip.strip_in_tiff(segments, tables.value if tables else b"")
+        directory.pop(_JPEG_TABLES, None)
+        if tables and value:
             directory[_JPEG_TABLES] = replace(tables, count=len(value), value=value)
     return write(flavour, directory, exif_entries, segments, tags)
 
@@ -258,6 +259,7 @@ def _read_picture(data: bytes) -> tuple[Flavour, Directory, list[bytes], tuple[i
         and tag not in (*_STRIPS, *_TILES)
         and (entry.type not in (_ASCII, _UNDEFINED) or tag in (_JPEG_TABLES, _ICC_PROFILE))
     }
+    _clean_profile(directory)
     if tags[0] not in entries:
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: there are no pixels")
     offsets = entries[tags[0]].numbers(flavour)
@@ -273,6 +275,14 @@ def _read_picture(data: bytes) -> tuple[Flavour, Directory, list[bytes], tuple[i
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: its strips or tiles overlap")
     segments = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
     return flavour, directory, segments, tags
+
+
+def _clean_profile(directory: Directory) -> None:
+    """Cleans a directory's ICC profile, in place."""
+    if entry := directory.pop(_ICC_PROFILE, None):
+        profile = icc.clean(entry.value)
+        if profile:
+            directory[_ICC_PROFILE] = replace(entry, count=len(profile), value=profile)
 
 
 def check_pixels(data: bytes, max_pixels: int | None) -> None:

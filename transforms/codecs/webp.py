@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from faceveil.transforms.codecs import icc
 from faceveil.transforms.quarantine import Quarantine, Reason
 
-_EXIF_FLAG, _XMP_FLAG = 0x08, 0x04  # bits of VP8X's first byte
+_ICC_FLAG, _EXIF_FLAG, _XMP_FLAG = 0x20, 0x08, 0x04  # bits of VP8X's first byte
 _KEPT = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"}
 
 
@@ -54,8 +55,10 @@ def strip(data: bytes, exif: bytes) -> bytes:
             kept.setdefault(name, content)  # decoders use the first of each
     if not kept.keys() & {b"VP8 ", b"VP8L"}:
         raise Quarantine(Reason.CORRUPT_IMAGE, "webp: ends without a picture")
-    if extended := kept.get(b"VP8X"):
-        flags = extended[0] & ~(_EXIF_FLAG | _XMP_FLAG)
+    profile = icc.clean(kept.pop(b"ICCP", b""))
+    if extended := kept.pop(b"VP8X", None):
+        kept = {b"VP8X": extended, **({b"ICCP": profile} if profile else {}), **kept}
+        flags = extended[0] & ~(_EXIF_FLAG | _XMP_FLAG | (0 if profile else _ICC_FLAG))
         if exif:
             flags |= _EXIF_FLAG
             kept[b"EXIF"] = exif

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageCms, ImageFilter
 
-ICC = b"\0\0\x01\x00test" + b"profile " * 40
+ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><dc:creator>somebody</dc:creator></x:xmpmeta>'
 GPS_IFD, THUMBNAIL_SECRET = 0x8825, b"THUMBNAIL OF A FACE"
 

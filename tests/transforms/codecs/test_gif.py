@@ -8,7 +8,8 @@ from faceveil.transforms.codecs import Pixels, decode_pixels, encode_pixels, pro
 from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.transforms.codecs.samples import ICC, XMP, encode, picture, pillow
 
-PROFILE = b"\x21\xff\x0bICCRGBG1012" + bytes((255,)) + ICC[:255] + bytes((1,)) + ICC[255:256] + b"\0"
+PIECES = [ICC[start : start + 200] for start in range(0, len(ICC), 200)]
+PROFILE = b"\x21\xff\x0bICCRGBG1012" + b"".join(bytes((len(piece),)) + piece for piece in PIECES) + b"\0"
 
 
 def paletted(colours: int = 256) -> Image.Image:

@@ -244,23 +244,24 @@ def test_what_cannot_be_spliced_is_said(tmp_path):
     assert spliced_or_none(with_jpegio(data, tmp_path, arith_code=1)) is None
     # Harmless to decoders, but libjpeg complains: bytes that belong to nothing.
     assert spliced_or_none(data[:-2] + b"\0\0\0\0" + data[-2:]) is None
-    # A second definition of a table, before the second scan.
+
+
+def test_what_must_go_first_does_not_keep_from_splicing():
+    # A second definition of a table, before the second scan, which nothing uses.
     progressive = encode(picture(), "JPEG", progressive=True)
     second_scan = progressive.index(b"\xff\xda", progressive.index(b"\xff\xda") + 2)
     tables = progressive[progressive.index(b"\xff\xdb") :][: 2 + 67]
-    assert spliced_or_none(progressive[:second_scan] + tables + progressive[second_scan:]) is None
+    spliced = spliced_or_none(progressive[:second_scan] + tables + progressive[second_scan:])
+    assert spliced == spliced_or_none(progressive)
+    # Coefficients that are multiplied by zero.
+    data = encode(picture(), "JPEG", qtables=[[1] * 64], subsampling=0)
+    table = data.index(b"\xff\xdb") + 5
+    assert spliced_or_none(data[:table] + b"\0" + data[table + 1 :])
 
 
 def open_files() -> int:
     descriptors = Path("/proc/self/fd")
     return len(list(descriptors.iterdir())) if descriptors.exists() else 0
-
-
-def test_what_no_huffman_code_holds_is_not_spliced():
-    """A decoder takes a coefficient of 2047 and a table of zeros; libjpeg refuses to write them."""
-    data = encode(picture(), "JPEG", qtables=[[1] * 64], subsampling=0)
-    table = data.index(b"\xff\xdb") + 5
-    assert spliced_or_none(data[:table] + b"\0" + data[table + 1 :]) is None
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

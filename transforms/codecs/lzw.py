@@ -1,0 +1,104 @@
+"""How much LZW data hold, without decompressing them (GIF89a, appendix F; TIFF 6.0, section 13)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faceveil.transforms.codecs.accounting import Unaccounted
+
+_MOST_ENTRIES, _LONGEST_CODE = 4096, 12
+_BYTES_PER_CLEAR_CODE = 64  # a clear code stands behind some 3,800 codes; more of them only take time to follow
+
+
+def used_bytes(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> int:
+    """How many bytes of the data are read until their end code, or until the picture is complete where there is none.
+
+    Args:
+        data: the codes: most significant bit first in TIFF, least significant first in GIF.
+        literal_bits: of a literal code.
+        length: how many pixels (GIF) or bytes (TIFF) they are to hold.
+        tiff: whether the codes grow as TIFF's do, one entry before their time, not as GIF's.
+
+    Raises:
+        Unaccounted: they hold another number, or bits behind their end are set.
+    """
+    at, total = _follow(data, literal_bits, length, tiff=tiff)
+    if total != length:
+        raise Unaccounted(f"the LZW codes hold {total} of {length}")
+    used = -(-at // 8)
+    unused = 8 * used - at
+    if unused and (data[used - 1] & (1 << unused) - 1 if tiff else data[used - 1] >> 8 - unused):
+        raise Unaccounted("bits behind the LZW codes are set")
+    return used
+
+
+def _follow(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> tuple[int, int]:
+    """The bits read, and what they hold."""
+    clear = 1 << literal_bits
+    # Each code but the first adds an entry to the table; they grow with it.
+    entries = np.maximum(np.arange(_MOST_ENTRIES) - 1, 0) + clear + 2 + int(tiff)
+    growing = np.clip(np.floor(np.log2(entries)).astype(np.int64) + 1, literal_bits + 1, _LONGEST_CODE)
+    longest = np.full(_MOST_ENTRIES, _LONGEST_CODE)
+    grown_ends, longest_ends = np.cumsum(growing), np.cumsum(longest)
+    padded = np.frombuffer(data + bytes(4), np.uint8).astype(np.int64)
+    at, total, clears, is_new, table = 0, 0, 0, True, _new_table(clear)
+    while True:
+        bits, ends = (growing, at + grown_ends) if is_new else (longest, at + longest_ends)
+        count = int(np.searchsorted(ends, 8 * len(data), side="right"))
+        if not count:
+            return at, total
+        bits, ends = bits[:count], ends[:count]
+        codes = _codes(padded, ends - bits, bits, most_significant_first=tiff)
+        control = np.flatnonzero((codes == clear) | (codes == clear + 1))
+        stop = int(control[0]) if len(control) else count
+        lengths = _lengths(codes[:stop].tolist(), table, is_new=is_new)
+        total += sum(lengths)
+        if total > length:
+            return _end_of_picture(data, ends, lengths, total - length), length
+        if stop == count:
+            at, is_new = int(ends[-1]), False
+            continue
+        at = int(ends[stop])
+        if codes[stop] == clear + 1:
+            return at, total
+        is_new, table, clears = True, _new_table(clear), clears + 1
+        if clears > len(data) // _BYTES_PER_CLEAR_CODE + 16:
+            raise Unaccounted("there are too many LZW clear codes")
+
+
+def _new_table(clear: int) -> list[int]:
+    return [1] * clear + [0, 0]
+
+
+def _codes(
+    data: NDArray[np.int64], starts: NDArray[np.int64], bits: NDArray[np.int64], *, most_significant_first: bool
+) -> NDArray[np.int64]:
+    at, shift = starts >> 3, starts & 7
+    if most_significant_first:
+        codes = (data[at] << 16 | data[at + 1] << 8 | data[at + 2]) >> (24 - shift - bits)
+    else:
+        codes = (data[at] | data[at + 1] << 8 | data[at + 2] << 16) >> shift
+    return codes & (1 << bits) - 1
+
+
+def _lengths(codes: list[int], table: list[int], *, is_new: bool) -> list[int]:
+    """The lengths of the codes' strings; the table of lengths grows on the way, until it is full."""
+    try:
+        if is_new:
+            for code in codes:  # the code behind it completes its entry: its string and one letter
+                table.append(table[code] + 1)
+            return [length - 1 for length in table[-len(codes) :]] if codes else []
+        return [table[code] for code in codes]
+    except IndexError as error:
+        raise Unaccounted("there is an LZW code of no entry") from error
+
+
+def _end_of_picture(data: bytes, ends: NDArray[np.int64], lengths: list[int], excess: int) -> int:
+    """Where the picture is complete in codes that go on; there are encoders that write zeros in place of an end code."""
+    behind = np.cumsum(lengths[::-1])
+    index = int(np.searchsorted(behind, excess))
+    at = int(ends[len(lengths) - 2 - index]) if index + 1 < len(lengths) else -1
+    if behind[index] != excess or at < 0 or any(data[-(-at // 8) :]):
+        raise Unaccounted("the LZW codes go on behind the picture")
+    return at

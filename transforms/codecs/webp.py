@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from faceveil.transforms.codecs import webp_streams
+from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.quarantine import Quarantine, Reason
 
-_EXIF_FLAG, _XMP_FLAG = 0x08, 0x04  # bits of VP8X's first byte
+_ICC_FLAG, _ALPHA_FLAG, _EXIF_FLAG = 0x20, 0x10, 0x08  # bits of VP8X's first byte
+_SEEN_FLAGS = _ICC_FLAG | _ALPHA_FLAG
+_PICTURES = {b"VP8 ", b"VP8L"}
 _KEPT = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"}
 
 
@@ -43,21 +47,55 @@ def join(parts: list[tuple[bytes, bytes]]) -> bytes:
 def strip(data: bytes, exif: bytes) -> bytes:
     """The same WebP with its picture, alpha and ICC profile, and with this EXIF, if any.
 
-    A file that has EXIF has the header chunk that must announce it, so there is somewhere to put it.
+    A file that has EXIF has the header chunk that must announce it, so there is somewhere to put it. What decoders
+    do not read at the ends of the picture's streams is cut off.
 
     Raises:
         Quarantine: CORRUPT_IMAGE or TRUNCATED when its chunks cannot be followed to the end.
+        Unaccounted: it holds two pictures, or its picture is of another size than it says.
     """
-    kept: dict[bytes, bytes] = {}
-    for name, content in chunks(data):
-        if name in _KEPT:
-            kept.setdefault(name, content)  # decoders use the first of each
-    if not kept.keys() & {b"VP8 ", b"VP8L"}:
+    found = [(name, content) for name, content in chunks(data) if name in _KEPT]
+    pictures = [(name, content) for name, content in found if name in _PICTURES]
+    if not pictures:
         raise Quarantine(Reason.CORRUPT_IMAGE, "webp: ends without a picture")
-    if extended := kept.get(b"VP8X"):
-        flags = extended[0] & ~(_EXIF_FLAG | _XMP_FLAG)
+    if len(pictures) > 1:
+        raise Unaccounted("it has two pictures")
+    kept = dict(reversed(found))  # decoders use the first of each
+    kept = {name: kept[name] for name, _ in found}
+    (name, content) = pictures[0]
+    width, height = webp_streams.size(name, content)
+    extended = kept.get(b"VP8X")
+    if extended is None:
+        kept = {name: content}  # what stands behind a simple file's picture is not looked at
+    else:
+        flags = int.from_bytes(extended[:1], "big") & _SEEN_FLAGS
+        if name == b"VP8L" or not flags & _ALPHA_FLAG:
+            kept.pop(b"ALPH", None)
+        if found[0][0] != b"VP8X" or extended[4:10] != _canvas(width, height):
+            raise Unaccounted("its picture is of another size than it says")
         if exif:
             flags |= _EXIF_FLAG
-            kept[b"EXIF"] = exif
-        kept[b"VP8X"] = bytes((flags,)) + extended[1:]
-    return join(list(kept.items()))
+        kept[b"VP8X"] = bytes((flags, 0, 0, 0)) + extended[4:10]
+    kept = _without_tails(kept, name, width * height)
+    return join([*kept.items(), *([(b"EXIF", exif)] if exif and extended else [])])
+
+
+def _canvas(width: int, height: int) -> bytes:
+    return (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+
+
+def _without_tails(kept: dict[bytes, bytes], picture: bytes, pixels: int) -> dict[bytes, bytes]:
+    """The chunks without what no decoder reads at the ends of their streams."""
+
+    def decodes_with(name: bytes) -> Callable[[bytes], bool]:
+        return lambda content: webp_streams.decodes(join(list({**kept, name: content}.items())))
+
+    if not decodes_with(picture)(kept[picture]):
+        raise Unaccounted("it cannot be decoded")
+    if picture == b"VP8 ":
+        kept[picture] = webp_streams.vp8(kept[picture], decodes_with(picture))
+    else:
+        kept[picture] = webp_streams.without_tail(kept[picture], decodes_with(picture))
+    if b"ALPH" in kept:
+        kept[b"ALPH"] = webp_streams.alpha(kept[b"ALPH"], pixels, decodes_with(b"ALPH"))
+    return kept

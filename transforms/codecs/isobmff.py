@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import av1
+from faceveil.transforms.codecs import av1, isobmff_payloads
 from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.orientation import upright
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -136,19 +136,22 @@ def strip(data: bytes, exif: bytes) -> bytes:
 
     Raises:
         Quarantine: as `facts`.
+        Unaccounted: there is more in the pictures' items than the pictures.
     """
     meta = _read(data)
     kept = sorted(_needed(meta))
     renumbered = {number: index for index, number in enumerate(kept, 1)}
-    used = sorted({property_ for number in kept for property_, _ in _kept_properties(meta, number)})
+    clean = {place: isobmff_payloads.property_box(meta.properties[place]) for place in {place for number in kept for place, _ in _kept_properties(meta, number)}}
+    used = sorted(place for place, box in clean.items() if box)
     places = {property_: index for index, property_ in enumerate(used, 1)}
     infos, associations, contents = [], [], []
     for number in kept:
         item = meta.items[number]
         infos.append(_info(renumbered[number], item.type, item.flags))
-        pairs = [(places[property_], essential) for property_, essential in _kept_properties(meta, number)]
+        pairs = [(places[place], essential) for place, essential in _kept_properties(meta, number) if clean[place]]
         associations.append((renumbered[number], pairs))
-        contents.append(item.data)
+        parts = sum(kind == _TO_PARTS and source == number for kind, source, _ in meta.references)
+        contents.append(isobmff_payloads.item(item.type, item.data, _boxes_of(meta, number), parts))
     links = [
         (kind, renumbered[source], renumbered[to])
         for kind, source, to in meta.references
@@ -171,14 +174,14 @@ def strip(data: bytes, exif: bytes) -> bytes:
                     write_full_box(b"iref", _links(links)) if links else b"",
                     write_box(
                         b"iprp",
-                        write_box(b"ipco", b"".join(meta.properties[number] for number in used)) + _uses(associations),
+                        write_box(b"ipco", b"".join(clean[number] for number in used)) + _uses(associations),
                     ),
                 )
             ),
         )
 
     name, start, end = next(read_boxes(data, 0, len(data)))
-    file_type = write_box(name, data[start:end])
+    file_type = write_box(name, isobmff_payloads.file_type(data[start:end]))
     content_at = len(file_type) + len(meta_box(0)) + 8
     return file_type + meta_box(content_at) + write_box(b"mdat", b"".join(contents))
 
@@ -229,7 +232,8 @@ def _is_alpha(meta: _Meta, number: int) -> bool:
 
 
 def _kept_properties(meta: _Meta, number: int) -> list[tuple[int, bool]]:
-    return [pair for pair in meta.items[number].properties if meta.properties[pair[0]][4:8] in _PROPERTIES]
+    pairs = [pair for pair in meta.items[number].properties if meta.properties[pair[0]][4:8] in _PROPERTIES]
+    return isobmff_payloads.first_of_each(pairs, meta.properties)
 
 
 def _read(data: bytes) -> _Meta:

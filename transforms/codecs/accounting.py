@@ -7,6 +7,7 @@ there would be a picture that nobody looked at.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
 _OUTPUT_BYTES = 2**20  # decompressed at once, so that memory does not grow with what a stream expands to
 
@@ -45,3 +46,24 @@ def inflate(stream: bytes, length: int, *, keep: bool = False) -> tuple[bytes, b
     if total != length or not decompressor.eof:
         raise Unaccounted(f"the zlib stream does not hold the {length} bytes of the picture and nothing else")
     return b"".join(kept), decompressor.unused_data
+
+
+def without_tail(stream: bytes, is_enough: Callable[[bytes], bool], slack: int, least: int = 1) -> bytes:
+    """Coded data without the bytes at their end that no decoder reads.
+
+    Args:
+        stream: the coded data.
+        is_enough: whether a beginning of the stream shows the same picture.
+        slack: how many bytes encoders write at the end in vain; so many stay.
+        least: bytes that stay in any case.
+    """
+    if len(stream) - slack < least or not is_enough(stream[:-slack]):
+        return stream
+    enough, too_few = len(stream) - slack, least - 1
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        if is_enough(stream[:middle]):
+            enough = middle
+        else:
+            too_few = middle
+    return stream[:enough]

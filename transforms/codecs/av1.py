@@ -81,6 +81,21 @@ def units(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield header >> 3 & 15, data[start:position]
 
 
+def split(unit: bytes) -> tuple[bytes, bytes]:
+    """A unit's header without its size, and its body."""
+    position = 1 + (unit[0] >> 2 & 1)
+    body_at = _leb128(unit, position)[1] if unit[0] >> 1 & 1 else position
+    return unit[:position], unit[body_at:]
+
+
+def join(head: bytes, body: bytes) -> bytes:
+    """A unit of such parts, with its size."""
+    size, rest = b"", len(body)
+    while rest > 0x7F:
+        size, rest = size + bytes((rest & 0x7F | 0x80,)), rest >> 7
+    return bytes((head[0] | 2,)) + head[1:] + size + bytes((rest,)) + body
+
+
 def _leb128(data: bytes, position: int) -> tuple[int, int]:
     """A number in little-endian base 128 (section 4.10.5), and where it ends."""
     value = 0

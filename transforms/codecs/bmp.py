@@ -89,9 +89,7 @@ def _split(data: bytes) -> tuple[_Layout, _Parts]:
     if compression not in (_RLE8, _RLE4):
         pixels = pixels[: layout.stride * layout.height]
         if len(pixels) < layout.stride * layout.height:
-            raise Quarantine(
-                Reason.TRUNCATED, f"bmp: {len(pixels)} of {layout.stride * layout.height} bytes of pixels"
-            )
+            raise Quarantine(Reason.TRUNCATED, f"bmp: {len(pixels)} of {layout.stride * layout.height} bytes of pixels")
     if pixels_at < palette_at:
         raise Quarantine(Reason.TRUNCATED, "bmp: its pixels begin within its headers")
     return layout, _Parts(header, palette.tobytes(), pixels, _profile(data, header))
@@ -131,7 +129,7 @@ def _rle_length(data: bytes, layout: _Layout) -> int:
     """Bytes of run-length coded pixels up to their end marker, or the end of the data.
 
     Raises:
-        Unaccounted: they leave the picture, where decoders do not follow them, or there are values in bytes that fill up.
+        Unaccounted: they leave the picture, where decoders do not follow, or bytes that fill up have values.
     """
     if layout.bits != (8 if layout.compression == _RLE8 else 4):
         raise Unaccounted("its run lengths are of another kind than its pixels")

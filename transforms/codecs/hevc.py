@@ -59,9 +59,9 @@ def picture(data: bytes, configuration: bytes) -> bytes:
     Raises:
         Unaccounted: it holds several pictures, or bytes that belong to no unit.
     """
-    size = (configuration[21] & 3) + 1 if len(configuration) > 21 else 4
+    size = length_size(configuration)
     kept, pictures, parameters = [], 0, 0
-    for unit in _units(data, size):
+    for unit in units(data, size):
         kind, layer = unit[0] >> 1 & 0x3F, (unit[0] & 1) << 5 | unit[1] >> 3
         if layer or not (kind in _STILL or kind in _PARAMETERS):
             if kind < _VPS and not layer:
@@ -78,7 +78,22 @@ def picture(data: bytes, configuration: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _units(data: bytes, size: int) -> Iterator[bytes]:
+def length_size(configuration: bytes) -> int:
+    """How many bytes say the length of a unit, from the content of hvcC."""
+    return (configuration[21] & 3) + 1 if len(configuration) > 21 else 4
+
+
+def is_parameters(unit: bytes) -> bool:
+    """Whether a unit holds no pixels."""
+    return unit[0] >> 1 & 0x3F in _PARAMETERS
+
+
+def units(data: bytes, size: int) -> Iterator[bytes]:
+    """The units of an item, whose lengths take `size` bytes.
+
+    Raises:
+        Unaccounted: there are bytes that belong to none.
+    """
     position = 0
     while position < len(data):
         length = int.from_bytes(data[position : position + size], "big")

@@ -13,13 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import av1, isobmff_payloads
+from faceveil.transforms.codecs import av1, isobmff_payloads, isobmff_tails
 from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.orientation import upright
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _PICTURES = {b"av01", b"hvc1", b"grid", b"iovl", b"iden"}
 """Types of items that are coded as AV1 or HEVC or put together from other items."""
+
+_CODED = {b"av01", b"hvc1"}
 
 _PROPERTIES = {
     *(b"av1C", b"hvcC", b"ispe", b"pixi", b"colr", b"auxC", b"irot", b"imir", b"clap", b"pasp", b"lsel"),
@@ -141,7 +143,10 @@ def strip(data: bytes, exif: bytes) -> bytes:
     meta = _read(data)
     kept = sorted(_needed(meta))
     renumbered = {number: index for index, number in enumerate(kept, 1)}
-    clean = {place: isobmff_payloads.property_box(meta.properties[place]) for place in {place for number in kept for place, _ in _kept_properties(meta, number)}}
+    clean = {
+        place: isobmff_payloads.property_box(meta.properties[place])
+        for place in {place for number in kept for place, _ in _kept_properties(meta, number)}
+    }
     used = sorted(place for place, box in clean.items() if box)
     places = {property_: index for index, property_ in enumerate(used, 1)}
     infos, associations, contents = [], [], []
@@ -151,7 +156,11 @@ def strip(data: bytes, exif: bytes) -> bytes:
         pairs = [(places[place], essential) for place, essential in _kept_properties(meta, number) if clean[place]]
         associations.append((renumbered[number], pairs))
         parts = sum(kind == _TO_PARTS and source == number for kind, source, _ in meta.references)
-        contents.append(isobmff_payloads.item(item.type, item.data, _boxes_of(meta, number), parts))
+        boxes = [clean[place] for place, _ in _kept_properties(meta, number)]
+        content = isobmff_payloads.item(item.type, item.data, boxes, parts)
+        if item.type in _CODED:
+            content = isobmff_tails.without_tails(item.type, content, boxes)
+        contents.append(content)
     links = [
         (kind, renumbered[source], renumbered[to])
         for kind, source, to in meta.references

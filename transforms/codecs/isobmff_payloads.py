@@ -1,7 +1,7 @@
-"""What AVIF's and HEIF's boxes and items may hold: brands, properties of known lengths, coded pictures and nothing else.
+"""What AVIF's and HEIF's boxes and items may hold: brands, properties of known lengths, coded pictures, nothing else.
 
-ISO/IEC 14496-12 (ftyp in section 4.3, colr and pasp in 12.1), ISO/IEC 23008-12 (other properties, in section 6.5; derived
-items in 6.6), ISO/IEC 14496-15 (hvcC in section 8.3.3), AV1 Image File Format and AV1 Codec ISO Media File Format Binding
+ISO/IEC 14496-12 (ftyp in section 4.3, colr and pasp in 12.1), ISO/IEC 23008-12 (properties in section 6.5, derived
+items in 6.6), ISO/IEC 14496-15 (hvcC in section 8.3.3), AV1 Image File Format and AV1 in ISO base media files
 (https://aomediacodec.github.io/av1-avif/, https://aomediacodec.github.io/av1-isobmff/, section 2.3).
 """
 
@@ -14,7 +14,21 @@ from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.isobmff_boxes import write_box
 
 _BRANDS = {
-    *(b"avif", b"avis", b"avio", b"mif1", b"mif2", b"mif3", b"msf1", b"miaf", b"MA1A", b"MA1B", b"MiHB", b"MiHE", b"MiHA"),
+    *(
+        b"avif",
+        b"avis",
+        b"avio",
+        b"mif1",
+        b"mif2",
+        b"mif3",
+        b"msf1",
+        b"miaf",
+        b"MA1A",
+        b"MA1B",
+        b"MiHB",
+        b"MiHE",
+        b"MiHA",
+    ),
     *(b"MiPr", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"1pic", b"tmap", b"unif"),
     *(b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"iso7", b"iso8", b"iso9", b"mp41", b"mp42"),
 }
@@ -46,7 +60,8 @@ def first_of_each(properties: Sequence[tuple[int, bool]], boxes: Sequence[bytes]
     Raises:
         Unaccounted: it is turned, mirrored or cropped again and again.
     """
-    kept, seen = [], []
+    kept: list[tuple[int, bool]] = []
+    seen: list[bytes] = []
     for place, is_essential in properties:
         box = boxes[place]
         kind = box[4:12] if box[4:8] == b"colr" else box[4:8]

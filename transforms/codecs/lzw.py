@@ -79,7 +79,8 @@ def _codes(
         codes = (data[at] << 16 | data[at + 1] << 8 | data[at + 2]) >> (24 - shift - bits)
     else:
         codes = (data[at] | data[at + 1] << 8 | data[at + 2] << 16) >> shift
-    return codes & (1 << bits) - 1
+    values: NDArray[np.int64] = codes & (1 << bits) - 1
+    return values
 
 
 def _lengths(codes: list[int], table: list[int], *, is_new: bool) -> list[int]:
@@ -95,7 +96,7 @@ def _lengths(codes: list[int], table: list[int], *, is_new: bool) -> list[int]:
 
 
 def _end_of_picture(data: bytes, ends: NDArray[np.int64], lengths: list[int], excess: int) -> int:
-    """Where the picture is complete in codes that go on; there are encoders that write zeros in place of an end code."""
+    """Where the picture is complete in codes that go on: some encoders write zeros in place of an end code."""
     behind = np.cumsum(lengths[::-1])
     index = int(np.searchsorted(behind, excess))
     at = int(ends[len(lengths) - 2 - index]) if index + 1 < len(lengths) else -1

@@ -58,10 +58,10 @@ def read_layout(content: bytes) -> Layout:
     """
     if len(content) != 13:
         raise Unaccounted("its IHDR chunk has a wrong length")
-    *sizes, depth, colour_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", content)
+    width, height, depth, colour_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", content)
     if depth not in _DEPTHS.get(colour_type, ()) or compression or filtering or interlace > 1:
         raise Unaccounted("its IHDR chunk has unknown values")
-    return Layout(*sizes, depth, colour_type, interlace)
+    return Layout(width, height, depth, colour_type, interlace)
 
 
 def check_pixels(stream: bytes, layout: Layout) -> None:

@@ -18,10 +18,10 @@ _MOST_EXTRA = 8  # channels: more than any picture that is read
 
 # By the tag: its types, and how many numbers it has; a sample's numbers are as many as samples.
 _OF_PICTURE: dict[int, tuple[set[int], int]] = {
-    **{tag: (_WHOLE, 1) for tag in (254, 256, 257, 259, 262, 263, 266, 274, 277, 278, 284, 290, 292, 293, 296, 317)},
-    **{tag: (_WHOLE, 1) for tag in (322, 323, 332, 334, 531)},
-    **{tag: (_FRACTIONS, 1) for tag in (282, 283)},
-    **{tag: (_WHOLE, 2) for tag in (321, 530)},
+    **dict.fromkeys((254, 256, 257, 259, 262, 263, 266, 274, 277, 278, 284, 290, 292, 293, 296, 317), (_WHOLE, 1)),
+    **dict.fromkeys((322, 323, 332, 334, 531), (_WHOLE, 1)),
+    **dict.fromkeys((282, 283), (_FRACTIONS, 1)),
+    **dict.fromkeys((321, 530), (_WHOLE, 2)),
     **{tag: (_FRACTIONS, count) for tag, count in ((318, 2), (319, 6), (529, 3), (532, 6))},
     342: (_WHOLE, 6),
 }
@@ -68,9 +68,9 @@ def _is_table(tag: int, entry: Entry, flavour: Flavour, bits: int, photometric: 
     if tag == _COLOUR_MAP:
         return photometric == _PALETTE and len(numbers) == 3 * each
     parts = [numbers[start : start + each] for start in range(0, len(numbers), each)]
-    return all(
-        all(a <= b for a, b in pairwise(part)) or all(a >= b for a, b in pairwise(part)) for part in parts
-    ) and (tag == _TRANSFER_FUNCTION or len(parts) == 1)
+    return all(all(a <= b for a, b in pairwise(part)) or all(a >= b for a, b in pairwise(part)) for part in parts) and (
+        tag == _TRANSFER_FUNCTION or len(parts) == 1
+    )
 
 
 def number(directory: Directory, flavour: Flavour, tag: int, default: int) -> int:

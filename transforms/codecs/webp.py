@@ -95,7 +95,7 @@ def _without_tails(kept: dict[bytes, bytes], picture: bytes, pixels: int) -> dic
     if picture == b"VP8 ":
         kept[picture] = webp_streams.vp8(kept[picture], decodes_with(picture))
     else:
-        kept[picture] = webp_streams.without_tail(kept[picture], decodes_with(picture))
+        kept[picture] = webp_streams.vp8l(kept[picture], decodes_with(picture))
     if b"ALPH" in kept:
         kept[b"ALPH"] = webp_streams.alpha(kept[b"ALPH"], pixels, decodes_with(b"ALPH"))
     return kept

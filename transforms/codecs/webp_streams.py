@@ -6,13 +6,14 @@ its data: so where it still decodes one whose data are a few bytes shorter, nobo
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from faceveil.transforms.codecs.accounting import Unaccounted
+from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
 
 _SLACK = 8
 """Bytes at the end of a stream that encoders may write in vain: libwebp's own writes up to 7, mostly 1 to 3."""
@@ -23,7 +24,7 @@ _VP8L_SIGNATURE = 0x2F
 _RAW_ALPHA = 0  # ALPH's compression method (RFC 9649, section 2.7.1.2)
 
 Decodes = Callable[[bytes], bool]
-"""Whether a picture whose stream is replaced by these bytes can be decoded."""
+"""Whether a picture with this content of a chunk can be decoded."""
 
 
 def decodes(webp: bytes) -> bool:
@@ -51,24 +52,9 @@ def size(name: bytes, content: bytes) -> tuple[int, int]:
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
 
 
-def without_tail(stream: bytes, is_decoded: Decodes, least: int = 1) -> bytes:
-    """The stream without the bytes at its end that no decoder reads.
-
-    Args:
-        stream: the coded data.
-        is_decoded: asked of beginnings of the stream.
-        least: bytes that stay in any case.
-    """
-    if len(stream) - _SLACK < least or not is_decoded(stream[:-_SLACK]):
-        return stream
-    enough, too_few = len(stream) - _SLACK, least - 1
-    while enough - too_few > 1:
-        middle = (enough + too_few) // 2
-        if is_decoded(stream[:middle]):
-            enough = middle
-        else:
-            too_few = middle
-    return stream[:enough]
+def vp8l(content: bytes, is_decoded: Decodes) -> bytes:
+    """A VP8L chunk's content without what no decoder reads."""
+    return without_tail(content, is_decoded, _SLACK)
 
 
 def vp8(content: bytes, is_decoded: Decodes) -> bytes:
@@ -82,12 +68,12 @@ def vp8(content: bytes, is_decoded: Decodes) -> bytes:
         Unaccounted: its partitions do not lie in it.
     """
     parts = _partitions(content)
+
+    def is_enough(part: bytes, number: int) -> bool:
+        return is_decoded(_join(content, [*parts[:number], part, *parts[number + 1 :]]))
+
     for number, part in enumerate(parts):
-
-        def with_part(shorter: bytes, number: int = number) -> bytes:
-            return _join(content, [*parts[:number], shorter, *parts[number + 1 :]])
-
-        parts[number] = without_tail(part, lambda shorter, with_part=with_part: is_decoded(with_part(shorter)))
+        parts[number] = without_tail(part, functools.partial(is_enough, number=number), _SLACK)
     return _join(content, parts)
 
 
@@ -158,9 +144,7 @@ class _Bits:
     def _bit(self) -> int:
         split = 1 + ((self._range - 1) * 128 >> 8)
         bit = self._value >= split << 8
-        self._range, self._value = (
-            (self._range - split, self._value - (split << 8)) if bit else (split, self._value)
-        )
+        self._range, self._value = (self._range - split, self._value - (split << 8)) if bit else (split, self._value)
         while self._range < 128:
             self._range, self._value, self._bit_count = self._range << 1, self._value << 1, self._bit_count + 1
             if self._bit_count == 8:
@@ -180,4 +164,4 @@ def alpha(content: bytes, pixels: int, is_decoded: Decodes) -> bytes:
     """
     if not content or content[0] & 3 == _RAW_ALPHA:
         return content[: 1 + pixels]
-    return without_tail(content, is_decoded, least=2)
+    return without_tail(content, is_decoded, _SLACK, least=2)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+
+import numpy as np
 
 from faceveil.transforms.codecs import webp_streams
 from faceveil.transforms.codecs.accounting import Unaccounted
@@ -76,7 +79,7 @@ def strip(data: bytes, exif: bytes) -> bytes:
         if exif:
             flags |= _EXIF_FLAG
         kept[b"VP8X"] = bytes((flags, 0, 0, 0)) + extended[4:10]
-    kept = _without_tails(kept, name, width * height)
+    kept = _without_tails(kept, name)
     return join([*kept.items(), *([(b"EXIF", exif)] if exif and extended else [])])
 
 
@@ -84,18 +87,21 @@ def _canvas(width: int, height: int) -> bytes:
     return (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
 
 
-def _without_tails(kept: dict[bytes, bytes], picture: bytes, pixels: int) -> dict[bytes, bytes]:
+def _without_tails(kept: dict[bytes, bytes], picture: bytes) -> dict[bytes, bytes]:
     """The chunks without what no decoder reads at the ends of their streams."""
 
-    def decodes_with(name: bytes) -> Callable[[bytes], bool]:
-        return lambda content: webp_streams.decodes(join(list({**kept, name: content}.items())))
-
-    if not decodes_with(picture)(kept[picture]):
+    pixels = webp_streams.decode(join(list(kept.items())))
+    if pixels is None:
         raise Unaccounted("it cannot be decoded")
-    if picture == b"VP8 ":
-        kept[picture] = webp_streams.vp8(kept[picture], decodes_with(picture))
-    else:
-        kept[picture] = webp_streams.vp8l(kept[picture], decodes_with(picture))
+
+    def is_same(content: bytes, name: bytes) -> bool:
+        other = webp_streams.decode(join(list({**kept, name: content}.items())))
+        return other is not None and np.array_equal(other, pixels)
+
+    cut = webp_streams.vp8 if picture == b"VP8 " else webp_streams.vp8l
+    kept[picture] = cut(kept[picture], functools.partial(is_same, name=picture))
     if b"ALPH" in kept:
-        kept[b"ALPH"] = webp_streams.alpha(kept[b"ALPH"], pixels, decodes_with(b"ALPH"))
+        kept[b"ALPH"] = webp_streams.alpha(
+            kept[b"ALPH"], pixels.shape[0] * pixels.shape[1], functools.partial(is_same, name=b"ALPH")
+        )
     return kept

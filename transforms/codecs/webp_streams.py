@@ -1,7 +1,7 @@
 """Cutting off what no decoder reads of WebP's compressed data (VP8, RFC 6386; VP8L and ALPH, RFC 9649).
 
-How far a picture's arithmetic codes reach, only decoding them tells. libwebp refuses a picture whose codes go on behind
-its data: so where it still decodes one whose data are a few bytes shorter, nobody read these bytes.
+How far a picture's codes reach, only decoding them tells. libwebp refuses a picture whose codes go on behind its data, or
+shows other pixels. So where it shows the same without the last few bytes, nobody read these bytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
 
@@ -23,16 +24,17 @@ _START_CODE = b"\x9d\x01\x2a"
 _VP8L_SIGNATURE = 0x2F
 _RAW_ALPHA = 0  # ALPH's compression method (RFC 9649, section 2.7.1.2)
 
-Decodes = Callable[[bytes], bool]
-"""Whether a picture with this content of a chunk can be decoded."""
+Shows = Callable[[bytes], bool]
+"""Whether the picture stays the same with this content of a chunk."""
 
 
-def decodes(webp: bytes) -> bool:
-    """Whether libwebp decodes all of a file."""
+def decode(webp: bytes) -> NDArray[np.uint8] | None:
+    """The pixels of a file; None when libwebp refuses some of it."""
     try:
-        return cv2.imdecode(np.frombuffer(webp, np.uint8), cv2.IMREAD_UNCHANGED) is not None
+        pixels: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(webp, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
-        return False
+        return None
+    return pixels
 
 
 def size(name: bytes, content: bytes) -> tuple[int, int]:
@@ -52,17 +54,17 @@ def size(name: bytes, content: bytes) -> tuple[int, int]:
     return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
 
 
-def vp8l(content: bytes, is_decoded: Decodes) -> bytes:
+def vp8l(content: bytes, is_same: Shows) -> bytes:
     """A VP8L chunk's content without what no decoder reads."""
-    return without_tail(content, is_decoded, _SLACK)
+    return without_tail(content, is_same, _SLACK)
 
 
-def vp8(content: bytes, is_decoded: Decodes) -> bytes:
+def vp8(content: bytes, is_same: Shows) -> bytes:
     """A VP8 chunk's content without the tails of its partitions that no decoder reads.
 
     Args:
         content: of the chunk.
-        is_decoded: asked of other contents.
+        is_same: asked of other contents.
 
     Raises:
         Unaccounted: its partitions do not lie in it.
@@ -70,7 +72,7 @@ def vp8(content: bytes, is_decoded: Decodes) -> bytes:
     parts = _partitions(content)
 
     def is_enough(part: bytes, number: int) -> bool:
-        return is_decoded(_join(content, [*parts[:number], part, *parts[number + 1 :]]))
+        return is_same(_join(content, [*parts[:number], part, *parts[number + 1 :]]))
 
     for number, part in enumerate(parts):
         parts[number] = without_tail(part, functools.partial(is_enough, number=number), _SLACK)
@@ -154,14 +156,14 @@ class _Bits:
         return int(bit)
 
 
-def alpha(content: bytes, pixels: int, is_decoded: Decodes) -> bytes:
+def alpha(content: bytes, pixels: int, is_same: Shows) -> bytes:
     """An ALPH chunk's content without what no decoder reads.
 
     Args:
         content: of the chunk.
         pixels: of the picture.
-        is_decoded: asked of other contents.
+        is_same: asked of other contents.
     """
     if not content or content[0] & 3 == _RAW_ALPHA:
         return content[: 1 + pixels]
-    return without_tail(content, is_decoded, _SLACK, least=2)
+    return without_tail(content, is_same, _SLACK, least=2)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import numpy as np
 
 from faceveil.transforms.codecs import jpeg_markers, tiff_segments, tiff_tags
-from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -25,7 +24,6 @@ SAMPLES_PER_PIXEL, PLANAR, SAMPLE_FORMAT, EXTRA_SAMPLES = 277, 284, 339, 338
 SUBFILE_TYPE, EXIF_DIRECTORY, DNG_VERSION = 254, 34665, 50706
 PREMULTIPLIED, OLD_JPEG, JPEG = 1, 6, 7
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets, byte counts
-_TILE_SIDES = (322, 323)
 _JPEG_TABLES, _ICC_PROFILE, _PREDICTOR = 347, 34675, 317
 _DEFLATE = 8
 _ABOUT_COLOUR = {ORIENTATION, 282, 283, 296, 318, 319, _ICC_PROFILE}  # and about density
@@ -228,7 +226,8 @@ def strip(data: bytes, exif: bytes) -> bytes:
     flavour, directory, segments, tags = _read_picture(data)
     layout = tiff_tags.layout(directory, flavour, is_tiled=tags == _TILES)
     segments = tiff_segments.accounted(segments, layout)
-    _check_tiles(pages(data)[1][0], flavour, directory, segments, layout)
+    tiff_tags.check(pages(data)[1][0], directory, flavour)
+    _check_tiles(flavour, directory, segments, layout)
     exif_entries: Directory = {}
     if exif:
         exif_flavour, start = flavour_of(exif)
@@ -246,12 +245,8 @@ def strip(data: bytes, exif: bytes) -> bytes:
     return write(flavour, directory, exif_entries, segments, tags)
 
 
-def _check_tiles(
-    entries: Directory, flavour: Flavour, directory: Directory, segments: list[bytes], layout: tiff_segments.Layout
-) -> None:
-    """That tiles hold nothing beyond the picture's edges, and that there are not strips too."""
-    if {*_TILES, *_TILE_SIDES} & entries.keys() and {*_STRIPS} & entries.keys():
-        raise Unaccounted("it has strips and tiles")
+def _check_tiles(flavour: Flavour, directory: Directory, segments: list[bytes], layout: tiff_segments.Layout) -> None:
+    """That tiles hold nothing beyond the picture's edges."""
     whole = layout.across * layout.segment_width, layout.down * layout.segment_height
     if not layout.is_tiled or whole == (layout.width, layout.height):
         return

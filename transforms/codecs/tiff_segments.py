@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from faceveil.transforms.codecs import jpeg_markers, lzw
+from faceveil.transforms.codecs import ccitt, jpeg_markers, lzw
 from faceveil.transforms.codecs.accounting import Unaccounted, inflate
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
+_FAX = (ccitt.MODIFIED_HUFFMAN, ccitt.T4, ccitt.T6)
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _YCBCR = 6
 
 
@@ -34,6 +36,7 @@ class Layout(NamedTuple):
         photometric: the tag's number.
         subsampling: of YCbCr, across and down.
         is_reversed: whether the bits of bytes are in reverse order (FillOrder 2).
+        t4_options: of fax data.
     """
 
     width: int
@@ -48,6 +51,7 @@ class Layout(NamedTuple):
     photometric: int
     subsampling: tuple[int, int]
     is_reversed: bool
+    t4_options: int
 
     @property
     def across(self) -> int:
@@ -91,12 +95,12 @@ def accounted(segments: Sequence[bytes], layout: Layout) -> list[bytes]:
     if min(layout.width, layout.height, layout.segment_width, layout.segment_height) < 1:
         raise Unaccounted("it has no pixels")
     expected = layout.across * layout.down * (layout.samples if layout.has_planes else 1)
-    if len(segments) < expected:
+    if len(segments) != expected:  # Pillow shows the last of too many uncompressed ones, other readers the first
         raise Unaccounted(f"it has {len(segments)} strips or tiles, and needs {expected}")
-    if layout.is_reversed and layout.compression != NONE:
+    if layout.is_reversed and layout.compression not in (NONE, *_FAX):
         raise Unaccounted("its bits are in reverse order")
     kept = []
-    for number, segment in enumerate(segments[:expected]):
+    for number, segment in enumerate(segments):
         used = _used(segment, layout, layout.rows(number)) if segment else 0
         kept.append(segment[:used] if any(segment[used:]) else segment)
     return kept
@@ -107,6 +111,11 @@ def _used(segment: bytes, layout: Layout, rows: int) -> int:
     if layout.compression == JPEG:
         _check_frame(segment, layout, rows)
         return len(segment)
+    if layout.compression in _FAX:
+        if layout.pixel_bits != 1:
+            raise Unaccounted("its fax data are not of one bit per pixel")
+        bits = segment.translate(_REVERSED) if layout.is_reversed else segment
+        return ccitt.used_bytes(bits, layout.segment_width, rows, layout.compression, layout.t4_options)
     length = layout.length(rows)
     if layout.compression == NONE:
         if len(segment) < length:

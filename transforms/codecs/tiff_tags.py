@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.tiff_segments import JPEG, Layout
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ def clean(directory: Directory, flavour: Flavour) -> Directory:
     return cleaned
 
 
+_NEEDED = {256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339, 530}
+
+
+def check(entries: Directory, directory: Directory, flavour: Flavour) -> None:
+    """That tags which decoders need are those of the cleaned directory, and that there are not strips and tiles.
+
+    Raises:
+        Unaccounted: decoders may show something else than the tags that stay say.
+    """
+    needed = _NEEDED | ({_COLOUR_MAP} if number(directory, flavour, 262, -1) == _PALETTE else set())
+    if wrong := (needed & entries.keys()) - directory.keys():
+        raise Unaccounted(f"its tags {sorted(wrong)} are not of their types")
+    if {273, 279} & entries.keys() and {322, 323, 324, 325} & entries.keys():
+        raise Unaccounted("it has strips and tiles")
+
+
 def _is_table(tag: int, entry: Entry, flavour: Flavour, bits: int, photometric: int) -> bool:
     """Whether a table of colours or brightness has a number for each value; those of brightness go up or down only."""
     numbers = entry.numbers(flavour)
@@ -100,4 +117,5 @@ def layout(directory: Directory, flavour: Flavour, *, is_tiled: bool) -> Layout:
         first(262, 1),
         (subsampling[0], subsampling[-1]) if subsampling else (2, 2),
         first(266, 1) == 2,
+        first(292, 0),
     )

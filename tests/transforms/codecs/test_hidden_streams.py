@@ -237,7 +237,9 @@ def test_rows_of_a_bmp_with_its_height_halved_do_not_pass():
     assert len(output) == 54 + 3 * 192 * HALF
 
 
-def bmp(width: int, height: int, bits: int, pixels: bytes, palette: bytes = b"", compression: int = 0, colours: int = 0):
+def bmp(
+    width: int, height: int, bits: int, pixels: bytes, palette: bytes = b"", compression: int = 0, colours: int = 0
+):
     at = 54 + len(palette)
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(pixels), 0, 0, colours, 0)
     return struct.pack("<2sIII", b"BM", at + len(pixels), 0, at) + header + palette + pixels
@@ -359,9 +361,7 @@ def test_a_second_picture_in_a_webp_does_not_pass(first, second, extended):
     hidden = encode(face(), "WEBP", lossless=second == b"VP8L")
     shown = LOSSLESS if first == b"VP8L" else LOSSY
     canvas = [(b"VP8X", bytes(4) + b"\xbf\0\0\x9f\0\0")] if extended else []
-    output = cleaned(
-        webp.join([*canvas, (first, webp_chunks(shown)[first]), (second, webp_chunks(hidden)[second])])
-    )
+    output = cleaned(webp.join([*canvas, (first, webp_chunks(shown)[first]), (second, webp_chunks(hidden)[second])]))
     assert not holds(output, webp_chunks(hidden)[second])
 
 

@@ -98,6 +98,8 @@ def _property(name: bytes, content: bytes) -> tuple[bytes, int] | None:
     if name == b"colr":
         if content[:4] == b"nclx":
             return content[: _NCLX_LENGTH - 1] + bytes((content[_NCLX_LENGTH - 1] & 0x80,)), _NCLX_LENGTH
+        if content[:4] == b"nclc":  # QuickTime's, without the range
+            return content[: _NCLX_LENGTH - 1], _NCLX_LENGTH - 1
         return (content, 4) if content[:4] in _ICC else None
     if name == b"pixi":
         channels = content[_FULL_BOX]

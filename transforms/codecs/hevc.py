@@ -9,8 +9,7 @@ from faceveil.transforms.codecs.accounting import Unaccounted
 _VPS, _SPS, _PPS = 32, 33, 34
 _PARAMETERS = (_VPS, _SPS, _PPS)
 _STILL = range(16, 22)  # pictures that need no other (table 7-1)
-_LONGEST_PARAMETERS = 512  # they take some 30 to 100 bytes
-_MOST_PARAMETERS = 16
+_LONGEST_PARAMETERS = 512  # all together; they take some 100 bytes
 _ARRAYS_AT = 22  # in the decoder configuration: behind its numbers
 _LONGEST_MARGIN = 64
 """Rows or columns that an encoder adds to fill up its blocks, of 64 pixels at most, and has decoders cut off."""
@@ -39,13 +38,11 @@ def configuration(content: bytes) -> bytes:
                 array += content[position : position + 2 + length]
                 position += 2 + length
             if kind in _PARAMETERS and count:
-                if count > _MOST_PARAMETERS:
-                    raise Unaccounted("it has too many HEVC parameter sets")
                 arrays.append(bytes((head,)) + count.to_bytes(2, "big") + array)
     except IndexError as error:
         raise Unaccounted("its HEVC configuration is cut off") from error
-    if len(arrays) > len(_PARAMETERS):
-        raise Unaccounted("it has too many HEVC parameter sets")
+    if len(b"".join(arrays)) > _LONGEST_PARAMETERS:
+        raise Unaccounted("its HEVC configuration is too long")
     return content[:_ARRAYS_AT] + bytes((len(arrays),)) + b"".join(arrays)
 
 
@@ -68,13 +65,13 @@ def picture(data: bytes, configuration: bytes) -> bytes:
                 raise Unaccounted(f"it holds an HEVC picture of type {kind}, which needs others")
             continue
         if kind in _PARAMETERS:
-            parameters += 1
+            parameters += len(unit)
             _check_parameters(unit, kind)
         else:
             pictures += unit[2] >> 7  # first_slice_segment_in_pic_flag (section 7.3.6.1)
         kept.append(len(unit).to_bytes(size, "big") + unit)
-    if pictures != 1 or parameters > _MOST_PARAMETERS:
-        raise Unaccounted(f"an item holds {pictures} HEVC pictures and {parameters} parameter sets")
+    if pictures != 1 or parameters > _LONGEST_PARAMETERS:
+        raise Unaccounted(f"an item holds {pictures} HEVC pictures and {parameters} bytes of parameter sets")
     return b"".join(kept)
 
 
@@ -105,8 +102,8 @@ def units(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def _check_parameters(unit: bytes, kind: int) -> None:
-    if len(unit) > _LONGEST_PARAMETERS or (unit[0] >> 1 & 0x3F) != kind:
-        raise Unaccounted("it has an HEVC parameter set that is too long, or none")
+    if (unit[0] >> 1 & 0x3F) != kind:
+        raise Unaccounted("there is something else among its HEVC parameter sets")
     if kind == _SPS and max(_margins(unit)) >= _LONGEST_MARGIN:
         raise Unaccounted("more is cut off from its picture than what fills up blocks")
 

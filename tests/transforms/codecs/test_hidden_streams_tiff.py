@@ -53,9 +53,12 @@ def test_rows_below_a_tiff_with_its_height_halved_do_not_pass(compression):
     if compression in BILEVEL:
         secret = both().convert("1").crop((0, HALF, 192, 2 * HALF)).convert("RGB")
     assert shows(whole, secret)
-    assert output or compression == "jpeg"
-    for rows in (2 * HALF, HALF):
-        assert not output or not shows(change(output, t257=2 * HALF, t278=rows), secret)
+    assert output
+    strip = strips_of(whole)[0]
+    assert not holds(output, strip[int(0.6 * len(strip)) :])
+    if compression not in BILEVEL:  # of which libtiff shows whatever is in its memory when they are too short
+        for rows in (2 * HALF, HALF):
+            assert not shows(change(output, t257=2 * HALF, t278=rows), secret)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])

@@ -42,7 +42,8 @@ def _follow(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> tuple
     longest = np.full(_MOST_ENTRIES, _LONGEST_CODE)
     grown_ends, longest_ends = np.cumsum(growing), np.cumsum(longest)
     padded = np.frombuffer(data + bytes(4), np.uint8).astype(np.int64)
-    at, total, clears, is_new, table = 0, 0, 0, True, _new_table(clear)
+    at, total, clears, is_new = 0, 0, 0, True
+    strings = np.zeros(0, np.int64)
     while True:
         bits, ends = (growing, at + grown_ends) if is_new else (longest, at + longest_ends)
         count = int(np.searchsorted(ends, 8 * len(data), side="right"))
@@ -52,8 +53,10 @@ def _follow(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> tuple
         codes = _codes(padded, ends - bits, bits, most_significant_first=tiff)
         control = np.flatnonzero((codes == clear) | (codes == clear + 1))
         stop = int(control[0]) if len(control) else count
-        lengths = _lengths(codes[:stop].tolist(), table, is_new=is_new)
-        total += sum(lengths)
+        lengths = _lengths(codes[:stop] - clear - 2, None if is_new else strings)
+        total += int(lengths.sum())
+        if is_new:
+            strings = lengths + 1  # the code behind one completes its entry: its string and one letter
         if total > length:
             return _end_of_picture(data, ends, lengths, total - length), length
         if stop == count:
@@ -62,13 +65,9 @@ def _follow(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> tuple
         at = int(ends[stop])
         if codes[stop] == clear + 1:
             return at, total
-        is_new, table, clears = True, _new_table(clear), clears + 1
+        is_new, clears = True, clears + 1
         if clears > len(data) // _BYTES_PER_CLEAR_CODE + 16:
             raise Unaccounted("there are too many LZW clear codes")
-
-
-def _new_table(clear: int) -> list[int]:
-    return [1] * clear + [0, 0]
 
 
 def _codes(
@@ -83,19 +82,28 @@ def _codes(
     return values
 
 
-def _lengths(codes: list[int], table: list[int], *, is_new: bool) -> list[int]:
-    """The lengths of the codes' strings; the table of lengths grows on the way, until it is full."""
-    try:
-        if is_new:
-            for code in codes:  # the code behind it completes its entry: its string and one letter
-                table.append(table[code] + 1)
-            return [length - 1 for length in table[-len(codes) :]] if codes else []
-        return [table[code] for code in codes]
-    except IndexError as error:
-        raise Unaccounted("there is an LZW code of no entry") from error
+def _lengths(entries: NDArray[np.int64], strings: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The lengths of the codes' strings.
+
+    Args:
+        entries: the table's entries that the codes stand for; negative for literals.
+        strings: the lengths of all entries, once the table is full. None for the codes behind a clear code, each of
+            which adds an entry: its own string and one letter more.
+    """
+    number = len(entries) if strings is None else len(strings)
+    if (entries >= (np.arange(number) if strings is None else number)).any():
+        raise Unaccounted("there is an LZW code of no entry")
+    if strings is not None:
+        return np.where(entries < 0, 1, strings[entries])
+    # A string is one letter longer than that of the code whose entry it is; all go back to a literal in doubling steps.
+    before = np.append(np.where(entries < 0, number, entries), number)
+    lengths = np.append(np.ones(number, np.int64), 0)
+    while (before < number).any():
+        lengths, before = lengths + lengths[before], before[before]
+    return lengths[:number]
 
 
-def _end_of_picture(data: bytes, ends: NDArray[np.int64], lengths: list[int], excess: int) -> int:
+def _end_of_picture(data: bytes, ends: NDArray[np.int64], lengths: NDArray[np.int64], excess: int) -> int:
     """Where the picture is complete in codes that go on: some encoders write zeros in place of an end code."""
     behind = np.cumsum(lengths[::-1])
     index = int(np.searchsorted(behind, excess))

@@ -275,3 +275,47 @@ def test_ordinary_pictures_stay_as_they_are_coded(name):
     meta, cleaned_meta = isobmff._read(data), isobmff._read(output)
     before, after = meta.items[meta.primary].data, cleaned_meta.items[cleaned_meta.primary].data
     assert before.endswith(after) if name.startswith("heif") else before == after
+
+
+def test_bytes_behind_the_tiles_of_a_grid_do_not_pass():
+    pieces = [cover().crop((left, top, left + 96, top + 80)) for top in (0, 80) for left in (0, 96)]
+    boxes = [box for box in parts(heic(pieces[0]))[0] if box[4:8] in (b"hvcC", b"ispe", b"pixi")]
+    contents = [parts(heic(piece))[2] for piece in pieces]
+    honest = cleaned(grid(boxes, contents))
+    assert honest
+    for number in range(4):
+        changed = [with_tail("heif", content) if place == number else content for place, content in enumerate(contents)]
+        output = cleaned(grid(boxes, changed))
+        assert output
+        assert not holds(output, payload())
+    assert not holds(cleaned(grid(boxes, contents, payload())), payload())
+
+
+def grid(boxes: list[bytes], contents: list[bytes], behind: bytes = b"") -> bytes:
+    """A file of 2 x 2 tiles that are coded alike, with these bytes behind what says how they lie."""
+    contents = [bytes((0, 0, 1, 1)) + struct.pack(">HH", 192, 160) + behind, *contents]
+    whole = write_full_box(b"ispe", struct.pack(">II", 192, 160))
+    tile = bytes(0x80 * (box[4:8] == b"hvcC") | place for place, box in enumerate(boxes, 1))
+    uses = struct.pack(">IHBB", 5, 1, 1, len(boxes) + 1)
+    uses += b"".join(struct.pack(">HB", number, len(boxes)) + tile for number in range(2, 6))
+
+    def meta(start: int) -> bytes:
+        infos, places = b"", b""
+        for number, content in enumerate(contents, 1):
+            kind = b"grid" if number == 1 else b"hvc1"
+            infos += write_full_box(b"infe", struct.pack(">HH", number, 0) + kind + b"\0", version=2, flags=number > 1)
+            places += struct.pack(">HHHII", number, 0, 1, start, len(content))
+            start += len(content)
+        parts = (
+            write_full_box(b"hdlr", bytes(4) + b"pict" + bytes(13)),
+            write_full_box(b"pitm", struct.pack(">H", 1)),
+            write_full_box(b"iloc", struct.pack(">HH", 0x4400, 5) + places),
+            write_full_box(b"iinf", struct.pack(">H", 5) + infos),
+            write_full_box(b"iref", write_box(b"dimg", struct.pack(">HH4H", 1, 4, 2, 3, 4, 5))),
+            write_box(b"iprp", write_box(b"ipco", b"".join((*boxes, whole))) + write_full_box(b"ipma", uses)),
+        )
+        return write_full_box(b"meta", b"".join(parts))
+
+    file_type = write_box(b"ftyp", b"heic" + bytes(4) + b"heicmif1")
+    start = len(file_type) + len(meta(0)) + 8
+    return file_type + meta(start) + write_box(b"mdat", b"".join(contents))

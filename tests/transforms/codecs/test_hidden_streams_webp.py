@@ -1,5 +1,6 @@
 """Pictures that hide in WebP: below the last row, beside the picture, behind its streams."""
 
+import base64
 import struct
 
 import pytest
@@ -98,3 +99,39 @@ def test_alpha_that_belongs_to_no_picture_does_not_pass():
 def test_a_webp_whose_canvas_is_larger_than_its_picture_does_not_pass_as_it_is():
     chunks = [(b"VP8X", bytes(4) + b"\xff\1\0\xff\1\0"), *webp.chunks(LOSSY)]
     assert cleaned(webp.join(chunks)) != webp.join(chunks)
+
+
+# The cup of coffee by libwebp's encoder with its option `partitions` at 2, which Pillow does not pass on.
+FOUR_PARTITIONS = base64.b64decode("""
+UklGRr4CAABXRUJQVlA4ILICAADwCQCdASowAFAAPzmKvFqvKCUkKJQLoeCnCWxgEqWaT/c+Tl1H+pv8j7YNbKm3+Xfh/qB6nXjO1o9MlnL2YJ
+5v9QH6v2FEMJ4BkQcb+ldDcHfIsnLUgyYAAOAAAHsAAHIAAP7pD+/9arH8/C1XO2EUUFYeZ9Xt+ChmtiyokcCs7Qmo7HOl/7//tGzEf+T/aLzC
+y5Qg20I0D9j3lX6scs4271L5/o8WNeKpSY2taBrYcZxUaHWk4JQJvL4DBPgdWdKYzd2SD/ojM2IiKT4hbNuVFt/8z/xtG93/ph0HdkLhx3PXgY
+Mo/MAL+Qb3L6Rif2kWInjh7oo/6+wXBPriUGukgmJGihdSCoeBlerup8TnU7kGAdKPYcz2l6aEqHLN+/Txa5v0RJblMRMHgcwf9qzLQ4V/N/S5
+6a8sp6CGtFwxTAAA9zQrdB95/iB6XJm/gt9w3nOuZIy9NvjXObCwm2Yf22fsPDK4qIirCYA8ytWRGEgcNx/5e5tI8q8YbjiHhHX6qw9oRotB0u
+kdtN49V8PG70QubC/0O9MK5gk9M00/vFaCJPcaDXtOmOjSzjRAtxx6ZSIe9yCMPieFiAAAv//+WzeZsY5Id/CW9kmjbxZ5YuEArm2cTYH6We8f
+mZaNPM1r8iVh/+/nUE7lebMG763NcmHqne/+6mb0Xq0xezS8RTKX+oGR/OWFRBZ6i3IWlbT2R0lpT0eXUF3Hy87GQWHuTDRO8E2BIOvMC05CO4
+AA+yqF2vZef3LpDzWdP/um96P89/NmdNIoKdjsp382NrM4eytctIEio37NuZ1S0v1gygmqTNvO2O6OZ3eRtNHL/JrvDjk8ODCH2xHKBv9+QBk7
+6uBd2zN7CMXvWpuxDGVd1ocbTDEhakotzHpGwOyd+ufb9NIEM8yLV6JrIoIHXFIB/AA=
+""")
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_bytes_behind_each_partition_of_a_lossy_webp_do_not_pass(number):
+    content = webp_chunks(FOUR_PARTITIONS)[b"VP8 "]
+    first = int.from_bytes(content[:3], "little") >> 5
+    table = 10 + first
+    sizes = [int.from_bytes(content[table + 3 * at : table + 3 * at + 3], "little") for at in range(3)]
+    parts, start = [content[10:table]], table + 9
+    for size in sizes:
+        parts.append(content[start : start + size])
+        start += size
+    parts.append(content[start:])
+    assert cleaned(FOUR_PARTITIONS) == FOUR_PARTITIONS
+    parts[number] += payload()
+    tag = (int.from_bytes(content[:3], "little") & 0x1F | len(parts[0]) << 5).to_bytes(3, "little")
+    new_table = b"".join(len(part).to_bytes(3, "little") for part in parts[1:-1])
+    data = webp.join([(b"VP8 ", tag + content[3:10] + parts[0] + new_table + b"".join(parts[1:]))])
+    output = cleaned(data)
+    assert output
+    assert not holds(output, payload())
+    assert len(output) <= len(FOUR_PARTITIONS)

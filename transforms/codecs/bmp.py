@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceveil.transforms.codecs import palettes
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -53,6 +54,8 @@ def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  BMP has no place 
         Unaccounted: there is more in its run lengths than the picture.
     """
     layout, parts = _split(data)
+    if layout.bits <= 8:
+        palettes.check_indices(data, "bmp")
     if layout.compression in (_RLE8, _RLE4):
         return _join(parts._replace(pixels=parts.pixels[: _rle_length(parts.pixels, layout)]))
     return _join(parts._replace(pixels=_without_fill(parts, layout)))

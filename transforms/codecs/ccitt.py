@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from array import array
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ MODIFIED_HUFFMAN, T4, T6 = 2, 3, 4
 _T4_TWO_DIMENSIONAL = 1  # a bit of T4Options
 _LONGEST = 13
 _END_OF_LINE_ZEROS = 11
+_MOST_FILL = 2**16  # zeros before a mark that slow machines were given time with
 _END_MARKS = 6  # at most, behind the last row (T.4, section 4.1.4)
 
 _WHITE = """
@@ -124,8 +124,10 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         padded = np.frombuffer(data + bytes(4), np.uint8).astype(np.uint32)
         words = padded[:-3] << 16 | padded[1:-2] << 8 | padded[2:-1]
-        windows = words[:, np.newaxis] >> np.arange(24 - _LONGEST, 16 - _LONGEST, -1, dtype=np.uint32)
-        self._windows = array("H", (windows & (1 << _LONGEST) - 1).astype(np.uint16).tobytes())
+        windows = np.empty((len(words), 8), np.uint16)  # the next 13 bits from each bit on
+        for bit in range(8):
+            windows[:, bit] = words >> 24 - _LONGEST - bit & (1 << _LONGEST) - 1
+        self._windows = windows.reshape(-1).data
         self._bits = 8 * len(data)
         self.position = 0
 
@@ -149,9 +151,10 @@ class _Reader:
     def skip_end_of_line(self) -> bool:
         """Skip the mark of 11 zeros or more and a one, if it comes next."""
         position = self.position
-        while position < self._bits and not self._windows[position] >> _LONGEST - 1:
+        end = min(self._bits, position + _MOST_FILL)
+        while position < end and not self._windows[position] >> _LONGEST - 1:
             position += 1
-        if position - self.position < _END_OF_LINE_ZEROS or position == self._bits:
+        if position - self.position < _END_OF_LINE_ZEROS or position == end:
             return False
         self.position = position + 1
         return True

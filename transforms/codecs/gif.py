@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceveil.transforms.codecs import lzw
+from faceveil.transforms.codecs import lzw, palettes
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -46,6 +46,7 @@ def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  GIF has no place 
     if "control" in kept:
         kept["control"] = _graphic_control(kept["control"])
     kept["image"] = _image(image, header)
+    palettes.check_indices(data, "gif")
     if image[9] & header[10] & _HAS_PALETTE:  # nothing shows in the colours of the global palette
         header = header[:10] + bytes((header[10] & ~_HAS_PALETTE,)) + header[11:13]
     return header + b"".join(kept.values()) + bytes((_TRAILER,))
@@ -145,6 +146,10 @@ def encode(pixels: Pixels, before: Pixels, image: Image.Image, data: bytes) -> b
     if painted.any():
         indices[painted] = _paint(pixels, painted, palette, used, transparent)
     palette[~used] = 0
+    alpha = np.full(256, 255, np.uint8)
+    if isinstance(transparent, int):
+        alpha[transparent] = 0
+    indices = palettes.first_of_each_colour(palette, alpha)[indices]
     written = Image.frombytes("P", image.size, np.ascontiguousarray(indices).tobytes())
     written.putpalette(palette.tobytes())
     output = io.BytesIO()

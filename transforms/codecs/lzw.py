@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from faceveil.transforms.codecs.accounting import Unaccounted
 
 _MOST_ENTRIES, _LONGEST_CODE = 4096, 12
-_BYTES_PER_CLEAR_CODE = 64  # a clear code stands behind some 3,800 codes; more of them only take time to follow
+_BYTES_PER_CLEAR_CODE = 256  # a clear code stands behind some 3,800 codes; more of them only take time to follow
 
 
 def used_bytes(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> int:
@@ -41,7 +41,7 @@ def _follow(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> tuple
     growing = np.clip(np.floor(np.log2(entries)).astype(np.int64) + 1, literal_bits + 1, _LONGEST_CODE)
     longest = np.full(_MOST_ENTRIES, _LONGEST_CODE)
     grown_ends, longest_ends = np.cumsum(growing), np.cumsum(longest)
-    padded = np.frombuffer(data + bytes(4), np.uint8).astype(np.int64)
+    padded = np.frombuffer(data + bytes(4), np.uint8)
     at, total, clears, is_new = 0, 0, 0, True
     strings = np.zeros(0, np.int64)
     while True:
@@ -71,13 +71,14 @@ def _follow(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> tuple
 
 
 def _codes(
-    data: NDArray[np.int64], starts: NDArray[np.int64], bits: NDArray[np.int64], *, most_significant_first: bool
+    data: NDArray[np.uint8], starts: NDArray[np.int64], bits: NDArray[np.int64], *, most_significant_first: bool
 ) -> NDArray[np.int64]:
     at, shift = starts >> 3, starts & 7
+    first, second, third = (data[at + offset].astype(np.int64) for offset in range(3))
     if most_significant_first:
-        codes = (data[at] << 16 | data[at + 1] << 8 | data[at + 2]) >> (24 - shift - bits)
+        codes = (first << 16 | second << 8 | third) >> (24 - shift - bits)
     else:
-        codes = (data[at] | data[at + 1] << 8 | data[at + 2] << 16) >> shift
+        codes = (first | second << 8 | third << 16) >> shift
     values: NDArray[np.int64] = codes & (1 << bits) - 1
     return values
 

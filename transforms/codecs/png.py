@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceveil.transforms.codecs import png_chunks
+from faceveil.transforms.codecs import palettes, png_chunks
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -99,6 +99,8 @@ def strip(data: bytes, exif: bytes) -> bytes:
     if drawn_with != expected or names[pixels_at : pixels_at + len(pixels)] != [b"IDAT"] * len(pixels):
         raise Unaccounted("its chunks are repeated or out of order")
     png_chunks.check_pixels(b"".join(pixels), layout)
+    if b"PLTE" in names and layout.has_palette:
+        palettes.check_indices(data, "png")
     kept = [SIGNATURE]
     seen: set[bytes] = set()
     palette = b""

@@ -36,6 +36,11 @@ class Layout(NamedTuple):
     interlace: int
 
     @property
+    def has_palette(self) -> bool:
+        """Whether pixels are indices."""
+        return self.colour_type == _PALETTE
+
+    @property
     def pixel_bits(self) -> int:
         """The bits of one pixel."""
         return self.depth * _CHANNELS[self.colour_type]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import jpeg_markers, tiff_segments, tiff_tags
+from faceveil.transforms.codecs import jpeg_markers, palettes, tiff_segments, tiff_tags
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -228,6 +228,8 @@ def strip(data: bytes, exif: bytes) -> bytes:
     segments = tiff_segments.accounted(segments, layout)
     tiff_tags.check(pages(data)[1][0], directory, flavour)
     _check_tiles(flavour, directory, segments, layout)
+    if layout.photometric == tiff_tags.PALETTE:
+        palettes.check_indices(data, "tiff")
     exif_entries: Directory = {}
     if exif:
         exif_flavour, start = flavour_of(exif)

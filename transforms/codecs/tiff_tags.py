@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WHOLE, _FRACTIONS, _ANY = {1, 3, 4, 16}, {5, 10, 11, 12}, {1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 16}
 _GREY_RESPONSE, _TRANSFER_FUNCTION, _COLOUR_MAP, _JPEG_TABLES, _ICC_PROFILE = 291, 301, 320, 347, 34675
-_PALETTE = 3
+PALETTE = 3
 _MOST_EXTRA = 8  # channels: more than any picture that is read
 
 # By the tag: its types, and how many numbers it has; a sample's numbers are as many as samples.
@@ -69,7 +69,7 @@ def check(entries: Directory, directory: Directory, flavour: Flavour) -> None:
     Raises:
         Unaccounted: decoders may show something else than the tags that stay say.
     """
-    needed = _NEEDED | ({_COLOUR_MAP} if number(directory, flavour, 262, -1) == _PALETTE else set())
+    needed = _NEEDED | ({_COLOUR_MAP} if number(directory, flavour, 262, -1) == PALETTE else set())
     if wrong := (needed & entries.keys()) - directory.keys():
         raise Unaccounted(f"its tags {sorted(wrong)} are not of their types")
     if {273, 279} & entries.keys() and {322, 323, 324, 325} & entries.keys():
@@ -83,7 +83,7 @@ def _is_table(tag: int, entry: Entry, flavour: Flavour, bits: int, photometric: 
     if entry.type != 3 or not each or len(numbers) not in (each, 3 * each):
         return False
     if tag == _COLOUR_MAP:
-        return photometric == _PALETTE and len(numbers) == 3 * each
+        return photometric == PALETTE and len(numbers) == 3 * each
     parts = [numbers[start : start + each] for start in range(0, len(numbers), each)]
     return all(all(a <= b for a, b in pairwise(part)) or all(a >= b for a, b in pairwise(part)) for part in parts) and (
         tag == _TRANSFER_FUNCTION or len(parts) == 1

@@ -10,6 +10,7 @@ from faceveil.transforms.quarantine import Quarantine
 from tests.transforms.codecs.test_decode import TRICKY, tricky_files
 
 ENCODED_AGAIN = {
+    "a_fli.png",  # two indices of its palette look the same
     "hopper_rle8_row_overflow.bmp",  # its run lengths go on behind the ends of rows
     "tiff_tiled_cmyk_jpeg.tif",  # its tiles hold more than pixels of the edge beyond it
     "tiff_tiled_ycbcr_jpeg_1x1_sampling.tif",
@@ -17,7 +18,7 @@ ENCODED_AGAIN = {
 
 
 @pytest.mark.skipif(not TRICKY.exists(), reason="needs the development data set tricky")
-def test_all_awkward_files_but_three_keep_their_compressed_data():
+def test_all_awkward_files_but_four_keep_their_compressed_data():
     encoded_again = set()
     for path in tricky_files():
         data = path.read_bytes()

@@ -342,3 +342,24 @@ def test_tails_of_zeros_stay():
     with Image.open(io.BytesIO(data)) as image:
         image.load()
     assert cleaned(data) == data
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF", "BMP", "TIFF"])
+def test_a_picture_in_the_indices_of_a_palette_of_one_colour_does_not_pass(image_format):
+    image = face().convert("L")
+    indices = Image.frombytes("P", image.size, image.tobytes())
+    indices.putpalette(bytes((7, 7, 9)) * 256)
+    output = cleaned(encode(indices, image_format, **({"optimize": False} if image_format == "GIF" else {})))
+    assert output
+    with Image.open(io.BytesIO(output)) as shown:
+        values = np.asarray(shown)
+    assert (values == values[:1, :1]).all()
+
+
+def test_indices_beyond_the_palette_of_a_png_do_not_pass():
+    image = face().convert("L")
+    indices = Image.frombytes("P", image.size, image.tobytes())
+    indices.putpalette(bytes(range(256)) * 3)
+    chunks = [(name, content[:6] if name == b"PLTE" else content) for name, content in png_of(indices)]
+    output = cleaned(png_file(chunks))
+    assert not output or png.header(output).colour_type == 2  # RGB, as it is shown

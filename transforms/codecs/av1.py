@@ -5,7 +5,12 @@ AV1 Bitstream & Decoding Process Specification (https://aomediacodec.github.io/a
 
 from __future__ import annotations
 
-_SEQUENCE_HEADER = 1
+from collections.abc import Iterator
+
+from faceveil.transforms.codecs.accounting import Unaccounted
+
+SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, TILE_GROUP, FRAME = 1, 2, 3, 4, 6
+"""Types of open bitstream units (section 6.2.2)."""
 
 
 class _Bits:
@@ -48,10 +53,47 @@ def frame_size(data: bytes) -> tuple[int, int]:
         size = len(data) - position
         if header >> 1 & 1:
             size, position = _leb128(data, position)
-        if header >> 3 & 15 == _SEQUENCE_HEADER:
+        if header >> 3 & 15 == SEQUENCE_HEADER:
             return _size_in_sequence_header(_Bits(data[position : position + min(size, _LONGEST_HEADER)]))
         position += size
     raise ValueError("av1: there is no sequence header")
+
+
+def units(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The open bitstream units (section 5.3): type, and bytes with their header.
+
+    Raises:
+        Unaccounted: one ends beyond the data.
+    """
+    position = 0
+    while position < len(data):
+        header, start = data[position], position
+        position += 1 + (header >> 2 & 1)
+        size = len(data) - position
+        if header >> 1 & 1:
+            try:
+                size, position = _leb128(data, position)
+            except ValueError as error:
+                raise Unaccounted(str(error)) from error
+        position += size
+        if position > len(data) or size < 0:
+            raise Unaccounted("an AV1 unit ends beyond its item")
+        yield header >> 3 & 15, data[start:position]
+
+
+def split(unit: bytes) -> tuple[bytes, bytes]:
+    """A unit's header without its size, and its body."""
+    position = 1 + (unit[0] >> 2 & 1)
+    body_at = _leb128(unit, position)[1] if unit[0] >> 1 & 1 else position
+    return unit[:position], unit[body_at:]
+
+
+def join(head: bytes, body: bytes) -> bytes:
+    """A unit of such parts, with its size."""
+    size, rest = b"", len(body)
+    while rest > 0x7F:
+        size, rest = size + bytes((rest & 0x7F | 0x80,)), rest >> 7
+    return bytes((head[0] | 2,)) + head[1:] + size + bytes((rest,)) + body
 
 
 def _leb128(data: bytes, position: int) -> tuple[int, int]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import icc
+from faceveil.transforms.codecs import icc, palettes
+from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 HEADER_SIZES = {12, 16, 40, 52, 56, 64, 108, 124}
 """Of the second header, which tells its version."""
 
-_FILE_HEADER, _CORE, _OS2, _INFO, _V4, _V5 = 14, 12, 64, 40, 108, 124
+_FILE_HEADER, _CORE, _INFO, _V4, _V5 = 14, 12, 40, 108, 124
 _RLE8, _RLE4, _BITFIELDS, _ALPHABITFIELDS = 1, 2, 3, 6
 _EMBEDDED, _LINKED, _SRGB = b"DEBM", b"KNIL", b"BGRs"  # a linked profile is a path on someone's disk
 
@@ -28,58 +29,137 @@ class _Parts(NamedTuple):
     profile: bytes
 
 
+class _Layout(NamedTuple):
+    """What the second header says of the pixels; a row of theirs takes `stride` bytes, unless they are run lengths."""
+
+    width: int
+    height: int
+    bits: int
+    compression: int
+    colours: int
+
+    @property
+    def stride(self) -> int:
+        return (self.width * self.bits + 31) // 32 * 4
+
+
 def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  BMP has no place for EXIF
     """The same BMP without what lies between its headers and its pixels, and behind them; ICC profiles stay.
 
+    Bits that stand for nothing become 0: those that fill up rows or colours of the palette, and those of pixels that
+    belong to no channel, unless they are the same in all pixels.
+
     Raises:
         Quarantine: CORRUPT_IMAGE or TRUNCATED when its parts do not lie in the file.
+        Unaccounted: there is more in its run lengths than the picture.
     """
-    return _join(_split(data))
+    layout, parts = _split(data)
+    if layout.bits <= 8:
+        palettes.check_indices(data, "bmp")
+    if layout.compression in (_RLE8, _RLE4):
+        return _join(parts._replace(pixels=parts.pixels[: _rle_length(parts.pixels, layout)]))
+    return _join(parts._replace(pixels=_without_fill(parts, layout)))
 
 
-def _split(data: bytes) -> _Parts:
+def _split(data: bytes) -> tuple[_Layout, _Parts]:
+    """The parts; pixels that are run lengths go on to the end of the data."""
     try:
         pixels_at, size = struct.unpack_from("<II", data, 10)
         header = data[_FILE_HEADER : _FILE_HEADER + size]
         if size == _CORE:
             width, height, _, bits = struct.unpack_from("<HHHH", header, 4)
-            compression = image_bytes = colours = 0
+            compression = colours = 0
         else:
             width, height, _, bits = struct.unpack_from("<iiHH", header, 4)
-            compression, image_bytes = struct.unpack_from("<II", header.ljust(_INFO, b"\0"), 16)
+            (compression,) = struct.unpack_from("<I", header.ljust(_INFO, b"\0"), 16)
             (colours,) = struct.unpack_from("<I", header.ljust(_INFO, b"\0"), 32)
     except struct.error as error:
         raise Quarantine(Reason.TRUNCATED, "bmp: ends within its headers") from error
+    layout = _Layout(abs(width), abs(height), bits, compression, colours)
+    palette_at = _FILE_HEADER + size
     masks = {_BITFIELDS: 12, _ALPHABITFIELDS: 16}.get(compression, 0) if size == _INFO else 0
-    entries = min(colours or 2**bits, 256) if bits <= 8 else colours
-    palette_bytes = masks + entries * (3 if size == _CORE else 4)
-    # The file's own word on where pixels begin is what readers go by, even where it cuts the palette short.
-    palette = data[_FILE_HEADER + size : min(_FILE_HEADER + size + palette_bytes, pixels_at)]
-    stride = (abs(width) * bits + 31) // 32 * 4
-    if compression in (_RLE8, _RLE4):
-        length = _rle_length(data, pixels_at, compression) if size != _OS2 else image_bytes
-    else:
-        length = stride * abs(height)
-    pixels = data[pixels_at : pixels_at + length]
-    if len(pixels) < length or pixels_at < _FILE_HEADER + size:
-        raise Quarantine(Reason.TRUNCATED, f"bmp: {len(pixels)} of {length} bytes of pixels")
-    return _Parts(header, palette, pixels, _profile(data, header))
+    if colours > (most := 2**bits if bits <= 8 else 0):  # above 8 bits they are a suggestion for screens of few colours
+        colours = most
+        header = header[:32] + struct.pack("<I", most) + header[36:]
+    palette_end = palette_at + masks + (colours or most) * (3 if size == _CORE else 4)
+    if pixels_at == palette_at and most:  # readers go by the palette where this is wrong so plainly
+        pixels_at = palette_end
+    # Else the file's own word on where pixels begin is what they go by, even where it cuts the palette short.
+    palette = np.frombuffer(data[palette_at : min(palette_end, pixels_at)], np.uint8).copy()
+    if size != _CORE:
+        palette[masks + 3 :: 4] = 0
+    pixels = data[pixels_at:]
+    if compression not in (_RLE8, _RLE4):
+        pixels = pixels[: layout.stride * layout.height]
+        if len(pixels) < layout.stride * layout.height:
+            raise Quarantine(Reason.TRUNCATED, f"bmp: {len(pixels)} of {layout.stride * layout.height} bytes of pixels")
+    if pixels_at < palette_at:
+        raise Quarantine(Reason.TRUNCATED, "bmp: its pixels begin within its headers")
+    return layout, _Parts(header, palette.tobytes(), pixels, _profile(data, header))
 
 
-def _rle_length(data: bytes, start: int, compression: int) -> int:
-    """Bytes of run-length coded pixels up to their end marker, or the end of the data."""
-    position = start
+def _without_fill(parts: _Parts, layout: _Layout) -> bytes:
+    """Uncompressed pixels with 0 in the bits that stand for nothing."""
+    rows = np.frombuffer(parts.pixels, np.uint8).reshape(layout.height, layout.stride).copy()
+    used = layout.width * layout.bits
+    rows[:, -(-used // 8) :] = 0
+    if used % 8:
+        rows[:, used // 8] &= 0xFF << 8 - used % 8 & 0xFF
+    if layout.bits in (16, 32):
+        channels = _channels(parts, layout)
+        values = rows[:, : used // 8].view(f"<u{layout.bits // 8}")
+        unused = values & ~channels
+        if (unused != unused[:1, :1]).any():
+            values &= channels
+    return rows.tobytes()
+
+
+def _channels(parts: _Parts, layout: _Layout) -> np.unsignedinteger[Any]:
+    """The bits of a 16- or 32-bit pixel that belong to some channel."""
+    whole = np.uint16 if layout.bits == 16 else np.uint32
+    if layout.compression not in (_BITFIELDS, _ALPHABITFIELDS):
+        return whole(0x7FFF if layout.bits == 16 else 0xFFFFFF)
+    masks = parts.header[_INFO : _INFO + 16] if len(parts.header) > _INFO else parts.palette[:16]
+    if len(masks) < 16:  # without one of alpha
+        masks = masks[:12]
+    together = 0
+    for (mask,) in struct.iter_unpack("<I", masks[: len(masks) // 4 * 4]):
+        together |= mask
+    return whole(together & np.iinfo(whole).max or np.iinfo(whole).max)
+
+
+def _rle_length(data: bytes, layout: _Layout) -> int:
+    """Bytes of run-length coded pixels up to their end marker, or the end of the data.
+
+    Raises:
+        Unaccounted: they leave the picture, where decoders do not follow, or bytes that fill up have values.
+    """
+    if layout.bits != (8 if layout.compression == _RLE8 else 4):
+        raise Unaccounted("its run lengths are of another kind than its pixels")
+    position = x = y = 0
     while position + 1 < len(data):
         count, value = data[position], data[position + 1]
         position += 2
-        if count == 0 and value == 1:
+        if count:
+            x += count
+        elif value == 0:
+            x, y = 0, y + 1
+        elif value == 1:
             break
-        if count == 0 and value == 2:  # a jump
+        elif value == 2:  # a jump
+            if position + 1 >= len(data):
+                break
+            x, y = x + data[position], y + data[position + 1]
             position += 2
-        elif count == 0 and value > 2:  # pixels as they are, in an even number of bytes
-            literal = value if compression == _RLE8 else (value + 1) // 2
+        else:  # pixels as they are, in an even number of bytes
+            x += value
+            literal = value if layout.compression == _RLE8 else (value + 1) // 2
+            if any(data[position + literal : position + literal + literal % 2]):
+                raise Unaccounted("there is a value in a byte that fills up a run of pixels")
             position += literal + literal % 2
-    return min(position, len(data)) - start
+        if x > layout.width or y > layout.height or (y == layout.height and x):
+            raise Unaccounted("its run lengths leave the picture")
+    return min(position, len(data))
 
 
 def _profile(data: bytes, header: bytes) -> bytes:
@@ -108,7 +188,7 @@ def encode(pixels: Pixels, data: bytes) -> bytes:
         pixels: of mode L, RGB or RGBA.
         data: the original.
     """
-    original = _split(data)
+    _, original = _split(data)
     height, width, channels = pixels.values.shape
     has_colour_space = len(original.header) >= _V4
     size = len(original.header) if has_colour_space else _V4 if channels == 4 else _INFO

@@ -12,13 +12,15 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from faceveil.transforms.codecs import bmp, gif, heif, isobmff, jpeg, png, tiff, webp
 from faceveil.transforms.codecs.decode import decode_pixels
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
-from faceveil.transforms.codecs.metadata import strip_metadata
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.codecs.strip import strip
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _LOSSY_QUALITY = 95
 """For lossy WebP, AVIF and HEIC, which keep no quality to read back: high enough that re-encoding hardly shows."""
+
+_ALWAYS_LOSSY = ("jpeg", "avif", "heif")
 
 
 def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
@@ -43,21 +45,45 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
     if info.read_only:
         raise Quarantine(Reason.UNSUPPORTED_IMAGE, f"it has to be encoded again, but {info.read_only} cannot be")
     try:
-        return strip_metadata(_encode(pixels, data, info), info, faultless=True)
+        return strip(_encode(pixels, data, info), info, faultless=True)
     except Quarantine:  # the original is broken where decoding its pixels did not look
         raise
     except Exception as error:  # as in decoder_errors: Pillow promises no list of them
         raise Quarantine(Reason.ANONYMIZATION_FAILED, f"cannot encode {info.format}: {error}") from error
 
 
+def encode_losslessly(pixels: Pixels, data: bytes, info: ImageInfo, why: str) -> bytes:
+    """Encode pixels that nobody painted on, since the original's compressed data cannot be copied.
+
+    As `encode_pixels`, but every pixel keeps its value: lossy WebP becomes lossless WebP, which is larger.
+
+    Args:
+        pixels: as `decode_pixels` returned them.
+        data: the original.
+        info: its header's facts.
+        why: the compressed data cannot be copied.
+
+    Raises:
+        Quarantine: CORRUPT_IMAGE when the format has no lossless way for such pixels; else as `encode_pixels`.
+    """
+    if info.read_only or info.format in _ALWAYS_LOSSY:
+        raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: {why}")
+    try:
+        return strip(_encode(pixels, data, info, lossless=True), info)
+    except Quarantine:
+        raise
+    except Exception as error:  # as in `encode_pixels`
+        raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: {why}, and it cannot be encoded: {error}") from error
+
+
 def is_lossy(data: bytes, info: ImageInfo) -> bool:
     """Whether encoding an image in its format again changes pixels that nobody painted on."""
     if info.format == "webp":
         return all(name != b"VP8L" for name, _ in webp.chunks(data))
-    return info.format in ("jpeg", "avif", "heif")
+    return info.format in _ALWAYS_LOSSY
 
 
-def _encode(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
+def _encode(pixels: Pixels, data: bytes, info: ImageInfo, *, lossless: bool = False) -> bytes:
     if info.format == "tiff":
         return tiff.encode(pixels, data)
     if info.format == "bmp":
@@ -71,10 +97,12 @@ def _encode(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
             before = decode_pixels(data, info)
             original.load()
             return gif.encode(pixels, before, original, data)
-        return _encode_with_pillow(_image(pixels), original, data, info)
+        return _encode_with_pillow(_image(pixels), original, data, info, lossless or not is_lossy(data, info))
 
 
-def _encode_with_pillow(image: Image.Image, original: Image.Image, data: bytes, info: ImageInfo) -> bytes:
+def _encode_with_pillow(
+    image: Image.Image, original: Image.Image, data: bytes, info: ImageInfo, lossless: bool
+) -> bytes:
     common = _kept_metadata(original)
     if isinstance(original, JpegImagePlugin.JpegImageFile):
         return jpeg.encode(image, original, info.orientation, **common)
@@ -82,7 +110,7 @@ def _encode_with_pillow(image: Image.Image, original: Image.Image, data: bytes, 
     if info.format == "png":
         options = _png_options(image, original, data)
     elif info.format == "webp":
-        options = {"exact": True, **({"quality": _LOSSY_QUALITY} if is_lossy(data, info) else {"lossless": True})}
+        options = {"exact": True, **({"lossless": True} if lossless else {"quality": _LOSSY_QUALITY})}
     elif info.format == "avif":
         options = {"quality": _LOSSY_QUALITY, "subsampling": "4:4:4"}
     exif = info.exif

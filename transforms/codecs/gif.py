@@ -3,28 +3,81 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceveil.transforms.codecs import icc
+from faceveil.transforms.codecs import icc, lzw, palettes
+from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _ICC = b"\x0bICCRGBG1012"  # https://www.color.org/icc1v42.pdf, annex B.5: ICC profiles in GIF
+_HAS_PALETTE = 0x80
+_CONTROL_FLAGS, _IMAGE_FLAGS = 0x1F, 0xE7  # the bits that mean something (sections 23 and 20)
+_LITERAL_BITS = range(2, 9)
 
 
 def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  GIF has no place for EXIF
     """The same GIF with its picture, transparency and ICC profile.
 
     Raises:
-        Quarantine: TRUNCATED or CORRUPT_IMAGE when its blocks cannot be followed to the picture's end.
+        Quarantine: TRUNCATED or CORRUPT_IMAGE when its blocks cannot be followed to the picture's end, MULTIPLE_FRAMES
+            when there is a second picture.
+        Unaccounted: there is more in it than the picture.
     """
-    return _header(data) + b"".join(_kept_blocks(data)) + bytes((_TRAILER,))
+    header = _header(data)
+    kept: dict[str, bytes] = {}
+    for block in _kept_blocks(data):
+        kind = "image" if block[0] == _IMAGE else "control" if block[1] == _GRAPHIC_CONTROL else "profile"
+        if kind == "control" and "image" in kept:
+            continue  # it is about a picture that does not follow
+        if kind == "image" and kind in kept:
+            raise Quarantine(Reason.MULTIPLE_FRAMES, "gif: there is a second picture")
+        if kind == "control" and kind in kept:
+            raise Unaccounted("there are two graphic control extensions")
+        kept.setdefault(kind, block)
+    image = kept["image"]
+    if "control" in kept:
+        kept["control"] = _graphic_control(kept["control"])
+    kept["image"] = _image(image, header)
+    palettes.check_indices(data, "gif")
+    if image[9] & header[10] & _HAS_PALETTE:  # nothing shows in the colours of the global palette
+        header = header[:10] + bytes((header[10] & ~_HAS_PALETTE,)) + header[11:13]
+    return header + b"".join(kept.values()) + bytes((_TRAILER,))
+
+
+def _graphic_control(block: bytes) -> bytes:
+    """The extension with nothing in its unused bits."""
+    if len(block) != 8:
+        raise Unaccounted("its graphic control extension has a wrong length")
+    return block[:3] + bytes((block[3] & _CONTROL_FLAGS,)) + block[4:]
+
+
+def _image(block: bytes, header: bytes) -> bytes:
+    """The picture as it is, once its codes are found to hold as many pixels as the screen has."""
+    screen = struct.unpack_from("<HH", header, 6)
+    left, top, width, height = struct.unpack_from("<HHHH", block, 1)
+    if left + width > screen[0] or top + height > screen[1]:
+        raise Unaccounted("the picture is larger than the screen")
+    if (width, height) != screen and block[9] & header[10] & _HAS_PALETTE:
+        raise Unaccounted("there are two palettes")  # the screen's is for what the picture leaves free
+    codes_at = 10 + _palette_bytes(block[9])
+    if block[codes_at] not in _LITERAL_BITS:
+        raise Unaccounted(f"its codes begin with {block[codes_at]} bits")
+    position, codes = codes_at + 1, []
+    while block[position]:
+        codes.append(block[position + 1 : position + 1 + block[position]])
+        position += 1 + block[position]
+    stream = b"".join(codes)
+    if any(stream[lzw.used_bytes(stream, block[codes_at], width * height, tiff=False) :]):
+        raise Unaccounted("there are bytes behind the picture's codes")
+    return block[:9] + bytes((block[9] & _IMAGE_FLAGS,)) + block[10:]
 
 
 def _header(data: bytes) -> bytes:
@@ -35,7 +88,7 @@ def _header(data: bytes) -> bytes:
 
 
 def _palette_bytes(flags: int) -> int:
-    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+    return 3 * 2 ** ((flags & 7) + 1) if flags & _HAS_PALETTE else 0
 
 
 def _kept_blocks(data: bytes) -> Iterator[bytes]:
@@ -56,7 +109,8 @@ def _kept_blocks(data: bytes) -> Iterator[bytes]:
             position += 1
             block = data[start:position]
             if kind == _EXTENSION and label == _APPLICATION and block[2:].startswith(_ICC):
-                yield _clean_profile(block)
+                if profile := _clean_profile(block):
+                    yield profile
             elif kind == _IMAGE or label == _GRAPHIC_CONTROL:
                 yield block
             if position == len(data) and pictures:
@@ -108,6 +162,10 @@ def encode(pixels: Pixels, before: Pixels, image: Image.Image, data: bytes) -> b
     if painted.any():
         indices[painted] = _paint(pixels, painted, palette, used, transparent)
     palette[~used] = 0
+    alpha = np.full(256, 255, np.uint8)
+    if isinstance(transparent, int):
+        alpha[transparent] = 0
+    indices = palettes.first_of_each_colour(palette, alpha)[indices]
     written = Image.frombytes("P", image.size, np.ascontiguousarray(indices).tobytes())
     written.putpalette(palette.tobytes())
     output = io.BytesIO()

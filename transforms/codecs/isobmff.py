@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import av1, icc
+from faceveil.transforms.codecs import av1, icc, isobmff_payloads, isobmff_tails
 from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, Parts, grid_of, hides_pixels, parts_of
 from faceveil.transforms.codecs.isobmff_items import Item, Meta, boxes_of
@@ -22,6 +22,8 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 
 _PICTURES = {b"av01", b"hvc1", *DERIVED}
 """Types of items that are coded as AV1 or HEVC or put together from other items."""
+
+_CODED = {b"av01", b"hvc1"}
 
 _PROPERTIES = {
     *(b"av1C", b"hvcC", b"ispe", b"pixi", b"colr", b"auxC", b"irot", b"imir", b"clap", b"pasp", b"lsel"),
@@ -111,22 +113,35 @@ def strip(data: bytes, exif: bytes) -> bytes:
 
     Raises:
         Quarantine: as `facts`.
+        Unaccounted: there is more in the pictures' items than the pictures.
     """
-    return _written(_read(data), exif, data)
+    return _written(_read(data), exif, data, accounted=True)
 
 
-def _written(meta: Meta, exif: bytes, data: bytes) -> bytes:
-    kept = sorted(_needed(meta, parts_of(meta)))
+def _written(meta: Meta, exif: bytes, data: bytes, *, accounted: bool) -> bytes:
+    """The primary picture in a file of its own; what its items hold is looked at if it has to be accounted for."""
+    all_parts = parts_of(meta)
+    kept = sorted(_needed(meta, all_parts))
     renumbered = {number: index for index, number in enumerate(kept, 1)}
-    used = sorted({property_ for number in kept for property_, _ in _kept_properties(meta, number)})
+    clean = {
+        place: isobmff_payloads.property_box(meta.properties[place])
+        for place in {place for number in kept for place, _ in _kept_properties(meta, number)}
+    }
+    used = sorted(place for place, box in clean.items() if box)
     places = {property_: index for index, property_ in enumerate(used, 1)}
     infos, associations, contents = [], [], []
     for number in kept:
         item = meta.items[number]
         infos.append(_info(renumbered[number], item.type, item.flags))
-        pairs = [(places[property_], essential) for property_, essential in _kept_properties(meta, number)]
+        pairs = [(places[place], essential) for place, essential in _kept_properties(meta, number) if clean[place]]
         associations.append((renumbered[number], pairs))
-        contents.append(item.data)
+        boxes = [clean[place] for place, _ in _kept_properties(meta, number)]
+        content = item.data
+        if accounted:
+            content = isobmff_payloads.item(item.type, content, boxes, len(all_parts.get(number, ())))
+            if item.type in _CODED:
+                content = isobmff_tails.without_tails(item.type, content, boxes)
+        contents.append(content)
     links = [
         (kind, renumbered[source], renumbered[to])
         for kind, source, to in meta.references
@@ -151,14 +166,14 @@ def _written(meta: Meta, exif: bytes, data: bytes) -> bytes:
                     write_full_box(b"iref", _links(links)) if links else b"",
                     write_box(
                         b"iprp",
-                        write_box(b"ipco", b"".join(meta.properties[number] for number in used)) + _uses(associations),
+                        write_box(b"ipco", b"".join(clean[number] for number in used)) + _uses(associations),
                     ),
                 )
             ),
         )
 
     name, start, end = next(read_boxes(data, 0, len(data)))
-    file_type = write_box(name, data[start:end])
+    file_type = write_box(name, isobmff_payloads.file_type(data[start:end]))
     content_at = len(file_type) + len(meta_box(0)) + 8
     return file_type + meta_box(content_at) + write_box(b"mdat", b"".join(contents))
 
@@ -172,7 +187,7 @@ def uncut(data: bytes) -> bytes | None:
     if meta.items[meta.primary].type != b"grid":
         return None
     grid = grid_of(meta, meta.primary, parts_of(meta))
-    return _written(_without_edges(meta, grid), b"", data) if grid.is_cut else None
+    return _written(_without_edges(meta, grid), b"", data, accounted=False) if grid.is_cut else None
 
 
 def _without_edges(meta: Meta, grid: Grid) -> Meta:
@@ -231,7 +246,8 @@ def _is_alpha(meta: Meta, number: int) -> bool:
 
 
 def _kept_properties(meta: Meta, number: int) -> list[tuple[int, bool]]:
-    return [pair for pair in meta.items[number].properties if meta.properties[pair[0]][4:8] in _PROPERTIES]
+    pairs = [pair for pair in meta.items[number].properties if meta.properties[pair[0]][4:8] in _PROPERTIES]
+    return isobmff_payloads.first_of_each(pairs, meta.properties)
 
 
 def _read(data: bytes) -> Meta:

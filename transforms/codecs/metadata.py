@@ -1,28 +1,25 @@
-"""Drop an image's metadata and keep its compressed data bit for bit.
+"""Drop an image's metadata and keep its compressed data bit for bit, where they hold the picture and nothing else.
 
 What is kept is listed, what is not listed goes: EXIF (but the orientation), XMP, IPTC, MakerNotes, comments,
 thumbnails, second pictures, and whatever stands after the image's end. The lists are with the formats: `strip` in
 `jpeg_strip`, `png`, `webp`, `bmp`, `gif`, `tiff` and `isobmff`; `exif` has those of ``--keep_metadata``.
+
+Compressed data that hold more than the picture, such as rows below the last, are not copied: see `accounting`.
 """
 
 from __future__ import annotations
 
-from faceveil.transforms.codecs import bmp, gif, isobmff, jpeg_strip, png, tiff, webp
+from faceveil.transforms.codecs.accounting import Unaccounted
+from faceveil.transforms.codecs.decode import decode_pixels
+from faceveil.transforms.codecs.encode import encode_losslessly
 from faceveil.transforms.codecs.image import ImageInfo
-
-_STRIP = {
-    "png": png.strip,
-    "webp": webp.strip,
-    "bmp": bmp.strip,
-    "gif": gif.strip,
-    "tiff": tiff.strip,
-    "avif": isobmff.strip,
-    "heif": isobmff.strip,
-}
+from faceveil.transforms.codecs.strip import strip
 
 
 def strip_metadata(data: bytes, info: ImageInfo, *, faultless: bool = False) -> bytes:
     """The same image with no metadata but ICC profile, density, colour description, orientation and `info.exif`.
+
+    Where its compressed data are not wholly accounted for, the image is encoded again from its pixels, which stay.
 
     Args:
         data: the image.
@@ -33,10 +30,10 @@ def strip_metadata(data: bytes, info: ImageInfo, *, faultless: bool = False) -> 
         `data` itself when nothing has to go.
 
     Raises:
-        Quarantine: CORRUPT_IMAGE or TRUNCATED when the file's structure cannot be followed to its end.
+        Quarantine: CORRUPT_IMAGE or TRUNCATED when the file's structure cannot be followed to its end, or its data
+            are not accounted for and its pixels cannot be written without loss.
     """
-    if info.format == "jpeg":
-        stripped = jpeg_strip.strip(data, info.exif, faultless=faultless)
-    else:
-        stripped = _STRIP[info.format](data, info.exif)
-    return data if stripped == data else stripped
+    try:
+        return strip(data, info, faultless=faultless)
+    except Unaccounted as error:
+        return encode_losslessly(decode_pixels(data, info), data, info, str(error))

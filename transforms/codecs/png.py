@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceveil.transforms.codecs import icc
+from faceveil.transforms.codecs import icc, palettes, png_chunks
+from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -80,32 +81,51 @@ def chunk(name: bytes, content: bytes) -> bytes:
 def strip(data: bytes, exif: bytes) -> bytes:
     """The same PNG with the chunks that are drawn or say how it looks, and with this EXIF, if any.
 
+    Chunks that are repeated, or do not have the length and values of their kind, go too.
+
     Raises:
         Quarantine: CORRUPT_IMAGE or TRUNCATED when its chunks cannot be followed to the end.
+        Unaccounted: there is more in its compressed data than the picture.
     """
-    kept = [SIGNATURE]
-    pixels_at = 0
-    for name, start, end in chunks(data):
-        if name == b"IDAT" and not pixels_at:
-            pixels_at = len(kept)
-        if name == b"iCCP":
-            kept += profile_chunk(data, start, end, kept)
-        elif name in _KEPT:
-            kept.append(data[start:end])
-    if not pixels_at:
+    contents = [(name, data[start + 8 : end - 4]) for name, start, end in chunks(data) if name in _KEPT]
+    names = [name for name, _ in contents]
+    if b"IDAT" not in names:
         raise Quarantine(Reason.CORRUPT_IMAGE, "png: ends without a picture")
-    if exif:
-        kept.insert(pixels_at, chunk(b"eXIf", exif))
+    layout = png_chunks.read_layout(contents[0][1])
+    pixels = [content for name, content in contents if name == b"IDAT"]
+    pixels_at = names.index(b"IDAT")
+    drawn_with = [name for name in names if name in (b"PLTE", b"tRNS", b"IDAT")]
+    expected = [name for name in (b"PLTE", b"tRNS") if name in names] + [b"IDAT"] * len(pixels)
+    if drawn_with != expected or names[pixels_at : pixels_at + len(pixels)] != [b"IDAT"] * len(pixels):
+        raise Unaccounted("its chunks are repeated or out of order")
+    png_chunks.check_pixels(b"".join(pixels), layout)
+    if b"PLTE" in names and layout.has_palette:
+        palettes.check_indices(data, "png")
+    kept = [SIGNATURE]
+    seen: set[bytes] = set()
+    palette = b""
+    for name, content in contents:
+        if name == b"IDAT":
+            if exif and name not in seen:
+                kept.append(chunk(b"eXIf", exif))
+            kept += [chunk(name, content)] if content else []
+        elif name in seen:
+            continue
+        elif name in (b"PLTE", b"tRNS"):
+            if name == b"PLTE":
+                wanted = palette = png_chunks.read_palette(content, layout)
+            else:
+                wanted = png_chunks.read_transparency(content, layout, len(palette) // 3)
+            kept += [chunk(name, wanted)] if wanted else []
+        elif name == b"iCCP":
+            profile = icc.clean_png(content)
+            kept += [chunk(name, profile)] if profile else []
+        elif name in (b"IHDR", b"IEND"):
+            kept.append(chunk(name, content if name == b"IHDR" else b""))
+        elif png_chunks.is_proper(name, content, layout, len(palette) // 3):
+            kept.append(chunk(name, content))
+        seen.add(name)
     return b"".join(kept)
-
-
-def profile_chunk(data: bytes, start: int, end: int, before: list[bytes]) -> list[bytes]:
-    """An iCCP chunk with a clean profile; nothing if it is none, or if there is one among the chunks before."""
-    if any(other[4:8] == b"iCCP" for other in before):
-        return []
-    content = data[start + 8 : end - 4]
-    cleaned = icc.clean_png(content)
-    return [data[start:end] if cleaned == content else chunk(b"iCCP", cleaned)] if cleaned else []
 
 
 def encode_16_bit(pixels: Pixels, data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import icc, jpeg_strip
+from faceveil.transforms.codecs import icc, jpeg_strip, palettes, tiff_segments, tiff_tags
 from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -27,13 +27,6 @@ _STRIPS, _TILES = (273, 279), (324, 325)  # offsets, byte counts
 _JPEG_TABLES, _ICC_PROFILE, _PREDICTOR = 347, 34675, 317
 _DEFLATE = 8
 _ABOUT_COLOUR = {ORIENTATION, 282, 283, 296, 318, 319, _ICC_PROFILE}  # and about density
-_PICTURE = {
-    *(SUBFILE_TYPE, 256, 257, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, 263, 266, *_STRIPS, *_TILES, *_ABOUT_COLOUR),
-    *(SAMPLES_PER_PIXEL, 278, 280, 281, PLANAR, 290, 291, 292, 293, 301, _PREDICTOR, 320, 321, 322, 323, 332, 334),
-    *(336, EXTRA_SAMPLES, SAMPLE_FORMAT, 340, 341, 342, _JPEG_TABLES, 529, 530, 531, 532),
-}
-"""Tags without which the pixels could not be read or would look or measure otherwise; all other tags go."""
-
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _ASCII, _SHORT, _LONG, _UNDEFINED = 2, 3, 4, 7
 _NUMBERS = {1: "B", _SHORT: "H", _LONG: "I", 13: "I", 16: "Q"}
@@ -228,8 +221,15 @@ def strip(data: bytes, exif: bytes) -> bytes:
 
     Raises:
         Quarantine: TRUNCATED or CORRUPT_IMAGE when the strips or tiles do not lie in the file.
+        Unaccounted: there is more in them than the picture.
     """
     flavour, directory, segments, tags = _read_picture(data)
+    layout = tiff_tags.layout(directory, flavour, is_tiled=tags == _TILES)
+    segments = tiff_segments.accounted(segments, layout)
+    tiff_tags.check(pages(data)[1][0], directory, flavour)
+    _check_tiles(flavour, directory, segments, layout)
+    if layout.photometric == tiff_tags.PALETTE:
+        palettes.check_indices(data, "tiff")
     exif_entries: Directory = {}
     if exif:
         exif_flavour, start = flavour_of(exif)
@@ -248,17 +248,23 @@ def strip(data: bytes, exif: bytes) -> bytes:
     return write(flavour, directory, exif_entries, segments, tags)
 
 
+def _check_tiles(flavour: Flavour, directory: Directory, segments: list[bytes], layout: tiff_segments.Layout) -> None:
+    """That tiles hold nothing beyond the picture's edges."""
+    whole = layout.across * layout.segment_width, layout.down * layout.segment_height
+    if not layout.is_tiled or whole == (layout.width, layout.height):
+        return
+    canvas = {tag: entry for tag, entry in directory.items() if tag != ORIENTATION}
+    canvas |= {256: longs(flavour, whole[0]), 257: longs(flavour, whole[1])}
+    tiff_segments.check_margins(write(flavour, canvas, None, segments, _TILES), layout)
+
+
 def _read_picture(data: bytes) -> tuple[Flavour, Directory, list[bytes], tuple[int, int]]:
     """The first page: tags of the picture but those of its segments, segments, and these segments' two tags."""
     flavour, (entries, *_) = pages(data)
     tags = _TILES if _TILES[0] in entries else _STRIPS
-    directory = {
-        tag: entry
-        for tag, entry in entries.items()
-        if tag in _PICTURE
-        and tag not in (*_STRIPS, *_TILES)
-        and (entry.type not in (_ASCII, _UNDEFINED) or tag in (_JPEG_TABLES, _ICC_PROFILE))
-    }
+    directory = tiff_tags.clean(
+        {tag: entry for tag, entry in entries.items() if tag not in (*_STRIPS, *_TILES)}, flavour
+    )
     _clean_profile(directory)
     if tags[0] not in entries:
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: there are no pixels")

@@ -58,7 +58,7 @@ def test_what_lies_between_and_behind_goes(mode):
 
 def test_run_lengths_are_followed_to_their_end():
     rows = b"\x04\x01\x00\x00" + b"\x00\x03\x02\x03\x04\x00\x01\x05\x00\x00" + b"\x00\x02\x01\x00\x03\x06\x00\x01"
-    palette = bytes(range(28))
+    palette = bytes(value if value % 4 < 3 else 0 for value in range(28))
     header = struct.pack("<IiiHHIIiiII", 40, 4, 3, 1, 8, 1, 0, 0, 0, 7, 0)
     at = 14 + 40 + len(palette)
     data = struct.pack("<2sIII", b"BM", at + len(rows), 0, at) + header + palette + rows

@@ -125,10 +125,10 @@ def _in_example(data: bytes, contents: Contents, depth: int) -> str | None:
         return None
     try:
         example = Example.parse(data)
-        every = [example.number_values(name) for name in example.names()]
+        every = [example.values(name) for name in example.names()]
     except InvalidExampleError:
         return None
-    found = (_in_numbers(values, contents, depth + 1) for values in every if values is not None)
+    found = (_in_numbers(values, contents, depth + 1) for values in every if isinstance(values, np.ndarray))
     return next((f"{said} within an Example" for said in found if said), None)
 
 

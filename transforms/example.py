@@ -8,6 +8,7 @@ of tensorflow/core/example/{example,feature}.proto. A SequenceExample differs fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ class InvalidExampleError(ValueError):
     """The bytes are no serialised tf.train.Example."""
 
 
-def _messages() -> tuple[type[message.Message], ...]:
+def _messages() -> tuple[type[message.Message], type[message.Message]]:
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="faceveil/example.proto", package="faceveil", syntax="proto3")
 
@@ -41,30 +42,39 @@ def _messages() -> tuple[type[message.Message], ...]:
         ("feature_lists", 2, field.TYPE_BYTES, many, None),  # repeated, so that empty ones are seen too
     )
     add("BytesList", ("value", 1, field.TYPE_BYTES, many, None))
-    # Numbers are packed or not: readers take either, so each is kept as it is.
-    for suffix in ("", "Unpacked"):
-        add(f"FloatList{suffix}", ("value", 1, field.TYPE_FLOAT, many, None))
-        add(f"Int64List{suffix}", ("value", 1, field.TYPE_INT64, many, None))
-        for declared in file.message_type[-2:]:
-            declared.field[0].options.packed = not suffix
-        add(
-            f"Feature{suffix}",
-            ("bytes_list", 1, field.TYPE_MESSAGE, one, ".faceveil.BytesList"),
-            ("float_list", 2, field.TYPE_MESSAGE, one, f".faceveil.FloatList{suffix}"),
-            ("int64_list", 3, field.TYPE_MESSAGE, one, f".faceveil.Int64List{suffix}"),
-        )
-        kinds = file.message_type[-1]
-        kinds.oneof_decl.add(name="kind")
-        for kind in kinds.field:
-            kind.oneof_index = 0
+    add("FloatList", ("value", 1, field.TYPE_FLOAT, many, None))
+    add("Int64List", ("value", 1, field.TYPE_INT64, many, None))
+    add(
+        "Feature",
+        ("bytes_list", 1, field.TYPE_MESSAGE, one, ".faceveil.BytesList"),
+        ("float_list", 2, field.TYPE_MESSAGE, one, ".faceveil.FloatList"),
+        ("int64_list", 3, field.TYPE_MESSAGE, one, ".faceveil.Int64List"),
+    )
+    kinds = file.message_type[-1]
+    kinds.oneof_decl.add(name="kind")
+    for kind in kinds.field:
+        kind.oneof_index = 0
     # A pool of its own: TensorFlow, where it is loaded too, registers its messages in the default one.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    classes = (pool.FindMessageTypeByName(f"faceveil.{name}") for name in ("Example", "Feature", "FeatureUnpacked"))
-    return tuple(message_factory.GetMessageClass(found) for found in classes)
+    classes = (pool.FindMessageTypeByName(f"faceveil.{name}") for name in ("Example", "Feature"))
+    example, feature = (message_factory.GetMessageClass(found) for found in classes)
+    return example, feature
 
 
-_Example, _Feature, _FeatureUnpacked = _messages()
+_Example, _Feature = _messages()
+
+# A number of up to 64 bits in as few bytes as it takes.
+_VARINT = rb"(?:[\0-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f]|[\x80-\xff]{9}\x01)"
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a\x12\x1a"  # tags of a Feature's fields
+_VALUES = 0x0A  # the tag of a value of bytes, or of all numbers, packed
+_PACKED, _SINGLE = (
+    {
+        _FLOAT_LIST: re.compile(rb"(?:%b.{4})+" % float_tag, re.DOTALL),
+        _INT64_LIST: re.compile(rb"(?:%b%b)+" % (integer_tag, _VARINT), re.DOTALL),
+    }
+    for float_tag, integer_tag in ((b"", b""), (b"\\x0d", b"\\x08"))
+)
 
 
 class Example:
@@ -80,6 +90,7 @@ class Example:
 
     def __init__(self, parsed: Any) -> None:
         self._parsed = parsed
+        self._entries = {entry.key: entry for entry in parsed.features.feature}
 
     @classmethod
     def parse(cls, serialized: bytes) -> Example:
@@ -115,7 +126,7 @@ class Example:
 
     def names(self) -> list[str]:
         """The names of all features, in their order."""
-        return [entry.key for entry in self._parsed.features.feature]
+        return list(self._entries)
 
     def bytes_values(self, name: str) -> list[bytes] | None:
         """The values of a bytes feature; None where there is no such feature or it is not of bytes.
@@ -123,31 +134,26 @@ class Example:
         Raises:
             InvalidExampleError: the feature cannot be parsed.
         """
-        feature = self._feature(name)
-        return list(feature.bytes_list.value) if feature is not None and feature.HasField("bytes_list") else None
+        values = self.values(name)
+        return values if isinstance(values, list) else None
 
-    def number_values(self, name: str) -> NDArray[np.float32] | NDArray[np.int64] | None:
-        """The values of a feature of floats or integers, 1-D; None where there is no such feature or it is of bytes.
+    def values(self, name: str) -> list[bytes] | NDArray[np.float32] | NDArray[np.int64] | None:
+        """The values of a feature, numbers as a 1-D array; None where there is no such feature or it holds no list.
 
         Raises:
             InvalidExampleError: the feature cannot be parsed.
         """
-        feature = self._feature(name)
-        if feature is None or feature.WhichOneof("kind") in (None, "bytes_list"):
+        entry = self._entries.get(name)
+        feature = _parsed_feature(_value(entry) if entry else b"", name)
+        kind = feature.WhichOneof("kind")
+        if kind is None:
             return None
-        if feature.HasField("int64_list"):
-            integers = feature.int64_list.value
-            return np.fromiter(integers, np.int64, len(integers))
-        floats = feature.float_list
-        # Packed, floats stand at the end as they are: 4 bytes each, little-endian.
-        serialized = floats.SerializeToString()
-        return np.frombuffer(serialized, "<f4", len(floats.value), len(serialized) - 4 * len(floats.value))
-
-    def _feature(self, name: str) -> Any:
-        for entry in self._parsed.features.feature:
-            if entry.key == name:
-                return _parsed_feature(_value(entry), name)
-        return None
+        values = getattr(feature, kind).value
+        if kind == "bytes_list":
+            return list(values)
+        if kind == "int64_list":
+            return np.fromiter(values, np.int64, len(values))
+        return np.fromiter(values, np.float32, len(values))
 
     def with_features(self, features: Mapping[str, FeatureValue], without: Collection[str] = ()) -> bytes:
         """This Example, serialised, with these features replaced where they stand or added at the end.
@@ -162,18 +168,19 @@ class Example:
             InvalidExampleError: a feature that stays cannot be parsed.
         """
         result: Any = _Example()
-        result.CopyFrom(self._parsed)
+        if self._parsed.HasField("features"):
+            result.features.SetInParent()
         entries = result.features.feature
-        for index in reversed([i for i, entry in enumerate(entries) if entry.key in without]):
-            del entries[index]
-        for entry in entries:
-            if entry.key in features:
-                entry.value[:] = [_serialize(features[entry.key])]
-            elif entry.value:
-                entry.value[:] = [_without_unknown(_value(entry), entry.key)]
-        present = {entry.key for entry in entries}
-        for name, value in features.items():
-            if name not in present and name not in without:
+        added = dict(features)
+        for name, entry in self._entries.items():
+            if name in without:
+                continue
+            if name in features:
+                entries.add(key=name, value=[_serialize(added.pop(name))])
+            else:
+                entries.add(key=name, value=[_without_unknown(_value(entry), name)] if entry.value else [])
+        for name, value in added.items():
+            if name not in without:
                 entries.add(key=name, value=[_serialize(value)])
         serialized_example: bytes = result.SerializeToString(deterministic=True)
         return serialized_example
@@ -185,8 +192,8 @@ def _value(entry: Any) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _parsed_feature(serialized: bytes, name: str, schema: Any = _Feature) -> Any:
-    feature = schema()
+def _parsed_feature(serialized: bytes, name: str) -> Any:
+    feature: Any = _Feature()
     try:
         feature.ParseFromString(serialized)
     except message.DecodeError as error:
@@ -195,21 +202,51 @@ def _parsed_feature(serialized: bytes, name: str, schema: Any = _Feature) -> Any
 
 
 def _without_unknown(serialized: bytes, name: str) -> bytes:
-    """A serialised feature as it is, if that is one way of writing what readers see of it; else written anew.
+    """A serialised feature as it is, if readers see all of it; else written anew with what they see.
 
     Raises:
         InvalidExampleError: it cannot be parsed.
     """
-    for schema in (_Feature, _FeatureUnpacked):
-        feature = _parsed_feature(serialized, name, schema)
-        feature.DiscardUnknownFields()
-        written: bytes = feature.SerializeToString(deterministic=True)
-        if written == serialized:
-            return serialized
-    anew = _parsed_feature(serialized, name)
-    anew.DiscardUnknownFields()
-    serialized_anew: bytes = anew.SerializeToString(deterministic=True)
-    return serialized_anew
+    if _is_all_seen(serialized):
+        return serialized
+    feature = _parsed_feature(serialized, name)
+    feature.DiscardUnknownFields()
+    written: bytes = feature.SerializeToString(deterministic=True)
+    return written
+
+
+def _is_all_seen(feature: bytes) -> bool:
+    """Whether a serialised feature holds one list and nothing else, each number in as few bytes as it takes.
+
+    Its numbers are packed together, or each is single, as some writers have them. Other ways to part them would be
+    read too, but could say something beside the numbers.
+    """
+    if not feature:
+        return True
+    kind = feature[0]
+    start, end = _extent(feature, 1)
+    if kind not in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST) or end != len(feature):
+        return False
+    if start == end:
+        return True
+    if kind == _BYTES_LIST:
+        while start < end and feature[start] == _VALUES:
+            start = _extent(feature, start + 1)[1]
+        return start == end
+    if feature[start] == _VALUES:
+        start, stop = _extent(feature, start + 1)
+        return stop == end and _PACKED[kind].fullmatch(feature, start) is not None
+    return _SINGLE[kind].fullmatch(feature, start) is not None
+
+
+def _extent(data: bytes, place: int) -> tuple[int, int]:
+    """Where what follows its length begins and ends; the end is behind that of the data if the length is none."""
+    length = 0
+    for index, byte in enumerate(data[place : place + 5]):
+        length |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return place + index + 1, place + index + 1 + length if byte or not index else len(data) + 1
+    return place, len(data) + 1
 
 
 def _serialize(value: FeatureValue) -> bytes:

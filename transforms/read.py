@@ -154,11 +154,10 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
     for name in example.names():
         if roles.is_left_out(name) or name in roles.images:
             continue
-        values = example.bytes_values(name)
-        if name in roles.allowed:
+        values = example.values(name)
+        if values is None or name in roles.allowed:
             continue
-        numbers = example.number_values(name) if values is None else None
-        contents = examine(numbers if numbers is not None else values or ())
+        contents = examine(values)
         if contents.picture:
             options = "--image_feature, --drop_features or --allow_features"
             raise Quarantine(

@@ -36,7 +36,7 @@ _BEGINNINGS = (
     (b"\x76\x2f\x31\x01", "openexr"),
     (b"#?RADIANCE", "radiance hdr"),
     (b"#?RGBE", "radiance hdr"),
-    (b"DDS ", "dds"),
+    (b"DDS |\0\0\0", "dds"),
     (b"icns", "icns"),
     (b"qoif", "qoi"),
     (b"FLIF", "flif"),
@@ -94,7 +94,9 @@ _BEGINNINGS = (
     (b"ZWS", "swf"),
     # Documents.
     (b"%PDF-", "pdf"),
-    (b"%!PS", "postscript"),
+    (b"%!PS-", "postscript"),
+    (b"%!PS\n", "postscript"),
+    (b"%!PS\r", "postscript"),
     (b"\xc5\xd0\xd3\xc6", "postscript"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "ole"),
     (b"{\\rtf", "rtf"),
@@ -152,9 +154,11 @@ def sniff(data: bytes) -> str | None:
         >>> sniff(b"GIF89a" + bytes(40)), sniff(b"n02084071: a dog"), sniff(b"P5 640 480 255 ")
         ('gif', None, 'netpbm')
     """
-    for beginning, name in _BY_FIRST_BYTE.get(data[0] if data else -1, ()):
-        if data.startswith(beginning):
-            return name
+    if len(data) < 4:
+        return None
+    for beginning, name in _BY_FIRST_BYTE.get(data[0], ()):
+        if data.startswith(beginning) and (len(beginning) > 4 or not beginning.isalnum() or min(data[4:20]) < 9):
+            return name  # four letters may begin a text; in a header there are low numbers behind them
     if data[4:8] == b"ftyp":
         return _iso_media(data)
     return next((name for name, fits in _CHECKS if fits(data)), None)
@@ -170,7 +174,7 @@ def _iso_media(data: bytes) -> str:
 
 
 def _is_riff(data: bytes) -> bool:
-    return data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] != b"WAVE"  # WAVE is sound alone
+    return data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] in (b"AVI ", b"AVIX", b"ACON", b"RDIB", b"CDXA")
 
 
 # Quick ones first: each looks at a few bytes before it does more.
@@ -238,16 +242,17 @@ _JPEG_FRAME = re.compile(
     rb"\x11[\x02-\x10].{4}\x03|\x14[\x02-\x10].{4}\x04)",
     re.DOTALL,
 )
-# What follows the beginnings that are too short alone: a brand (ISO/IEC 14496-12, section 4.3); version, flags and
-# method (PKWARE's APPNOTE.TXT, section 4.3.7); flags, time, speed and system (RFC 1952); the rest of a BMP's first
-# header and the size of its second; EBML's header, whose first element is its own version; a document's version.
+# What follows the beginnings that are too short alone, or letters: sides below 8192 (GIF89a, section 18); a brand
+# (ISO/IEC 14496-12, section 4.3); version, flags and method (PKWARE's APPNOTE.TXT, section 4.3.7); flags, time, speed
+# and system (RFC 1952); the rest of a BMP's first header and the size of its second; EBML's header, whose first element
+# is its own version; a document's version.
 _ANYWHERE = tuple(
     (part, name, re.compile(continues, re.DOTALL) if continues else None)
     for part, name, continues in (
         (b"\0\0\0\rIHDR", "png", b""),  # PNG's first chunk, which a file without its first eight bytes still has
         (b"\x89PNG\r\n\x1a\n", "png", b""),
-        (b"GIF87a", "gif", b""),
-        (b"GIF89a", "gif", b""),
+        (b"GIF87a", "gif", rb"(?:.[\0-\x1f]){2}"),
+        (b"GIF89a", "gif", rb"(?:.[\0-\x1f]){2}"),
         (b"WEBPVP8", "webp", b""),
         (b"jP  \r\n\x87\n", "jpeg2000", b""),
         (b"\xff\x4f\xff\x51\0", "jpeg2000", b""),

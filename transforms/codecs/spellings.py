@@ -41,14 +41,16 @@ def read_spelt(data: bytes) -> Iterator[bytes]:
     if len(data) < _SHORTEST:
         return
     yield from _narrowed(data)
-    text = data.translate(None, _WHITE_SPACE)
+    digits_alone = text = data.translate(None, _WHITE_SPACE)
     if b"\\" in text:
         yield from _unescaped(data)
         text = text.replace(b"\\n", b"").replace(b"\\r", b"").replace(b"\\/", b"/")
     for run in _BASE64_RUN.findall(text):
         digits = run.translate(_STANDARD_BASE64)
         for start in range(4):  # where words before it were joined to it
-            yield binascii.a2b_base64(digits[start : start + (len(digits) - start) // 4 * 4])
+            length = (len(digits) - start) % 4
+            end = len(digits) - (length == 1)  # of one digit alone no byte is left
+            yield binascii.a2b_base64(digits[start:end] + b"=" * (-length % 4 if length > 1 else 0))
     if not data.isascii():
         yield from _from_latin1(data)
         return
@@ -62,7 +64,7 @@ def read_spelt(data: bytes) -> Iterator[bytes]:
     if found := _UUENCODED.search(data):
         yield b"".join(_uudecoded(data[found.end() :]))
     if b" " not in data:
-        yield from _in_large_bases(text)
+        yield from _in_large_bases(digits_alone)
 
 
 def read_numbers(data: bytes) -> NDArray[np.float64] | None:

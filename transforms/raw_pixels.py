@@ -20,6 +20,7 @@ _WIDE_WINDOW = 2**19
 _LIKE_NEIGHBOUR, _LIKE_NEIGHBOUR_IN_TEXT = 0.45, 0.7
 _LIKE_ROW = 0.5
 _PEAK = 0.15
+_PLACES = np.random.default_rng(0).random(1024)  # where values are looked at for their range, the same every time
 _TEXT = re.compile(rb"[\t\n\r -~]*")
 _REDUCTIONS = (1, 2, 4, 8)
 _CHANNELS = (1, 3, 4)
@@ -101,11 +102,13 @@ def _windows(values: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
             parts.append(values[(values.size - width) // 2 :][:width])
     for part in parts:
         with np.errstate(all="ignore"):
-            numbers = np.nan_to_num(part.astype(np.float32), posinf=0, neginf=0)
-        some = np.sort(numbers[:: max(1, numbers.size // 1024)])
-        low, high = some[some.size // 100], some[-1 - some.size // 100]
-        if low < high:
-            yield np.clip(numbers, low, high)
+            numbers = np.nan_to_num(part.astype(np.float64), posinf=0, neginf=0)
+            some = np.sort(numbers[(_PLACES * numbers.size).astype(np.intp)])
+            low, first, third, high = some[[part * some.size // 100 for part in (1, 25, 75, 99)]]
+            if third > first:  # a few values that mean something else do not make all others look alike
+                low, high = max(low, first - 3 * (third - first)), min(high, third + 3 * (third - first))
+            if 0 < high - low < np.inf:
+                yield ((np.clip(numbers, low, high) - low) / (high - low)).astype(np.float32)
 
 
 def _has_rows(values: NDArray[np.float32], step: int, like_neighbour: float) -> bool:

@@ -19,7 +19,14 @@ from faceveil.transforms.codecs.headers import SMALLEST_IMAGE
 from faceveil.transforms.codecs.signatures import find, sniff
 from faceveil.transforms.codecs.spellings import read_numbers, read_spelt
 from faceveil.transforms.example import Example, InvalidExampleError
-from faceveil.transforms.raw_pixels import FEWEST, are_bytes_like_rows, are_like_rows, byte_counts_of, counts_of
+from faceveil.transforms.raw_pixels import (
+    FEWEST,
+    are_bytes_like_rows,
+    are_like_rows,
+    are_plausible,
+    byte_counts_of,
+    counts_of,
+)
 
 _DEEPEST = 6  # texts and messages within each other
 _FEWEST_BYTES = 64  # numbers that may be the bytes of an image file
@@ -81,7 +88,8 @@ def _in_bytes(data: bytes, contents: Contents, depth: int) -> str | None:
     if are_bytes_like_rows(data):
         return "rows of pixels"
     if depth == _DEEPEST:
-        return None
+        is_text = min(data[:64]) >= 0x20
+        return next((f"something else {said}" for _, said in _unwrapped(data)), None) if is_text else None
     for inner, said in _unwrapped(data):
         if found := _in_bytes(inner, contents, depth + 1):
             return f"{found} {said}"
@@ -111,12 +119,32 @@ def _in_numbers(values: NDArray[Any], contents: Contents, depth: int) -> str | N
     if are_like_rows(values):
         return "rows of pixels"
     if depth == _DEEPEST:
-        return None
+        return "something else as numbers"
     with np.errstate(all="ignore"):
-        low, high = values.min(), values.max()
-        if low >= -128 and high <= 255 and np.array_equal(whole := values.astype(np.int64), values):
-            return _in_bytes((whole & 0xFF).astype(np.uint8).tobytes(), contents, depth + 1)
-    return _in_bytes(values.tobytes(), contents, depth + 1) if values.dtype == np.int64 and high > 2**32 else None
+        whole = values.astype(np.int64)
+        is_whole = np.array_equal(whole, values)
+    if is_whole:
+        return _in_integers(whole, contents, depth)
+    # Floats that nobody has computed are other bytes.
+    return None if are_plausible(values) else _in_bytes(values.tobytes(), contents, depth + 1)
+
+
+def _in_integers(values: NDArray[np.int64], contents: Contents, depth: int) -> str | None:
+    """Integers as the bytes that they may be: each a byte, several, or a bit."""
+    low, high = int(values.min()), int(values.max())
+    if low >= 0 and high <= 1:
+        bits = np.packbits(values.astype(np.uint8)).tobytes()
+        return sniff(bits) or find(bits)
+    size = next(size for size in (1, 2, 4, 8) if size == 8 or max(-2 * low, high + 1) <= 1 << 8 * size)
+    packed = values.astype(f"<u{size}")
+    if size == 1:
+        return _in_bytes(packed.tobytes(), contents, depth + 1)
+    if low < 0 and are_like_rows(packed):
+        return "rows of pixels"
+    either = packed.tobytes(), packed.byteswap().tobytes()
+    if size == 8 and any(map(are_bytes_like_rows, either)):  # two pixels and more in every number
+        return "rows of pixels"
+    return next((found for data in either if (found := sniff(data) or find(data))), None)
 
 
 def _in_example(data: bytes, contents: Contents, depth: int) -> str | None:

@@ -59,13 +59,13 @@ def are_bytes_like_rows(data: bytes) -> bool:
         size = np.dtype(kind).itemsize
         if len(data) >= size * _FEWEST_SMOOTH:
             values = np.frombuffer(data, kind, len(data) // size)
-            if (kind[1] == "u" or _are_plausible(values)) and are_like_rows(values):
+            if (kind[1] == "u" or are_plausible(values)) and are_like_rows(values):
                 return True
     return False
 
 
-def _are_plausible(values: NDArray[Any]) -> bool:
-    """Whether floats are such as pixels may be: other bytes, read as floats, have wild exponents."""
+def are_plausible(values: NDArray[Any]) -> bool:
+    """Whether floats are such as somebody computes: other bytes, read as floats, have wild exponents."""
     with np.errstate(all="ignore"):
         some = np.abs(values[:1024].astype(np.float64))
         return bool(np.mean((some == 0) | ((some > 1e-6) & (some < 1e6))) > 0.99)

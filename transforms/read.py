@@ -17,6 +17,7 @@ from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, re
 # Pixels and views take a multiple of the compressed bytes. Counted before decoding, this keeps large photos from being
 # taken on all at once; afterwards the true size counts.
 _DECODED = 8
+_LONGEST_NAME = 100  # of a feature, that cannot spell an image
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,11 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
         if roles.is_left_out(name) or name in roles.images:
             continue
         values = example.values(name)
-        if values is None or name in roles.allowed:
+        if name in roles.allowed:
+            continue
+        if len(name) > _LONGEST_NAME and examine([name.encode()]).picture:
+            raise Quarantine(Reason.EMBEDDED_IMAGE, f"the name of a feature holds an image: {name[:_LONGEST_NAME]}…")
+        if values is None:
             continue
         contents = examine(values)
         if contents.picture:

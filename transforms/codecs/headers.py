@@ -168,3 +168,11 @@ def is_bare_bitmap(data: bytes) -> bool:
         return False
     width, height, planes, bits = struct.unpack_from("<2i2H", data, 4)
     return 0 < width < 2**16 and 0 < abs(height) < 2**16 and planes == 1 and bits in (1, 2, 4, 8, 16, 24, 32)
+
+
+def is_mcidas(data: bytes) -> bool:
+    """McIDAS area (https://www.ssec.wisc.edu/mcidas/doc/misc_doc/area2.html): lines, elements, bytes of each."""
+    if len(data) < 256 or data[:8] != b"\0\0\0\0\0\0\0\x04":
+        return False
+    lines, elements, size = struct.unpack_from(">3I", data, 32)
+    return 0 < lines < 2**16 and 0 < elements < 2**16 and size in (1, 2, 4)

@@ -61,7 +61,6 @@ _BEGINNINGS = (
     (b"SIMPLE  =", "fits"),
     (b"GRIB", "grib"),
     (b"BUFR", "bufr"),
-    (b"\0\0\0\0\0\0\0\x04", "mcidas"),
     (b"\xd7\xcd\xc6\x9a", "wmf"),
     (b"/* XPM */", "xpm"),
     (b"! XPM2", "xpm"),
@@ -202,6 +201,7 @@ _CHECKS: tuple[tuple[str, Callable[[bytes], object]], ...] = (
     ("dicom, tar or nifti", headers.is_dicom_or_tar),
     ("mpeg", headers.is_transport_stream),
     ("spider", headers.is_spider),
+    ("mcidas", headers.is_mcidas),
     ("bmp without its first header", headers.is_bare_bitmap),
 )
 

@@ -80,8 +80,8 @@ def read_numbers(data: bytes) -> NDArray[np.float64] | None:
 def _narrowed(data: bytes) -> Iterator[bytes]:
     """The bytes that stand alone in units of two, as UTF-16 has them, or of more: all others are zero."""
     for start in range(2):
-        if not any(data[1 - start : 64 : 2]) and not any(data[1 - start :: 2]):
-            yield data[start::2]
+        if not any(data[1 - start : 64 : 2]) and not any(data[1 - start :: 2]) and any(narrow := data[start::2]):
+            yield narrow
 
 
 def _unescaped(data: bytes) -> Iterator[bytes]:

@@ -153,10 +153,12 @@ def sniff(data: bytes) -> str | None:
         >>> sniff(b"GIF89a" + bytes(40)), sniff(b"n02084071: a dog"), sniff(b"P5 640 480 255 ")
         ('gif', None, 'netpbm')
     """
-    if len(data) < 4:
+    if len(data) < 3:
         return None
     for beginning, name in _BY_FIRST_BYTE.get(data[0], ()):
-        if data.startswith(beginning) and (len(beginning) > 4 or not beginning.isalnum() or min(data[4:20]) < 9):
+        if data.startswith(beginning) and (
+            len(beginning) > 4 or not beginning.isalnum() or min(data[4:20], default=9) < 9
+        ):
             return name  # four letters may begin a text; in a header there are low numbers behind them
     if data[4:8] == b"ftyp":
         return _iso_media(data)

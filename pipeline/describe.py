@@ -57,6 +57,8 @@ def describe_job(
     """
     job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
     job["shape"] = options.geometry.shape
+    if options.strict_features:  # only then, so that all other jobs are what they were before there was the option
+        job["strict_features"] = True
     key_hash = options.key_hash
     job["hash_keys"] = key_hash.fingerprint if key_hash else None
     job["generator"] = generator and {"name": generator.name, "sha256": generator.sha256}
@@ -100,6 +102,8 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
     """
     there, here = dict(old.get("job", {})), dict(new.job)
     there["model"], here["model"] = old.get("model"), new.model
+    for job in (there, here):
+        job.setdefault("strict_features", False)
     lines = []
     for name in here:
         if name in ("digest", "settings_digest") or there.get(name) == here[name]:

@@ -29,6 +29,7 @@ from faceveil.pipeline import dataflow
 from faceveil.pipeline.access import check_access
 from faceveil.pipeline.describe import describe_job
 from faceveil.pipeline.detection import FoundModel, detector_config, find_generator, find_models, synthesis_config
+from faceveil.pipeline.feature_names import check_feature_names
 from faceveil.pipeline.graph import AnonymizeDataset
 from faceveil.pipeline.lock import hold_lock, remove_stale_lock
 from faceveil.pipeline.options import JobOptions, OptionError
@@ -70,6 +71,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     check_access(options, beam_options)
     dataflow.refuse_while_running(options.output, beam_options)
     summary = summarize_inputs(options.inputs, options.output)
+    check_feature_names(options, summary)
     layout = _lay_out(options, summary)
     found = find_models(options.models)
     # Several are told apart by the plus between them.
@@ -264,7 +266,9 @@ def _anonymization(
     style = Style(options.geometry, options.strength)
     keep, limits = options.keep_metadata, options.limits
     synthesis = synthesis_config(options, generator)
-    return Anonymization(detector, options.method, style, options.features, keep, limits, processes, synthesis)
+    return Anonymization(
+        *(detector, options.method, style, options.features, keep, limits, processes, synthesis, options.hash_keys)
+    )
 
 
 def _staged(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:

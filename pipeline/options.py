@@ -118,6 +118,12 @@ class JobOptions:
         "data",
         "features that pass as they are, even images: nobody looks at them, so faces in them get out",
     )
+    strict_features: bool = _option(
+        False,
+        "data",
+        "leave out all features that neither --image_feature nor --allow_features names",
+        parse=bool,
+    )
     shard_bytes: int = _option(
         256 * 2**20,
         "data",
@@ -307,7 +313,7 @@ class JobOptions:
     @property
     def features(self) -> FeatureRoles:
         """What the features of Examples are."""
-        return FeatureRoles(self.image_feature, self.drop_features, self.allow_features)
+        return FeatureRoles(self.image_feature, self.drop_features, self.allow_features, self.strict_features)
 
     @property
     def key_hash(self) -> KeyHash | None:

@@ -142,3 +142,94 @@ def test_features_of_image_files_can_be_dropped_too(photos: Path, tmp_path: Path
     for feature in examples(tmp_path).values():
         assert "image/filename" not in feature
         assert feature["image/encoded"].bytes_list.value
+
+
+def kept(output: Path) -> set[str]:
+    [names] = {frozenset(feature) for feature in examples(output).values()}
+    return {name for name in names if "/face/" not in name}
+
+
+def test_with_strict_features_only_those_pass_that_are_named(originals: tuple[Path, Any], tmp_path: Path) -> None:
+    given = ("run", "--input", originals[0], "--output", tmp_path, "--max_quarantined", 1, *FAST, "--strict_features")
+    assert faceveil(*given, "--image_feature", "left/encoded", "--allow_features", "label", "left/key/sha256") == 0
+    assert kept(tmp_path) == {"left/encoded", "label", "left/key/sha256"}
+    for feature in examples(tmp_path).values():
+        assert feature["image/face/count"].int64_list.value
+        digest = hashlib.sha256(feature["left/encoded"].bytes_list.value[0]).hexdigest()
+        assert feature["left/key/sha256"].bytes_list.value == [digest.encode()]
+    # Those that are left out hold no record back; the SequenceExample is still one.
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["quarantined_for"] == {"sequence_example": 1}
+    assert manifest["job"]["strict_features"] is True
+
+
+def test_another_choice_of_strict_features_is_another_job(
+    originals: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("run", "--input", originals[0], "--output", tmp_path, "--max_quarantined", 1, *FAST, *ROLES)
+    assert faceveil(*given) == 0
+    assert "strict_features" not in json.loads((tmp_path / "manifest.json").read_text())["job"]
+    capsys.readouterr()
+    assert faceveil(*given, "--strict_features") == 4
+    assert "strict_features: False there, True here" in capsys.readouterr().err
+    assert faceveil(*given, "--strict_features", "--overwrite") == 0
+    capsys.readouterr()
+    assert faceveil(*given) == 4
+    assert "strict_features: True there, False here" in capsys.readouterr().err
+
+
+def test_pixels_of_the_size_of_the_image_hold_the_record_back_until_they_are_allowed(tmp_path: Path) -> None:
+    picture = np.asarray(Image.open(SKIMAGE_DATA / "coffee.png").convert("RGB"))[:61, :97]
+    mask = np.random.default_rng(0).integers(0, 2, (61, 97), np.uint8)
+    features = {"image/encoded": bytes_feature(png(picture)), "mask": bytes_feature(mask.tobytes())}
+    with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+        writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    given = ("run", "--input", tmp_path / "x.tfrecord", *FAST)
+    assert faceveil(*given, "--output", tmp_path / "held") == 3
+    row = rows(tmp_path / "held")["x.tfrecord#0"]
+    assert row["reason"] == "embedded_image"
+    assert row["detail"].startswith(
+        "feature mask may hold an image too; name it with --drop_features or --allow_features (it has 5917 bytes"
+    )
+    assert faceveil(*given, "--output", tmp_path / "allowed", "--allow_features", "mask") == 0
+    [after] = examples(tmp_path / "allowed").values()
+    assert after["mask"].bytes_list.value == [mask.tobytes()]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--drop_features", "tumbnail"),
+            "--drop_features tumbnail: is no feature of all 3 records; did you mean thumbnail?",
+        ),
+        (
+            ("--drop_features", "zebra"),
+            "--drop_features zebra: is no feature of all 3 records. They have: depth, label",
+        ),
+        (("--allow_features", "dept"), "--allow_features dept: is no feature of all 3 records; did you mean depth?"),
+        (
+            ("--image_feature", "left/encodet"),
+            "--image_feature left/encodet: is no feature of all 3 records; did you mean left/",
+        ),
+        (("--strict_features", "--allow_features", "lable"), "--allow_features lable: is no feature of"),
+        ((), "--image_feature image/encoded: is no feature of all 3 records; did you mean"),
+    ],
+)
+def test_a_name_that_no_record_has_is_an_error_before_any_work(
+    originals: tuple[Path, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], said: str
+) -> None:
+    named = options if "--image_feature" in options or not options else (*options, "--image_feature", "left/encoded")
+    assert faceveil("run", "--input", originals[0], "--output", tmp_path / "out", *FAST, *named) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_image_files_have_the_features_that_the_job_writes(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("run", "--input", f"{photos}/things/*", "--output", tmp_path / "out", *FAST)
+    assert faceveil(*given, "--drop_features", "image/filname") == 2
+    assert "did you mean image/filename?" in capsys.readouterr().err
+    assert faceveil(*given, "--drop_features", "image/filename", "--strict_features") == 0
+    assert kept(tmp_path / "out") == {"image/encoded", "image/format", "image/height", "image/width"}

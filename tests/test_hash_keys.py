@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import itertools
 import json
 import os
 import shutil
@@ -12,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from faceveil.transforms.inputs import Input, list_inputs, stable_place
+from faceveil.transforms.keys import KeyHash
+from faceveil.transforms.plan import shard_of
 from tests.test_end_to_end import FAST, examples, faceveil, files, rows
 
 pytestmark = pytest.mark.usefixtures("centerface")
@@ -73,14 +77,62 @@ def test_keys_are_hashes_and_no_name_is_left(people: Path, tmp_path: Path, capfd
         assert secret.partition(".")[0] not in written
 
 
-def test_images_lie_in_the_same_shards_as_without(photos: Path, tmp_path: Path) -> None:
+def test_the_number_of_a_shard_does_not_tell_which_names_a_hash_cannot_have(photos: Path, tmp_path: Path) -> None:
+    # With the place of the name itself, whoever guesses it could refute most guesses by the number of the shard.
     assert job(photos, tmp_path / "plain") == 0
     assert job(photos, tmp_path / "hashed", "--hash_keys") == 0
     plain, hidden = rows(tmp_path / "plain"), rows(tmp_path / "hashed")
-    assert {hashed(key): row["shard"] for key, row in plain.items()} == {k: row["shard"] for k, row in hidden.items()}
+    assert {hashed(key) for key in plain} == set(hidden)
+    for number, key in ((shard_of(stable_place(key), 3), key) for key in hidden):
+        assert hidden[key]["shard"] == f"data-{number:05}-of-00003.tfrecord"
+    for number, key in ((shard_of(stable_place(key), 3), key) for key in plain):
+        assert plain[key]["shard"] == f"data-{number:05}-of-00003.tfrecord"
     for path in (tmp_path / "hashed" / "records").iterdir():
         keys = pq.read_table(path)["key"].to_pylist()
         assert keys == sorted(keys)  # the order of the names would tell who is who
+
+
+def test_shards_of_hashed_keys_depend_on_the_salt(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / f"person-{number}.jpg").touch()
+    places = [
+        [shard_of(file.place, 10) for file in list_inputs([Input("data", f"{tmp_path}/*", False, key_hash)], 0) if file]
+        for key_hash in (None, KeyHash(b"salt"), KeyHash(b"another"))
+    ]
+    for one, other in itertools.combinations(places, 2):
+        assert sum(a == b for a, b in zip(one, other, strict=True)) < 50  # 20 by chance
+
+
+def test_features_that_hold_names_of_files_are_reported_once(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def feature(value: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    held = {
+        "source": b"emil-nowak.tfrecord",
+        "source_stem": b"EMIL-NOWAK",
+        "text": b"recorded with Emil-Nowak, in 2024",
+        "image/filename": b"people/anna.JPG",
+        "dropped": b"emil-nowak",
+        "label": b"emil",
+        "caption": b"emil-nowakowski and jpg files",
+    }
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "emil-nowak.tfrecord")) as writer:
+        for _ in range(3):
+            record = {name: feature(value) for name, value in held.items()}
+            record["image/encoded"] = feature((photos / "things" / "rocket.jpg").read_bytes())
+            writer.write(tf.train.Example(features=tf.train.Features(feature=record)).SerializeToString())
+    for more in ((), ("--hash_keys",)):
+        capfd.readouterr()
+        assert job(folder, tmp_path / f"out{len(more)}", "--drop_features", "dropped", *more) == 0
+        said = capfd.readouterr().err
+        for name in held:
+            told = said.count(f"feature {name} holds names of files")
+            assert told == (bool(more) and name in ("source", "source_stem", "text", "image/filename")), name
+    assert "anna" not in said.lower()
 
 
 def test_a_missing_salt_is_an_error_before_any_work(

@@ -21,6 +21,7 @@ from faceveil.transforms.anonymize import FinishedGroup, Group, Masking, anonymi
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.file_names import NameReporter
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.memory import keep_freed_memory
@@ -70,6 +71,7 @@ class Anonymization:
         limits: what an image may cost.
         processes: worker processes that share a machine; 0 for one on every core.
         synthesis: what draws new faces, for the method that does.
+        hashed_keys: whether the names of files are hidden, so that one in an Example is worth a warning.
     """
 
     detector: DetectorConfig
@@ -80,6 +82,7 @@ class Anonymization:
     limits: Limits = field(default_factory=Limits)
     processes: int = 1
     synthesis: SynthesisConfig | None = None
+    hashed_keys: bool = False
 
 
 class Worker:
@@ -105,6 +108,7 @@ class Worker:
             drawing = Synthesizer(replace(synthesis, model_dir=generator, threads=threads))
         self.masking = Masking(config.method, config.style, drawing)
         self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
+        self.names = NameReporter(config.features) if config.hashed_keys else None
         self.watchdog = Watchdog(config.limits.image_timeout)
 
 
@@ -164,7 +168,10 @@ def _steps(
         if trial and watchdog:
             with watchdog.paused():
                 trial.run(source)
-        return decode(source, config.features, detector, config.limits, config.keep_metadata)
+        decoded = decode(source, config.features, detector, config.limits, config.keep_metadata)
+        if worker.names and decoded.record.example:
+            worker.names.look(decoded.record.example, source.path)
+        return decoded
 
     key = attrgetter("key")
     anonymize = functools.partial(anonymize_group, masking=worker.masking, roles=config.features)

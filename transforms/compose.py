@@ -15,6 +15,8 @@ from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.read import Loaded
 
 _OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
+OWN_FEATURES = ("image/format", "image/filename", "image/height", "image/width")
+"""What such an Example says of the file beside its faces; these can be left out."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,15 @@ def compose_example(record: Loaded, images: Sequence[AnonymizedImage], roles: Fe
     if record.example:
         replaced = dict(zip(roles.images, (image.data for image in images), strict=True))
         changed = [(before, image.data) for before, image in zip(record.images, images, strict=True)]
-        checksums = renewed_checksums(record.example, roles.unseen, changed)
-        return record.example.with_features({**replaced, **checksums, **found}, roles.dropped)
+        names = record.example.names()
+        checksums = renewed_checksums(record.example, set(filter(roles.keeps_checksums, names)), changed)
+        written = {**replaced, **checksums, **found}
+        left_out = {*roles.dropped, *(name for name in names if name not in written and roles.is_left_out(name))}
+        return record.example.with_features(written, left_out)
     [image] = images
-    described = {
-        _OWN_IMAGE: image.data,
-        "image/format": image.info.format.encode(),
-        "image/filename": record.key.encode(),
-        "image/height": [image.info.height],
-        "image/width": [image.info.width],
-    }
+    info = image.info
+    values = (info.format.encode(), record.key.encode(), [info.height], [info.width])
+    described: dict[str, FeatureValue] = {_OWN_IMAGE: image.data, **dict(zip(OWN_FEATURES, values, strict=True))}
     return Example.empty().with_features({**described, **found}, set(roles.dropped) - {_OWN_IMAGE})
 
 

@@ -8,10 +8,13 @@ of tensorflow/core/example/{example,feature}.proto. A SequenceExample differs fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from numpy.typing import NDArray
 
 FeatureValue = bytes | Sequence[bytes] | Sequence[int] | Sequence[float]
 
@@ -30,7 +33,8 @@ def _messages() -> tuple[type[message.Message], type[message.Message]]:
             declared.field.add(name=field_name, number=number, type=kind, label=label, type_name=type_name)
 
     one, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
-    add("Entry", ("key", 1, field.TYPE_STRING, one, None), ("value", 2, field.TYPE_BYTES, one, None))
+    # A value is repeated, for one that is given in parts is merged: its parts, joined, say the same.
+    add("Entry", ("key", 1, field.TYPE_STRING, one, None), ("value", 2, field.TYPE_BYTES, many, None))
     add("Features", ("feature", 1, field.TYPE_MESSAGE, many, ".faceveil.Entry"))
     add(
         "Example",
@@ -46,6 +50,10 @@ def _messages() -> tuple[type[message.Message], type[message.Message]]:
         ("float_list", 2, field.TYPE_MESSAGE, one, ".faceveil.FloatList"),
         ("int64_list", 3, field.TYPE_MESSAGE, one, ".faceveil.Int64List"),
     )
+    kinds = file.message_type[-1]
+    kinds.oneof_decl.add(name="kind")
+    for kind in kinds.field:
+        kind.oneof_index = 0
     # A pool of its own: TensorFlow, where it is loaded too, registers its messages in the default one.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
@@ -55,6 +63,18 @@ def _messages() -> tuple[type[message.Message], type[message.Message]]:
 
 
 _Example, _Feature = _messages()
+
+# A number of up to 64 bits in as few bytes as it takes.
+_VARINT = rb"(?:[\0-\x7f]|[\x80-\xff]{1,8}[\x01-\x7f]|[\x80-\xff]{9}\x01)"
+_BYTES_LIST, _FLOAT_LIST, _INT64_LIST = b"\x0a\x12\x1a"  # tags of a Feature's fields
+_VALUES = 0x0A  # the tag of a value of bytes, or of all numbers, packed
+_PACKED, _SINGLE = (
+    {
+        _FLOAT_LIST: re.compile(rb"(?:%b.{4})+" % float_tag, re.DOTALL),
+        _INT64_LIST: re.compile(rb"(?:%b%b)+" % (integer_tag, _VARINT), re.DOTALL),
+    }
+    for float_tag, integer_tag in ((b"", b""), (b"\\x0d", b"\\x08"))
+)
 
 
 class Example:
@@ -70,13 +90,14 @@ class Example:
 
     def __init__(self, parsed: Any) -> None:
         self._parsed = parsed
+        self._entries = {entry.key: entry for entry in parsed.features.feature}
 
     @classmethod
     def parse(cls, serialized: bytes) -> Example:
         """Reads a serialised Example.
 
         Of a feature given twice the last counts, as in any map field; an earlier value, which no reader would see, is
-        dropped, so that nothing passes that nobody has looked at.
+        dropped, so that nothing passes that nobody has looked at. Fields that an Example does not have are dropped too.
 
         Raises:
             InvalidExampleError: it is none.
@@ -86,6 +107,7 @@ class Example:
             parsed.ParseFromString(serialized)
         except message.DecodeError as error:
             raise InvalidExampleError(str(error)) from error
+        parsed.DiscardUnknownFields()
         entries = parsed.features.feature
         last = {entry.key: index for index, entry in enumerate(entries)}
         for index in reversed([i for i, entry in enumerate(entries) if last[entry.key] != i]):
@@ -104,7 +126,7 @@ class Example:
 
     def names(self) -> list[str]:
         """The names of all features, in their order."""
-        return [entry.key for entry in self._parsed.features.feature]
+        return list(self._entries)
 
     def bytes_values(self, name: str) -> list[bytes] | None:
         """The values of a bytes feature; None where there is no such feature or it is not of bytes.
@@ -112,36 +134,119 @@ class Example:
         Raises:
             InvalidExampleError: the feature cannot be parsed.
         """
-        for entry in self._parsed.features.feature:
-            if entry.key == name:
-                feature: Any = _Feature()
-                try:
-                    feature.ParseFromString(entry.value)
-                except message.DecodeError as error:
-                    raise InvalidExampleError(f"feature {name}: {error}") from error
-                return list(feature.bytes_list.value) if feature.HasField("bytes_list") else None
-        return None
+        values = self.values(name)
+        return values if isinstance(values, list) else None
+
+    def values(self, name: str) -> list[bytes] | NDArray[np.float32] | NDArray[np.int64] | None:
+        """The values of a feature, numbers as a 1-D array; None where there is no such feature or it holds no list.
+
+        Raises:
+            InvalidExampleError: the feature cannot be parsed.
+        """
+        entry = self._entries.get(name)
+        feature = _parsed_feature(_value(entry) if entry else b"", name)
+        kind = feature.WhichOneof("kind")
+        if kind is None:
+            return None
+        values = getattr(feature, kind).value
+        if kind == "bytes_list":
+            return list(values)
+        if kind == "int64_list":
+            return np.fromiter(values, np.int64, len(values))
+        return np.fromiter(values, np.float32, len(values))
 
     def with_features(self, features: Mapping[str, FeatureValue], without: Collection[str] = ()) -> bytes:
         """This Example, serialised, with these features replaced where they stand or added at the end.
 
+        All others keep their bytes, unless these hold what no reader sees: then they are written anew without that.
+
         Args:
             features: one bytes value, or a list of bytes, int or float values each; an empty list is one of floats.
             without: names of features that are left out, these ones included.
+
+        Raises:
+            InvalidExampleError: a feature that stays cannot be parsed.
         """
         result: Any = _Example()
-        result.CopyFrom(self._parsed)
+        if self._parsed.HasField("features"):
+            result.features.SetInParent()
         entries = result.features.feature
-        present = {entry.key: entry for entry in entries}
-        for name, value in features.items():
-            if name in present:
-                present[name].value = _serialize(value)
+        added = dict(features)
+        for name, entry in self._entries.items():
+            if name in without:
+                continue
+            if name in features:
+                entries.add(key=name, value=[_serialize(added.pop(name))])
             else:
-                entries.add(key=name, value=_serialize(value))
-        for index in reversed([i for i, entry in enumerate(entries) if entry.key in without]):
-            del entries[index]
+                entries.add(key=name, value=[_without_unknown(_value(entry), name)] if entry.value else [])
+        for name, value in added.items():
+            if name not in without:
+                entries.add(key=name, value=[_serialize(value)])
         serialized_example: bytes = result.SerializeToString(deterministic=True)
         return serialized_example
+
+
+def _value(entry: Any) -> bytes:
+    """An entry's serialised feature, its parts joined where it is given in several."""
+    parts = entry.value
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _parsed_feature(serialized: bytes, name: str) -> Any:
+    feature: Any = _Feature()
+    try:
+        feature.ParseFromString(serialized)
+    except message.DecodeError as error:
+        raise InvalidExampleError(f"feature {name}: {error}") from error
+    return feature
+
+
+def _without_unknown(serialized: bytes, name: str) -> bytes:
+    """A serialised feature as it is, if readers see all of it; else written anew with what they see.
+
+    Raises:
+        InvalidExampleError: it cannot be parsed.
+    """
+    if _is_all_seen(serialized):
+        return serialized
+    feature = _parsed_feature(serialized, name)
+    feature.DiscardUnknownFields()
+    written: bytes = feature.SerializeToString(deterministic=True)
+    return written
+
+
+def _is_all_seen(feature: bytes) -> bool:
+    """Whether a serialised feature holds one list and nothing else, each number in as few bytes as it takes.
+
+    Its numbers are packed together, or each is single, as some writers have them. Other ways to part them would be
+    read too, but could say something beside the numbers.
+    """
+    if not feature:
+        return True
+    kind = feature[0]
+    start, end = _extent(feature, 1)
+    if kind not in (_BYTES_LIST, _FLOAT_LIST, _INT64_LIST) or end != len(feature):
+        return False
+    if start == end:
+        return True
+    if kind == _BYTES_LIST:
+        while start < end and feature[start] == _VALUES:
+            start = _extent(feature, start + 1)[1]
+        return start == end
+    if feature[start] == _VALUES:
+        start, stop = _extent(feature, start + 1)
+        return stop == end and _PACKED[kind].fullmatch(feature, start) is not None
+    return _SINGLE[kind].fullmatch(feature, start) is not None
+
+
+def _extent(data: bytes, place: int) -> tuple[int, int]:
+    """Where what follows its length begins and ends; the end is behind that of the data if the length is none."""
+    length = 0
+    for index, byte in enumerate(data[place : place + 5]):
+        length |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return place + index + 1, place + index + 1 + length if byte or not index else len(data) + 1
+    return place, len(data) + 1
 
 
 def _serialize(value: FeatureValue) -> bytes:

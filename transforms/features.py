@@ -17,16 +17,21 @@ class FeatureRoles:
         images: hold images that are anonymized; the first is the main one, which the audit trail's columns speak of.
         dropped: are left out of the output.
         allowed: pass as they are, even if they hold images.
+        strict: whether all features that are not named here are left out too.
     """
 
     images: tuple[str, ...] = ("image/encoded",)
     dropped: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    strict: bool = False
 
-    @property
-    def unseen(self) -> set[str]:
-        """What is not searched for images and checksums: dropped, allowed, or anonymized anyway."""
-        return {*self.images, *self.dropped, *self.allowed}
+    def is_left_out(self, name: str) -> bool:
+        """Whether a feature of an Example that is read is not in the one that is written."""
+        return name in self.dropped or (self.strict and name not in self.images and name not in self.allowed)
+
+    def keeps_checksums(self, name: str) -> bool:
+        """Whether a feature's checksums of an original image stay; where all that stays has to be allowed, none do."""
+        return self.is_left_out(name) or name in self.images or (name in self.allowed and not self.strict)
 
     def prefixes(self) -> Iterator[str]:
         """What the names of the face features of each image begin with: of the main one ``image``, else its name."""

@@ -76,7 +76,8 @@ class InputFile:
         size: in bytes.
         version: of its content, see ``StoredFile``.
         kind: what it holds, by its ending.
-        place: where it belongs in its split, from 0 to 2**64 - 1; the same whether or not its key is a hash.
+        place: where it belongs in its split, from 0 to 2**64 - 1. It follows from the key as it is shown: were it that
+            of a name that is hidden, the number of a shard would refute most names that somebody guesses.
     """
 
     split: str
@@ -106,6 +107,10 @@ def add_digests(digests: Iterable[str]) -> str:
     return f"{sum(int(digest or '0', 16) for digest in digests) % 2**256:064x}"
 
 
+MOST_SAMPLED = 4
+"""TFRecord files of a split that are looked into before a job begins."""
+
+
 @dataclass
 class SplitSummary:
     """How much one split holds; all that planning needs to know before it sees a path."""
@@ -114,6 +119,8 @@ class SplitSummary:
     image_bytes: int = 0
     tfrecords: int = 0
     tfrecord_bytes: int = 0
+    first_tfrecords: list[InputFile] = field(default_factory=list)
+    """At most ``MOST_SAMPLED``, for a look at what is in them."""
 
 
 @dataclass
@@ -142,6 +149,19 @@ def kind_of(path: str) -> Kind | None:
     if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
         return "image"
     return "tfrecord" if _TFRECORD_NAME.search(path) else None
+
+
+def bare_name(path: str) -> bytes:
+    """The name of a file without its folders and the ending that says what it holds.
+
+    Example usage::
+
+        >>> bare_name("a/anna.jpg"), bare_name("gs://b/anna.tfrecord-00000-of-00004.gz")
+        (b'anna', b'anna')
+    """
+    name = path.rpartition("/")[2]
+    short = os.path.splitext(name)[0] if kind_of(path) == "image" else _TFRECORD_NAME.sub("", name)
+    return os.fsencode(short or name)
 
 
 def fixed_prefix(pattern: str) -> str:
@@ -241,9 +261,8 @@ def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | No
         # A name that is not UTF-8 cannot be a key in JSON or Parquet: its odd bytes are spelt out, such as \\xff.
         key = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         shown = split.key_hash.hashed(key) if split.key_hash else key
-        prefix_of_key = f"{split.split}/" if split.named else ""
-        place = stable_place(prefix_of_key + key)
-        yield InputFile(split.split, prefix_of_key + shown, file.path, file.size, file.version, kind, place)
+        shown = f"{split.split}/{shown}" if split.named else shown
+        yield InputFile(split.split, shown, file.path, file.size, file.version, kind, stable_place(shown))
 
 
 def _single(path: str) -> StoredFile:
@@ -311,6 +330,8 @@ def summarize_inputs(inputs: Sequence[Input], output: str) -> InputSummary:
             else:
                 split.tfrecords += 1
                 split.tfrecord_bytes += file.size
+                if len(split.first_tfrecords) < MOST_SAMPLED:
+                    split.first_tfrecords.append(file)
             digest = add_digests([digest, file.digest])
         if not matched:
             raise AccessError(_nothing_matched(given, number, ignored))

@@ -33,7 +33,7 @@ class Reason(StrEnum):
     MISSING_IMAGE = "missing_image"
     """The Example lacks an image feature, or it does not hold exactly one value of bytes."""
     EMBEDDED_IMAGE = "embedded_image"
-    """A bytes feature that was not named is an image itself, which nobody looked at."""
+    """A feature that was not named is or may hold an image, which nobody looked at."""
     DETECTION_FAILED = "detection_failed"
     """The detector failed on this image."""
     ANONYMIZATION_FAILED = "anonymization_failed"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from faceveil.transforms import storage
+from faceveil.transforms.embedded import Contents, examine
 from faceveil.transforms.example import Example, InvalidExampleError
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import InputFile
@@ -13,22 +14,10 @@ from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
 
-# The first bytes of image files: JPEG, PNG, GIF, BMP, TIFF (both byte orders), JPEG 2000. WebP, AVIF and HEIC name
-# themselves a little later, see looks_like_image.
-_IMAGE_MAGIC = (
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"BM",
-    b"II*\0",
-    b"MM\0*",
-    b"\0\0\0\x0cjP  ",
-)
 # Pixels and views take a multiple of the compressed bytes. Counted before decoding, this keeps large photos from being
 # taken on all at once; afterwards the true size counts.
 _DECODED = 8
-_SMALLEST_IMAGE = 26  # a BMP's header; anything shorter holds no picture
+_LONGEST_NAME = 100  # of a feature, that cannot spell an image
 
 
 @dataclass(frozen=True)
@@ -60,11 +49,13 @@ class Loaded:
         key: the record's key.
         images: the compressed images, the main one first; one alone of an image file.
         example: what they came in; None for an image file.
+        others: what each feature holds that no option names.
     """
 
     key: str
     images: tuple[bytes, ...]
     example: Example | None
+    others: Mapping[str, Contents] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -130,11 +121,11 @@ def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
         example = Example.parse(source.serialized)
         if example.is_sequence:
             raise Quarantine(Reason.SEQUENCE_EXAMPLE, "it has feature lists, which are not looked at")
-        _refuse_other_images(example, roles)
+        others = _without_pictures(example, roles)
         images = tuple(_image(example, name) for name in roles.images)
     except InvalidExampleError as error:
         raise Quarantine(Reason.INVALID_EXAMPLE, str(error)) from error
-    return Loaded(source.key, images, example)
+    return Loaded(source.key, images, example, others)
 
 
 def _image(example: Example, name: str) -> bytes:
@@ -158,29 +149,46 @@ def _unreadable(error: Exception, where: str = "") -> Quarantine:
     return Quarantine(Reason.UNREADABLE_FILE, where + (said or type(error.__cause__ or error).__name__))
 
 
-def _refuse_other_images(example: Example, roles: FeatureRoles) -> None:
-    unseen = roles.unseen
+def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Contents]:
+    """What each feature holds that no option names, of those that may yet be pixels by their number."""
+    searched = {}
     for name in example.names():
-        if name not in unseen and any(map(looks_like_image, example.bytes_values(name) or ())):
+        if roles.is_left_out(name) or name in roles.images:
+            continue
+        values = example.values(name)
+        if name in roles.allowed:
+            continue
+        if len(name) > _LONGEST_NAME and examine([name.encode()]).picture:
+            raise Quarantine(Reason.EMBEDDED_IMAGE, f"the name of a feature holds an image: {name[:_LONGEST_NAME]}…")
+        if values is None:
+            continue
+        contents = examine(values)
+        if contents.picture:
             options = "--image_feature, --drop_features or --allow_features"
-            raise Quarantine(Reason.EMBEDDED_IMAGE, f"feature {name} holds an image too; name it with {options}")
+            raise Quarantine(
+                Reason.EMBEDDED_IMAGE,
+                f"feature {name} holds an image too; name it with {options} (it looks like {contents.picture})",
+            )
+        if contents.byte_counts or contents.counts:
+            searched[name] = contents
+    return searched
 
 
-def looks_like_image(data: bytes) -> bool:
-    """Whether bytes begin as an image file does.
+def refuse_pixels(record: Loaded, sizes: Iterable[tuple[int, int]]) -> None:
+    """Holds a record back of which another feature has as many values as one of its images has pixels.
 
-    Example usage::
+    Args:
+        record: as it was loaded.
+        sizes: width and height of each of its images.
 
-        >>> looks_like_image(b"n02084071"), looks_like_image(b"GIF89a" + bytes(40))
-        (False, True)
+    Raises:
+        Quarantine: EMBEDDED_IMAGE; the feature may be the image once more, or a mask that shows its outlines.
     """
-    if len(data) < _SMALLEST_IMAGE:
-        return False
-    if data.startswith(b"RIFF"):
-        return data[8:12] == b"WEBP"
-    if data[4:8] == b"ftyp":
-        return data[8:12] in (b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1")
-    if data.startswith(b"BM"):
-        # Two letters are too common: the size that follows must be the size of the data.
-        return int.from_bytes(data[2:6], "little") == len(data)
-    return data.startswith(_IMAGE_MAGIC)
+    for name, contents in record.others.items():
+        for width, height in sizes:
+            if count := contents.size_of(width, height):
+                raise Quarantine(
+                    Reason.EMBEDDED_IMAGE,
+                    f"feature {name} may hold an image too; name it with --drop_features or --allow_features (it has "
+                    f"{count}, as many as the raw pixels of {width} x {height} px, or of a reduction, would have)",
+                )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.read import Loaded, Source, load
+from faceveil.transforms.read import Loaded, Source, load, refuse_pixels
 from faceveil.transforms.records import Row, Status
 
 # Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
@@ -162,19 +163,32 @@ def decode(
         Quarantine: one of them cannot be read or decoded.
     """
     record = load(source, roles, limits.max_image_bytes)
+    # An image file is one image, whatever is named.
+    named = list(zip(roles.images, record.images, strict=False))
+    infos = []
+    for name, data in named:
+        with _naming(name, len(named)):
+            infos.append(probe(data, keep_metadata, limits.max_pixels))
+    refuse_pixels(record, [(info.width, info.height) for info in infos])
     images = []
-    for name, data in zip(roles.images, record.images, strict=False):  # an image file is one image, whatever is named
-        try:
-            images.append(_decode_image(data, detector, limits, keep_metadata))
-        except Quarantine as error:
-            if len(record.images) == 1:
-                raise
-            raise Quarantine(error.reason, f"feature {name}: {error.detail}") from error
+    for (name, data), info in zip(named, infos, strict=True):
+        with _naming(name, len(named)):
+            images.append(_decode_image(data, info, detector))
     return Decoded(record, tuple(images))
 
 
-def _decode_image(data: bytes, detector: Detector, limits: Limits, keep_metadata: Collection[str]) -> DecodedImage:
-    info = probe(data, keep_metadata, limits.max_pixels)
+@contextmanager
+def _naming(feature: str, images: int) -> Iterator[None]:
+    """Says of an error which of several images it is about."""
+    try:
+        yield
+    except Quarantine as error:
+        if images == 1:
+            raise
+        raise Quarantine(error.reason, f"feature {feature}: {error.detail}") from error
+
+
+def _decode_image(data: bytes, info: ImageInfo, detector: Detector) -> DecodedImage:
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
     renderings = tuple(detector.prepare(rgb, info.upright_width, info.upright_height) for rgb in preview.renderings())
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None

@@ -6,26 +6,15 @@ from collections.abc import Collection
 
 from PIL import ExifTags, Image
 
-from faceveil.transforms.codecs import bmp, heif, isobmff, jpeg_markers, png, tiff, webp
+from faceveil.transforms.codecs import heif, isobmff, jpeg_markers, png, tiff, webp
 from faceveil.transforms.codecs.exif import exif_to_write
 from faceveil.transforms.codecs.image import ImageInfo
 from faceveil.transforms.codecs.orientation import swaps_sides
 from faceveil.transforms.codecs.pillow import decoder_errors, open_image
+from faceveil.transforms.codecs.signatures import sniff
 from faceveil.transforms.quarantine import Quarantine, Reason
 
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (png.SIGNATURE, "png"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "tiff"),
-    (b"MM\0+", "tiff"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
-    (b"\xff\x4f\xff\x51", "jpeg2000"),
-)
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_DECODED = {"jpeg", "png", "gif", "tiff", "jpeg2000", "webp", "bmp", "avif", "heif"}
 _SUPPORTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I;16L"}
 _PNG_16_BIT = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}  # by the colour type
 
@@ -45,8 +34,8 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
     """
     if not data:
         raise Quarantine(Reason.EMPTY)
-    image_format = _sniff(data)
-    if image_format is None:
+    image_format = sniff(data)
+    if image_format not in _DECODED:
         raise Quarantine(Reason.NOT_AN_IMAGE, "begins like no known image format")
     if image_format == "jpeg2000":
         raise _unsupported("jpeg2000 cannot be written back like for like; convert it to PNG or JPEG")
@@ -143,25 +132,6 @@ def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: it says its size more than once, and differently")
     exif = exif_to_write(data, orientation, keep)
     return ImageInfo("tiff", width, height, orientation, mode, exif, read_only)
-
-
-def _sniff(data: bytes) -> str | None:
-    """The format, lower case, by the first bytes."""
-    for signature, image_format in _SIGNATURES:
-        if data.startswith(signature):
-            return image_format
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in bmp.HEADER_SIZES:
-        return "bmp"
-    if data[4:8] == b"ftyp":  # ISO base media: a major brand, a version, compatible brands
-        length = min(int.from_bytes(data[:4], "big"), 4096)
-        brands = {data[8:12], *(data[i : i + 4] for i in range(16, length, 4))}
-        if brands & {b"avif", b"avis"}:
-            return "avif"
-        if brands & _HEIF_BRANDS:
-            return "heif"
-    return None
 
 
 def _orientation(image: Image.Image) -> int:

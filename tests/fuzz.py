@@ -1,5 +1,7 @@
 """Thousands of damaged images and TFRecords in one job: nothing may be lost, crash, grow memory or come out unmasked.
 
+As many carry a payload where parsers skip something: it may be in no output.
+
     python -m tests.fuzz 5000
 
 Seeded: the same number and seed give the same files. Prints what it found, and fails where a promise is broken.
@@ -32,6 +34,7 @@ from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.tfrecord import frame
+from tests.carriers import EXAMPLE_CARRIERS, carry, holds_marker
 from tests.conftest import ROOT
 from tests.mutation import mutate
 
@@ -111,6 +114,39 @@ def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
     if mode == "I;16":
         return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
     return picture.convert(mode)
+
+
+def write_laden_inputs(folder: Path, count: int, seed: int) -> None:
+    """Image files and TFRecord files that hold about ``count`` images, each with a payload that no reader shows."""
+    chance = random.Random(seed)  # noqa: S311  nothing secret
+    photos = sound_images()
+    in_tfrecords = round(count * SHARE_IN_TFRECORDS)
+    folder.mkdir()
+    for number in range(count - in_tfrecords):
+        ending, data = photos[number % len(photos)]
+        (folder / f"{number:05d}.{ending}").write_bytes(carry(ending, data, chance))
+    records = []
+    for number in range(in_tfrecords):
+        place = EXAMPLE_CARRIERS[chance.choice(sorted(EXAMPLE_CARRIERS))]
+        records.append(frame(place(_example(photos[number % len(photos)][1]))))
+    (folder / "laden.tfrecord").write_bytes(b"".join(records))
+
+
+def check_laden(inputs: Path, run: Run) -> dict[str, Any]:
+    """Looks for the payload in everything that a job has written, and fails where it is.
+
+    Returns:
+        Figures.
+    """
+    figures = check(inputs, run)
+    laden = sum(holds_marker(path.read_bytes()) for path in inputs.iterdir() if path.suffix != ".tfrecord")
+    for path in run.output.rglob("*"):
+        if path.suffix == ".tfrecord":
+            for number, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
+                assert not holds_marker(record), f"record {number} of {path.name} holds the payload"
+        elif path.is_file():
+            assert not holds_marker(path.read_bytes()), f"{path.name} holds the payload"
+    return {"laden_images": laden, "written": figures["written"], "quarantined_for": figures["quarantined_for"]}
 
 
 def write_inputs(folder: Path, count: int, seed: int, damage: bool) -> None:
@@ -241,7 +277,7 @@ def _count_masked(key: str, before: np.ndarray, after: np.ndarray) -> int:
 
 
 def fuzz(folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """A clean run and a damaged one of as many images.
+    """A clean run, a damaged one and one with payloads, of as many images.
 
     Returns:
         Figures.
@@ -251,9 +287,11 @@ def fuzz(folder: Path, count: int, seed: int) -> dict[str, Any]:
         write_inputs(folder / name, count, seed, damage)
         runs[name] = run_job(folder / name, folder / f"{name}-out")
     figures = check(folder / "damaged", runs["damaged"])
+    write_laden_inputs(folder / "laden", count, seed)
+    laden = check_laden(folder / "laden", run_job(folder / "laden", folder / "laden-out"))
     peaks = {f"{name}_peak_mib": round(run.peak_mib) for name, run in runs.items()}
     assert runs["damaged"].peak_mib < 1.5 * runs["clean"].peak_mib, peaks
-    return {**figures, **peaks}
+    return {**figures, **peaks, "laden": laden}
 
 
 def main() -> None:

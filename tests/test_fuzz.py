@@ -14,6 +14,8 @@ def test_damaged_images_and_tfrecords_are_accounted_for(tmp_path: Path) -> None:
     figures = fuzz(tmp_path, count=120, seed=3)
     assert figures["clear_faces_masked"] > 0
     assert figures["quarantined_for"].keys() >= {"corrupt_image", "truncated"}
+    assert figures["laden"]["laden_images"] > 80
+    assert figures["laden"]["written"] > 80
 
 
 @pytest.mark.usefixtures("centerface")

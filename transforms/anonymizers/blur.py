@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import cv2
 
-from faceveil.transforms.anonymizers.cells import Edges, fill_from_cells
+from faceveil.transforms.anonymizers.blocks import Edges
+from faceveil.transforms.anonymizers.cells import fill_from_cells
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.faces import Faces
 

@@ -185,7 +185,7 @@ class JobOptions:
         1.0,
         "anonymization",
         "for blur and pixelate: 1 draws from a face's surroundings and a few bits of it; less is the size of an "
-        "averaged cell relative to the masked region, at your own risk: 0.2 leaves 5 × 5 averages, which tell faces apart",
+        "averaged cell relative to the mask, at your own risk: 0.2 leaves 5 × 5 averages, which tell faces apart",
         float,
         Between(0, 1, above_low=True),
         "SHARE",

@@ -208,7 +208,7 @@ def test_opaque_stays_opaque_and_colourless_stays_colourless(method):
     assert (output[..., 0] == output[..., 2]).all()
 
 
-def test_a_code_has_at_most_six_bits():
+def test_a_code_has_five_bits_in_colour_and_three_in_grey_and_three_more_with_alpha():
     for channels, most in ((1, 8), (2, 64), (3, 32), (4, 256)):
         rng = np.random.default_rng(0)
         codes = {

@@ -17,8 +17,9 @@ alone, read without a fault, where the fill has one.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -32,7 +33,7 @@ from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.scene import face_code
-from faceveil.transforms.anonymizers.style import SCENE, Style
+from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.faces import Faces, FloatArray
@@ -40,7 +41,7 @@ from faceveil.transforms.parallel import usable_cores
 from faceveil.transforms.storage import read_bytes
 
 _LEAST_SIDE, _OVERLAP = 20, 0.5
-_LARGEST_SIDE = 96
+_LARGEST_SIDE = 64
 """Pixels that larger faces are reduced to: averages are about the same, and twenty frames a matter of minutes."""
 _GRIDS = 1, 2, 3, 5
 _FINEST = 30
@@ -48,6 +49,8 @@ _FINEST = 30
 
 _Image = NDArray[np.uint8]
 _Features = list[NDArray[np.float64]]
+_Vectors = list[NDArray[np.float64]]
+"""The features of all faces: one ``[N, D]`` for each kind."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class Face:
     image: _Image
     boxes: FloatArray
     annotated: FloatArray
+
+
+_Way = Callable[[Face, _Image], _Features]
+"""What is shown of a face in one of its frames."""
 
 
 @dataclass(frozen=True)
@@ -150,39 +157,47 @@ def found_first(probes: NDArray[np.float64], gallery: NDArray[np.float64]) -> fl
     return max(float((lots[scores[:, lots].round(9).argmax(1)] == numbers).mean()) for scores in alike)
 
 
-def averaged(
-    faces: Sequence[Face], seen: Callable[[Face, _Image], _Features], frames: int, seed: int
-) -> list[NDArray[np.float64]]:
-    """What is seen of each face on average over its frames; a single frame is the photo itself."""
-    rows = []
+def averaged(faces: Sequence[Face], ways: Mapping[str, _Way], frames: int, seed: int) -> dict[str, _Vectors]:
+    """What each way shows of each face on average over its frames; a single frame is the photo itself."""
+    rows: dict[str, list[_Features]] = {name: [] for name in ways}
     for number, face in enumerate(faces):
         random = np.random.default_rng((seed, number))
-        images = (
-            [changed(face.image, face.boxes[0], FRAME, random) for _ in range(frames)] if frames > 1 else [face.image]
-        )
-        rows.append([np.mean(part, axis=0) for part in zip(*(seen(face, image) for image in images), strict=True)])
+        many = (changed(face.image, face.boxes[0], FRAME, random) for _ in range(frames))
+        images = list(many) if frames > 1 else [face.image]
+        for name, way in ways.items():
+            seen = zip(*(way(face, image) for image in images), strict=True)
+            rows[name].append([np.mean(part, axis=0) for part in seen])
+    return {name: _stacked(seen) for name, seen in rows.items()}
+
+
+def galleries(faces: Sequence[Face], seen: Callable[[_Image, FloatArray], _Features], seed: int) -> list[_Vectors]:
+    """What the attacker knows: by the exact boxes, by the annotator's, and of other takes."""
+    random = np.random.default_rng(seed)
+    exact = [seen(face.image, face.boxes[0]) for face in faces]
+    annotated = [seen(face.image, face.annotated) for face in faces]
+    takes = [seen(changed(face.image, face.annotated, TAKE, random), face.annotated) for face in faces]
+    return [_stacked(exact), _stacked(annotated), _stacked(takes)]
+
+
+def _stacked(rows: Sequence[_Features]) -> _Vectors:
     return [np.array(part) for part in zip(*rows, strict=True)]
+
+
+def _masked(face: Face, image: _Image, method: str, style: Style) -> _Features:
+    found = Faces(face.boxes, np.ones(len(face.boxes), np.float32))
+    return features(METHODS[method](image, found, style, (0, 0, 0)).astype(np.uint8), face.boxes[0])
 
 
 def table(faces: Sequence[Face], methods: Sequence[str], strengths: Sequence[float], frames: int, seed: int) -> str:
     """The table in Markdown."""
-    random = np.random.default_rng(seed)
-    takes = [changed(face.image, face.annotated, TAKE, random) for face in faces]
-
-    def galleries(seen: Callable[[_Image, FloatArray], _Features]) -> list[list[NDArray[np.float64]]]:
-        rows = [
-            (seen(face.image, face.boxes[0]), seen(face.image, face.annotated), seen(take, face.annotated))
-            for face, take in zip(faces, takes, strict=True)
-        ]
-        return [[np.array(part) for part in zip(*kind, strict=True)] for kind in zip(*rows, strict=True)]
-
-    def line(name: str, known: list[list[NDArray[np.float64]]], seen: Callable[[Face, _Image], _Features]) -> str:
-        shares = []
-        for count in (1, frames):
-            probes = averaged(faces, seen, count, seed)
-            shares += [max(map(found_first, probes, gallery)) for gallery in known]
-        return f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |"
-
+    ways: dict[str, _Way] = {
+        f"`{method}`, strength {strength:g}": partial(_masked, method=method, style=Style(strength=strength))
+        for method in methods
+        for strength in strengths
+    }
+    ways["code"] = lambda face, image: code_of(image, face.boxes[0])
+    averages, codes = galleries(faces, features, seed), galleries(faces, code_of, seed)
+    shown = [averaged(faces, ways, count, seed) for count in (1, frames)]
     heads = ["exact box", "annotator", "other take"]
     names = [*heads, *(f"{head}, {frames} frames" for head in heads)]
     lines = [
@@ -191,27 +206,20 @@ def table(faces: Sequence[Face], methods: Sequence[str], strengths: Sequence[flo
         "| | " + " | ".join(names) + " |",
         "|---" * 7 + "|",
     ]
-    known = galleries(features)
-    for method in methods:
-        for strength in strengths:
-            style = Style(strength=strength)
-
-            def masked(face: Face, image: _Image, method: str = method, style: Style = style) -> _Features:
-                found = Faces(face.boxes, np.ones(len(face.boxes), np.float32))
-                return features(METHODS[method](image, found, style, (0, 0, 0)).astype(np.uint8), face.boxes[0])
-
-            lines.append(line(f"`{method}`, strength {strength:g}", known, masked))
-    if SCENE in strengths:
-        lines.append(line("code", galleries(code_of), lambda face, image: code_of(image, face.boxes[0])))
+    for name in ways:
+        known = codes if name == "code" else averages
+        shares = [max(map(found_first, probes[name], gallery)) for probes in shown for gallery in known]
+        lines.append(f"| {name} | " + " | ".join(f"{share:.3f}" for share in shares) + " |")
     return "\n".join(lines)
 
 
 def cut_out(image: _Image, boxes: FloatArray, number: int, annotated: FloatArray) -> Face:
-    """A face with its surroundings, once its sides on each side."""
+    """A face with its surroundings, as far as a fill may look."""
     box = boxes[number]
     sides = box[2:] - box[:2]
-    start = np.maximum(box[:2] - sides, 0).astype(int)
-    part = image[start[1] : int(box[3] + sides[1]), start[0] : int(box[2] + sides[0])]
+    around = 0.75 * sides
+    start = np.maximum(box[:2] - around, 0).astype(int)
+    part = image[start[1] : int(box[3] + around[1]), start[0] : int(box[2] + around[0])]
     shift = np.tile(start, 2).astype(np.float32)
     scale = min(_LARGEST_SIDE / float(sides.max()), 1.0)
     small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

@@ -58,5 +58,5 @@ def test_faces_are_read_as_detector_and_annotator_have_them(tmp_path: Path, cent
     (tmp_path / "annotations.jsonl").write_text(json.dumps(line))
     [face] = read_faces(tmp_path, 1, 0)
     assert np.abs(face.boxes[0] - face.annotated).max() < 20
-    assert max(face.boxes[0][2:] - face.boxes[0][:2]) <= 97
+    assert max(face.boxes[0][2:] - face.boxes[0][:2]) <= 65
     assert list(read_faces(tmp_path, 2, 1)) == []

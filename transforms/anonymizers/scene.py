@@ -29,8 +29,8 @@ SCENE_CELLS = 6
 
 _STEPS = 8
 _WARMTH_STEPS = 4
-_WARMTH = 40, 255
-"""Red minus blue from one step to the next, of so much white. Skin in daylight has about 50, in lamplight 100."""
+_WARMTH = 32, 255
+"""Red minus blue from one step to the next, of so much white. Skin in daylight has about 60, in lamplight 100."""
 _TONE = np.array([14, -3, -11])
 """What a warmth of 25 adds to red, green and blue: as in skin, and nothing in sum."""
 
@@ -42,8 +42,8 @@ _NEAREST = 1 / 4
 """Added to squared distances, in half-sides of the mask: the scene is drawn that smoothly. With less, a fill
 repeats what lies next to it, which is no secret, but is enough like the face's outermost parts to tell faces by."""
 
-_FACE, _MOST_OF_FACE, _WHOLE = 1.25, 0.9, 1 << 10
-"""The face's colour has a share of 1.25 (1 - r²) but at most 0.9, where r is 0 in the middle of the mask and 1 at its
+_FACE, _MOST_OF_FACE, _WHOLE = 1.5, 0.95, 1 << 10
+"""The face's colour has a share of 1.5 (1 - r²) but at most 0.95, where r is 0 in the middle of the mask and 1 at its
 edge. Shares are whole numbers out of 1,024."""
 _RELIEF = 0.1
 """The share is 0 to 3 times this smaller from cell to cell, in a pattern that is the same for all faces: without it a

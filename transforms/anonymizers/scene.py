@@ -38,12 +38,12 @@ _RIM = 5
 """The surroundings reach a fifth of the mask's sides beyond its rectangle."""
 _LEAST_RIM = 4
 """Pixels."""
-_NEAREST = 1 / 4
+_NEAREST = 4
 """Added to squared distances, in half-sides of the mask: the scene is drawn that smoothly. With less, a fill
 repeats what lies next to it, which is no secret, but is enough like the face's outermost parts to tell faces by."""
 
-_FACE, _MOST_OF_FACE, _WHOLE = 1.5, 0.95, 1 << 10
-"""The face's colour has a share of 1.5 (1 - r²) but at most 0.95, where r is 0 in the middle of the mask and 1 at its
+_FACE, _MOST_OF_FACE, _WHOLE = 2, 0.95, 1 << 10
+"""The face's colour has a share of 2 (1 - r²) but at most 0.95, where r is 0 in the middle of the mask and 1 at its
 edge. Shares are whole numbers out of 1,024."""
 _RELIEF = 0.1
 """The share is 0 to 3 times this smaller from cell to cell, in a pattern that is the same for all faces: without it a

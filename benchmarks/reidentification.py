@@ -1,7 +1,7 @@
 """What blur and pixelate give away: the table of docs/notes/blur.md.
 
     python -m benchmarks.reidentification --data ../shared/data/wider-dev
-    python -m benchmarks.reidentification --data ../shared/data/wider-unseen --every 2 --first 1 --strengths 0.2 1
+    python -m benchmarks.reidentification --data ../shared/data/wider-unseen --every 2 --first 1 --among_all
 
 The attacker has the original photos and looks for each masked face among all of them, without training. Faces are those
 of 20 px and more that the default detector finds. *Exact box*: the photos have the detector's boxes. *Annotator*: the
@@ -131,7 +131,7 @@ def code_of(image: _Image, box: FloatArray) -> _Features:
 
 
 def found_first(probes: NDArray[np.float64], gallery: NDArray[np.float64]) -> float:
-    """The share of probes ``[N, D]`` that are most alike to their own of a gallery ``[N, D]``, by the best measure.
+    """The share of probes ``[N, D]`` that are most alike to their own, the first N of a gallery, by the best measure.
 
     What is equally alike is ordered by lot.
     """
@@ -152,7 +152,7 @@ def found_first(probes: NDArray[np.float64], gallery: NDArray[np.float64]) -> fl
         near(probes, gallery),
         near(*common),
     )
-    lots = np.random.default_rng(0).permutation(len(probes))
+    lots = np.random.default_rng(0).permutation(len(gallery))
     numbers = np.arange(len(probes))
     return max(float((lots[scores[:, lots].round(9).argmax(1)] == numbers).mean()) for scores in alike)
 
@@ -188,15 +188,23 @@ def _masked(face: Face, image: _Image, method: str, style: Style) -> _Features:
     return features(METHODS[method](image, found, style, (0, 0, 0)).astype(np.uint8), face.boxes[0])
 
 
-def table(faces: Sequence[Face], methods: Sequence[str], strengths: Sequence[float], frames: int, seed: int) -> str:
-    """The table in Markdown."""
+def table(
+    faces: Sequence[Face],
+    methods: Sequence[str],
+    strengths: Sequence[float],
+    frames: int,
+    seed: int,
+    others: Sequence[Face] = (),
+) -> str:
+    """The table in Markdown; `others` are in the gallery, too, but nobody looks for them."""
     ways: dict[str, _Way] = {
         f"`{method}`, strength {strength:g}": partial(_masked, method=method, style=Style(strength=strength))
         for method in methods
         for strength in strengths
     }
     ways["code"] = lambda face, image: code_of(image, face.boxes[0])
-    averages, codes = galleries(faces, features, seed), galleries(faces, code_of, seed)
+    known_faces = [*faces, *others]
+    averages, codes = galleries(known_faces, features, seed), galleries(known_faces, code_of, seed)
     shown = [averaged(faces, ways, count, seed) for count in (1, frames)]
     heads = ["exact box", "annotator", "other take"]
     names = [*heads, *(f"{head}, {frames} frames" for head in heads)]
@@ -251,13 +259,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of photos with annotations.jsonl")
     parser.add_argument("--every", type=int, default=1, help="of the photos of each, only each so many-th is taken")
     parser.add_argument("--first", type=int, default=0, help="the number of the first photo")
+    parser.add_argument(
+        "--among_all", action="store_true", help="look for them among the faces of the other photos, too"
+    )
     parser.add_argument("--methods", nargs="+", default=["blur", "pixelate"], choices=["blur", "pixelate"])
     parser.add_argument("--strengths", type=float, nargs="+", default=[0.2, Style().strength])
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     faces = [face for data in given.data for face in read_faces(data, given.every, given.first)]
-    print(table(faces, given.methods, given.strengths, given.frames, given.seed))
+    rest = set(range(given.every)) - {given.first} if given.among_all else ()
+    others = [face for data in given.data for first in rest for face in read_faces(data, given.every, first)]
+    print(table(faces, given.methods, given.strengths, given.frames, given.seed, others))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,12 @@ def test_averages_tell_faces_apart_and_the_default_does_not(faces: list[Face]) -
     assert len(shares) == 5
 
 
+def test_others_are_in_the_gallery_alone(faces: list[Face]) -> None:
+    lines = table(faces[:10], ["blur"], [0.2], 2, 0, faces[10:]).splitlines()
+    assert lines[0] == "10 faces among 30"
+    assert float(lines[4].split("|")[2]) > 0.7
+
+
 def test_a_table_is_the_same_with_the_same_seed(faces: list[Face]) -> None:
     assert table(faces[:4], ["blur"], [1.0], 2, 7) == table(faces[:4], ["blur"], [1.0], 2, 7)
 

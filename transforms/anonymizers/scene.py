@@ -38,7 +38,7 @@ _RIM = 5
 """The surroundings reach a fifth of the mask's sides beyond its rectangle."""
 _LEAST_RIM = 4
 """Pixels."""
-_NEAREST = 4
+_NEAREST = 4.0
 """Added to squared distances, in half-sides of the mask: the scene is drawn that smoothly. With less, a fill
 repeats what lies next to it, which is no secret, but is enough like the face's outermost parts to tell faces by."""
 

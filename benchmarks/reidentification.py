@@ -209,7 +209,7 @@ def table(
     heads = ["exact box", "annotator", "other take"]
     names = [*heads, *(f"{head}, {frames} frames" for head in heads)]
     lines = [
-        f"{len(faces)} faces; chance {1 / len(faces):.4f}",
+        f"{len(faces)} faces among {len(known_faces)}; chance {1 / len(known_faces):.4f}",
         "",
         "| | " + " | ".join(names) + " |",
         "|---" * 7 + "|",

@@ -35,7 +35,7 @@ def test_averages_tell_faces_apart_and_the_default_does_not(faces: list[Face]) -
 
 def test_others_are_in_the_gallery_alone(faces: list[Face]) -> None:
     lines = table(faces[:10], ["blur"], [0.2], 2, 0, faces[10:]).splitlines()
-    assert lines[0] == "10 faces among 30"
+    assert lines[0] == "10 faces among 30; chance 0.0333"
     assert float(lines[4].split("|")[2]) > 0.3  # by chance 0.03
 
 

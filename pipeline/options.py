@@ -188,9 +188,10 @@ class JobOptions:
         metavar="FILE",
     )
     strength: float = _option(
-        0.2,
+        1.0,
         "anonymization",
-        "size of an averaged cell relative to the masked region, for blur and pixelate: 0.2 leaves 5 × 5 averages",
+        "for blur and pixelate: 1 draws from a face's surroundings and a few bits of it; less is the size of an "
+        "averaged cell relative to the mask, at your own risk: 0.2 leaves 5 × 5 averages, which tell faces apart",
         float,
         Between(0, 1, above_low=True),
         "SHARE",

@@ -178,8 +178,8 @@ def print_whose(material: Material) -> None:
     taught_pictures, pictures = exchanged(taught, taught_faces), exchanged(material.tried, faces)
     ways: dict[str, Callable[[Crops], Floats]] = {
         "synthesize": lambda crops: synthesized(material.engine, crops, random),
-        "pixelate": lambda crops: masked(crops, "pixelate", 0.2),
-        "blur": lambda crops: masked(crops, "blur", 0.2),
+        "pixelate, strength 0.2": lambda crops: masked(crops, "pixelate", 0.2),
+        "blur, strength 0.2": lambda crops: masked(crops, "blur", 0.2),
         "blur, strength 0.1": lambda crops: masked(crops, "blur", 0.1),
     }
     print("| | knows which of two faces was there |", flush=True)
@@ -202,7 +202,7 @@ def print_links(material: Material) -> None:
 
     ways: dict[str, Callable[[Crops], Floats]] = {
         "blur, strength 0.1": lambda crops: middles(masked(crops, "blur", 0.1)),
-        "blur": lambda crops: middles(masked(crops, "blur", 0.2)),
+        "blur, strength 0.2": lambda crops: middles(masked(crops, "blur", 0.2)),
         "synthesize": lambda crops: middles(new(crops)),
         "synthesize, no keypoints": lambda crops: middles(unseen(crops)),
         "keypoints alone": lambda crops: middles(spots(crops)),
@@ -211,7 +211,7 @@ def print_links(material: Material) -> None:
         "surroundings, keypoints": lambda crops: with_spots(crops.images * (1 - crops.faces), crops),
         "surroundings, keypoints, synthesize": lambda crops: with_spots(new(crops), crops),
         "surroundings, keypoints, blur, strength 0.1": lambda crops: with_spots(masked(crops, "blur", 0.1), crops),
-        "surroundings, keypoints, blur": lambda crops: with_spots(masked(crops, "blur", 0.2), crops),
+        "surroundings, keypoints, blur, strength 0.2": lambda crops: with_spots(masked(crops, "blur", 0.2), crops),
     }
     taught, tried = material.taught, material.tried
     print("| | right of two | right of two alike | first of all |", flush=True)
@@ -230,8 +230,8 @@ def print_distances(material: Material, network: keras.Model) -> None:
         "synthesize": synthesized(material.engine, tried, random),
         "mean face": tried.images * (1 - tried.faces) + tried.faces * taught.images.mean(axis=0),
         "another's face": tried.images * (1 - tried.faces) + tried.faces * taught.images[: len(tried.images)],
-        "blur": masked(tried, "blur", 0.2),
-        "pixelate": masked(tried, "pixelate", 0.2),
+        "blur, strength 0.2": masked(tried, "blur", 0.2),
+        "pixelate, strength 0.2": masked(tried, "pixelate", 0.2),
         "solid": masked(tried, "solid", 0.2),
     }
     true = network.predict(wholes(tried.images), verbose=0)

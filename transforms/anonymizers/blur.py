@@ -1,24 +1,25 @@
-"""Blur: a smooth picture of a few averages."""
+"""Blur: a smooth picture of a few cells."""
 
 from __future__ import annotations
 
 import cv2
 
-from faceveil.transforms.anonymizers.cells import Edges, fill_from_cells
+from faceveil.transforms.anonymizers.blocks import Edges
+from faceveil.transforms.anonymizers.cells import fill_from_cells
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.faces import Faces
 
 
 def blur(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> Values:  # noqa: ARG001
-    """Average each face to k x k cells, then draw these smoothly.
+    """Reduce each face to a few cells (`fill_from_cells`), then draw these smoothly.
 
-    Unlike a Gaussian, which keeps traces that can be sharpened again, what is drawn is a function of the k²
-    averages. Linear interpolation between the cells' centres and a moving average never overshoot.
+    Unlike a Gaussian, which keeps traces that can be sharpened again, what is drawn is a function of the cells'
+    colours. Linear interpolation between the cells' centres and a moving average never overshoot.
 
     Args:
         values: uint8 or uint16 ``[H, W, C]``, upright; not modified.
         faces: the faces in it.
-        style: the masks' shape; k = 1 / strength, less where cells would be smaller than 4 px.
+        style: the masks' shape, and what the cells' colours come from.
         black: unused, as every method is called in the same way.
 
     Returns:

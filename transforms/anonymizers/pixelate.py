@@ -1,19 +1,20 @@
-"""Pixelate: flat cells, each the average of what was there."""
+"""Pixelate: flat cells."""
 
 from __future__ import annotations
 
-from faceveil.transforms.anonymizers.cells import Edges, cell_sides, fill_from_cells
+from faceveil.transforms.anonymizers.blocks import Edges, cell_sides
+from faceveil.transforms.anonymizers.cells import fill_from_cells
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.faces import Faces
 
 
 def pixelate(values: Values, faces: Faces, style: Style, black: tuple[int, ...]) -> Values:  # noqa: ARG001
-    """Average each face to k x k flat cells.
+    """Reduce each face to a few flat cells (`fill_from_cells`).
 
     Args:
         values: uint8 or uint16 ``[H, W, C]``, upright; not modified.
         faces: the faces in it.
-        style: the masks' shape; k = 1 / strength, less where cells would be smaller than 4 px.
+        style: the masks' shape, and what the cells' colours come from.
         black: unused, as every method is called in the same way.
 
     Returns:

@@ -11,6 +11,9 @@ from faceveil.transforms.anonymizers.geometry import MaskGeometry
 
 Values = NDArray[np.uint8] | NDArray[np.uint16]
 
+SCENE = 1.0
+"""The strength at which nothing but a few bits of a face goes into its fill."""
+
 
 @dataclass(frozen=True)
 class Style:
@@ -18,15 +21,16 @@ class Style:
 
     Attributes:
         geometry: the masks' shape.
-        strength: side of one averaged cell relative to the mask's rectangle, for blur and pixelate: above 0,
-            at most 1. At 0.2 a face is 5 x 5 cells.
+        strength: for blur and pixelate. At 1 they draw from what surrounds the face and a few bits of it. Below 1 it
+            is the side of a cell relative to the mask's rectangle, and they draw from the cells' averages, which tell
+            faces apart; at 0.2 there are 5 x 5. Above 0, at most 1.
 
     Raises:
         ValueError: on a value out of range.
     """
 
     geometry: MaskGeometry = field(default_factory=MaskGeometry)
-    strength: float = 0.2
+    strength: float = SCENE
 
     def __post_init__(self) -> None:
         if not 0 < self.strength <= 1:

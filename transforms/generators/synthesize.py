@@ -161,14 +161,15 @@ class Synthesizer:
         Returns:
             A new array like `values`.
         """
-        painted = METHODS[self.config.fallback](values, _only(faces, ~plan.drawn), style, black)
+        painted = values.copy()
         boxes = faces.boxes[plan.drawn]
         # The best score's, the first, is on top.
         for box, crop, face in zip(boxes[::-1], plan.crops[::-1], drawn[::-1], strict=True):
             rectangle, mask = face_mask(box, style.geometry, *values.shape[:2])
             fill = fill_from_face(face, crop, rectangle, values.shape[2], plan.white, values.dtype.type)
             paint(painted, rectangle, mask, fill)
-        return painted
+        # The fallback may take colours from around a face: by then no other face may be left there.
+        return METHODS[self.config.fallback](painted, _only(faces, ~plan.drawn), style, black)
 
     def painted_pixels(self, faces: Faces, style: Style, plan: Plan, height: int, width: int) -> BoolMask:
         """Which pixels `paint` paints on, bool ``[H, W]``."""

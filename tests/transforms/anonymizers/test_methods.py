@@ -2,15 +2,16 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from faceveil.transforms.anonymizers.cells import block_averages
+from faceveil.transforms.anonymizers.blocks import block_averages
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.paint import paint
+from faceveil.transforms.anonymizers.scene import FaceCode, face_code
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.faces import Faces
 
@@ -54,7 +55,7 @@ def test_outside_the_masks_nothing_changes_and_inside_noise_goes(method, case, c
     np.testing.assert_array_equal(output[~inside], values[~inside])
     if method in ("solid", "bar"):
         assert (output[inside] == BLACK[channels]).all()
-    elif case in ("one", "overlapping", "filling the frame"):
+    elif case in ("one", "overlapping"):
         assert output[inside].std() < values[inside].std() / 2
     np.testing.assert_array_equal(METHODS[method](values, faces, style, BLACK[channels]), output)
 
@@ -62,7 +63,7 @@ def test_outside_the_masks_nothing_changes_and_inside_noise_goes(method, case, c
 @averaging
 @pytest.mark.parametrize("shape", ["ellipse", "box"])
 @pytest.mark.parametrize("coverage", [1.0, 0.7])
-def test_the_fill_depends_on_the_cells_averages_alone(method, shape, coverage):
+def test_with_a_lower_strength_the_fill_depends_on_the_cells_averages_alone(method, shape, coverage):
     """A picture shuffled within each cell, so with the same averages, comes out the same inside the mask."""
     style = Style(MaskGeometry(coverage, 0.1, shape), strength=0.2)
     faces = faces_of((20.3, 15.1, 61.7, 66.2))
@@ -84,10 +85,10 @@ def test_the_fill_depends_on_the_cells_averages_alone(method, shape, coverage):
 
 
 @averaging
-def test_blur_and_pixelate_stay_within_the_range_of_the_averages(method):
+def test_with_a_lower_strength_they_stay_within_the_range_of_the_averages(method):
     values = np.full((60, 60, 1), 100, np.uint8)
     values[30:] = 200
-    output = METHODS[method](values, faces_of((10, 10, 50, 50)), Style(), (0,))
+    output = METHODS[method](values, faces_of((10, 10, 50, 50)), Style(strength=0.2), (0,))
     assert output.min() == 100
     assert output.max() == 200
 
@@ -109,6 +110,118 @@ def test_a_face_half_outside_has_no_finer_cells():
     style = Style(MaskGeometry(margin=0, shape="box"), strength=0.25)
     output = METHODS["pixelate"](noise(100, 100, 1, np.uint16), faces_of((-40, 10, 40, 90)), style, (0,))
     assert len(np.unique(output[10:90, :40])) == 2 * 4
+
+
+@averaging
+@pytest.mark.parametrize("case", ["one", "overlapping", "at every edge", "filling the frame"])
+@pytest.mark.parametrize("shape", ["ellipse", "box"])
+@settings(max_examples=20)
+@given(
+    channels=st.integers(1, 4),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+    coverage=st.sampled_from([1.0, 0.7, 0.3]),
+    seed=st.integers(0, 2**32 - 1),
+    is_noise=st.booleans(),
+)
+def test_by_default_the_fill_depends_on_a_face_through_its_code_alone(
+    method, case, shape, channels, dtype, coverage, seed, is_noise
+):
+    """Two pictures, the same outside all masks, any different inside: where the codes agree, so do the outputs."""
+    style, faces = Style(MaskGeometry(coverage, 0.1, shape)), faces_of(*BOXES[case])
+    rng = np.random.default_rng(seed)
+    one = noise(80, 90, channels, dtype, seed)
+    inside = painted_pixels(method, faces, style, 80, 90)
+    other = one.copy()
+    top = int(np.iinfo(dtype).max * (1 if is_noise else rng.uniform(0.1, 1)))
+    other[inside] = rng.integers(0, top, (int(inside.sum()), channels), endpoint=True)
+    outputs = [METHODS[method](values, faces, style, BLACK[channels]) for values in (one, other)]
+    white = int(one[~inside].max(initial=0)) if dtype == np.uint16 else 255
+    white = white or np.iinfo(dtype).max
+    for box in faces.boxes:
+        rectangle, mask = face_mask(box, style.geometry, 80, 90)
+        if not mask.any():
+            continue
+        codes = [face_code(values[rectangle], white) for values in (one, other)]
+        others = faces_of(*(another for another in faces.boxes if not np.array_equal(another, box)))
+        own = mask & ~painted_pixels(method, others, style, 80, 90)[rectangle]
+        if codes[0] == codes[1]:
+            np.testing.assert_array_equal(*(output[rectangle][own] for output in outputs))
+
+
+@averaging
+def test_two_faces_of_the_same_code_come_out_the_same(method):
+    photo, pattern = noise(80, 90), np.indices((80, 90)).sum(0)[..., np.newaxis] % 2
+    faces = faces_of((20, 15, 50, 55))
+    inside = painted_pixels(method, faces, Style(), 80, 90)
+    flat, chequered = photo.copy(), photo.copy()
+    flat[inside] = (150, 120, 100)
+    chequered[inside] = (flat + np.where(pattern, 60, -60))[inside]
+    outputs = [METHODS[method](values, faces, Style(), BLACK[3]) for values in (flat, chequered)]
+    np.testing.assert_array_equal(*outputs)
+
+
+@averaging
+def test_a_face_leaves_no_trace_in_the_fill_of_its_neighbour(method):
+    photo, faces = noise(80, 90), faces_of((10, 20, 30, 45), (46, 20, 66, 45))
+    (rows, columns), mask = face_mask(faces.boxes[1], Style().geometry, 80, 90)
+    other = photo.copy()
+    other[rows, columns][mask] = 255
+    of_first, _ = face_mask(faces.boxes[0], Style().geometry, 80, 90)
+    outputs = [METHODS[method](values, faces, Style(), BLACK[3]) for values in (photo, other)]
+    np.testing.assert_array_equal(*(output[of_first] for output in outputs))
+
+
+@averaging
+def test_the_fill_takes_on_the_colours_around_a_face(method):
+    """And the middle the face's own, about."""
+    for around, face in (((20, 40, 90), (200, 150, 120)), ((240, 240, 230), (90, 60, 45))):
+        photo = np.full((80, 90, 3), around, np.uint8)
+        faces = faces_of((20, 15, 50, 55))
+        photo[painted_pixels(method, faces, Style(), 80, 90)] = face
+        output = METHODS[method](photo, faces, Style(), BLACK[3]).astype(int)
+        (rows, _), _ = face_mask(faces.boxes[0], Style().geometry, 80, 90)
+        middle, edge = output[35, 35], output[rows.start, 35]
+        assert np.abs(middle - face).max() < np.abs(middle - around).max()
+        assert np.abs(edge - around).max() < np.abs(edge - face).max()
+
+
+@averaging
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@settings(max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), is_opaque=st.booleans(), bright=st.floats(0, 1))
+def test_no_premultiplied_colour_comes_out_above_its_alpha(method, dtype, seed, is_opaque, bright):
+    values = noise(80, 90, 4, dtype, seed)
+    if is_opaque:
+        values[..., 3] = np.iinfo(dtype).max
+        values[20:50, 25:45, 3] = bright * np.iinfo(dtype).max
+    values[..., :3] = np.minimum(values[..., :3], values[..., 3:])
+    output = METHODS[method](values, faces_of(*BOXES["one"], *BOXES["at every edge"]), Style(), BLACK[4])
+    assert (output[..., :3] <= output[..., 3:]).all()
+
+
+@averaging
+def test_opaque_stays_opaque_and_colourless_stays_colourless(method):
+    values = noise(80, 90, 4)
+    values[..., 3], values[..., :3] = 255, values[..., :1]
+    output = METHODS[method](values, faces_of((20, 15, 50, 55)), Style(), BLACK[4])
+    assert (output[..., 3] == 255).all()
+    assert (output[..., 0] == output[..., 2]).all()
+
+
+def test_a_code_has_five_bits_in_colour_and_three_in_grey_and_three_more_with_alpha():
+    for channels, most in ((1, 8), (2, 64), (3, 32), (4, 256)):
+        rng = np.random.default_rng(0)
+        codes = {
+            face_code(np.full((4, 4, channels), rng.integers(0, 256, channels), np.uint8), 255) for _ in range(20_000)
+        }
+        assert len(codes) <= most
+        assert all(isinstance(code, FaceCode) for code in codes)
+
+
+def test_a_face_that_fills_the_image_is_a_flat_colour():
+    style = Style(MaskGeometry(margin=0, shape="box"))
+    output = METHODS["blur"](noise(40, 40), faces_of((-1, -1, 41, 41)), style, BLACK[3])
+    assert len(np.unique(output.reshape(-1, 3), axis=0)) == 1
 
 
 @every_method

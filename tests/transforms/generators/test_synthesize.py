@@ -165,3 +165,18 @@ def test_as_many_keypoints_as_a_generator_takes() -> None:
     assert np.isnan(seven[3:]).all()
     assert np.isnan(fitting_keypoints(None, 5)).all()
     assert fitting_keypoints(ours, 2).tolist() == [[0, 1], [2, 3]]
+
+
+def test_the_fallback_draws_nothing_from_faces_beside_it(synthesizer: Synthesizer) -> None:
+    """It takes colours from around a face, where another one is to be drawn anew."""
+    photo = skimage.data.astronaut()
+    profile = [[275, 108], [276, 107], [266, 130], [275, 151], [276, 150]]
+    found = faces(BOX, [266, 63, 300, 178], points=[POINTS, profile])
+    (rows, columns), _ = face_mask(found.boxes[0], STYLE.geometry, *photo.shape[:2])
+    other = photo.copy()
+    other[rows, columns.start : 262] = 255 - photo[rows, columns.start : 262]
+    (first, drawn), (second, _) = (synthesized(synthesizer, values, found) for values in (photo, other))
+    assert drawn.tolist() == [True, False]
+    assert (first == second)[rows, columns].all()
+    (rows, columns), _ = face_mask(found.boxes[1], STYLE.geometry, *photo.shape[:2])
+    np.testing.assert_array_equal(first[rows, columns], second[rows, columns])

@@ -173,16 +173,23 @@ def test_a_face_leaves_no_trace_in_the_fill_of_its_neighbour(method):
 
 @averaging
 def test_the_fill_takes_on_the_colours_around_a_face(method):
-    """And the middle the face's own, about."""
-    for around, face in (((20, 40, 90), (200, 150, 120)), ((240, 240, 230), (90, 60, 45))):
+    """And the middle the face's own, about; light and shade are the same for all."""
+    dark_blue, bright, pale, brown = (20, 40, 90), (240, 240, 230), (200, 150, 120), (90, 60, 45)
+
+    def fill(around, face):
         photo = np.full((80, 90, 3), around, np.uint8)
         faces = faces_of((20, 15, 50, 55))
         photo[painted_pixels(method, faces, Style(), 80, 90)] = face
-        output = METHODS[method](photo, faces, Style(), BLACK[3]).astype(int)
         (rows, _), _ = face_mask(faces.boxes[0], Style().geometry, 80, 90)
-        middle, edge = output[35, 35], output[rows.start, 35]
-        assert np.abs(middle - face).max() < np.abs(middle - around).max()
-        assert np.abs(edge - around).max() < np.abs(edge - face).max()
+        output = METHODS[method](photo, faces, Style(), BLACK[3]).astype(int)
+        return output[25:45, 30:40].mean(axis=(0, 1)), output[rows.start, 35]
+
+    for face in (pale, brown):
+        assert (fill(bright, face)[1] - fill(dark_blue, face)[1] > 40).all()
+    for around in (dark_blue, bright):
+        assert (fill(around, pale)[0] - fill(around, brown)[0] > 20).all()
+        middle, _ = fill(around, pale)
+        assert middle[0] > middle[1] > middle[2]  # as skin is
 
 
 @averaging
@@ -218,10 +225,13 @@ def test_a_code_has_five_bits_in_colour_and_three_in_grey_and_three_more_with_al
         assert all(isinstance(code, FaceCode) for code in codes)
 
 
-def test_a_face_that_fills_the_image_is_a_flat_colour():
+def test_a_face_that_fills_the_image_is_one_colour_in_light_and_shade():
     style = Style(MaskGeometry(margin=0, shape="box"))
-    output = METHODS["blur"](noise(40, 40), faces_of((-1, -1, 41, 41)), style, BLACK[3])
-    assert len(np.unique(output.reshape(-1, 3), axis=0)) == 1
+    output = METHODS["pixelate"](noise(60, 60), faces_of((-1, -1, 61, 61)), style, BLACK[3]).reshape(-1, 3)
+    brightest = output.max(axis=0).astype(float)
+    shades = output[:, :1] / brightest[0]
+    assert np.abs(output - shades * brightest).max() < 2
+    assert len(np.unique(output, axis=0)) <= 36
 
 
 @every_method

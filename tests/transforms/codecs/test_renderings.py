@@ -180,7 +180,7 @@ def _detected(path: Path, detector: Detector) -> Detected:
 
 
 def _anonymized(detected: Detected) -> bytes:
-    [finished] = anonymize_group(Group([detected]), Masking("blur", Style()), FeatureRoles()).items
+    [finished] = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items
     assert isinstance(finished, Finished)
     assert finished.serialized, finished.row
     feature = tf.train.Example.FromString(finished.serialized).features.feature

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,15 +116,21 @@ def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
     return picture.convert(mode)
 
 
-def write_laden_inputs(folder: Path, count: int, seed: int) -> None:
-    """Image files and TFRecord files that hold about ``count`` images, each with a payload that no reader shows."""
-    chance = random.Random(seed)  # noqa: S311  nothing secret
-    photos = sound_images()
+def _write_images(folder: Path, count: int, photos: list[Photo], change: Callable[[str, bytes], bytes]) -> int:
+    """Makes a folder of image files, changed by their name's ending and bytes; returns how many images are left."""
     in_tfrecords = round(count * SHARE_IN_TFRECORDS)
     folder.mkdir()
     for number in range(count - in_tfrecords):
         ending, data = photos[number % len(photos)]
-        (folder / f"{number:05d}.{ending}").write_bytes(carry(ending, data, chance))
+        (folder / f"{number:05d}.{ending}").write_bytes(change(ending, data))
+    return in_tfrecords
+
+
+def write_laden_inputs(folder: Path, count: int, seed: int) -> None:
+    """Image files and TFRecord files that hold about ``count`` images, each with a payload that no reader shows."""
+    chance = random.Random(seed)  # noqa: S311  nothing secret
+    photos = sound_images()
+    in_tfrecords = _write_images(folder, count, photos, lambda ending, data: carry(ending, data, chance))
     records = []
     for number in range(in_tfrecords):
         place = EXAMPLE_CARRIERS[chance.choice(sorted(EXAMPLE_CARRIERS))]
@@ -153,11 +159,7 @@ def write_inputs(folder: Path, count: int, seed: int, damage: bool) -> None:
     """Image files and TFRecord files that hold about ``count`` images."""
     chance = random.Random(seed)  # noqa: S311  nothing secret
     photos = sound_images()
-    in_tfrecords = round(count * SHARE_IN_TFRECORDS)
-    folder.mkdir()
-    for number in range(count - in_tfrecords):
-        ending, data = photos[number % len(photos)]
-        (folder / f"{number:05d}.{ending}").write_bytes(mutate(data, chance) if damage else data)
+    in_tfrecords = _write_images(folder, count, photos, lambda _, data: mutate(data, chance) if damage else data)
     for start in range(0, in_tfrecords, RECORDS_PER_FILE):
         framed = bytearray()
         for number in range(start, min(start + RECORDS_PER_FILE, in_tfrecords)):

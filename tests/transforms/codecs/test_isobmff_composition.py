@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pillow_heif
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceveil.transforms.codecs import ImageInfo, decode_for_detection, encode_pixels, isobmff, probe, strip_metadata
+from faceveil.transforms.codecs import decode_for_detection, encode_pixels, isobmff, probe, strip_metadata
 from faceveil.transforms.codecs.isobmff_composition import is_padding
 from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.conftest import noise_image
@@ -156,14 +157,15 @@ def test_padded_tiles_are_copied_as_cameras_write_them(image_format: str, fillin
     np.testing.assert_array_equal(preview.pixels.values, decoded(data))
 
 
-def test_deep_pictures_that_hide_something_are_refused() -> None:
-    output = io.BytesIO()
-    deep = np.asarray(joined(CUP, FACE)).astype(np.uint16) << 8
-    heif = pillow_heif.from_bytes("RGB;16", (512, 256), deep.tobytes())
-    heif.save(output, quality=90)
-    info = probe(output.getvalue())
-    assert isinstance(info, ImageInfo)
-    assert not info.hides_pixels
+def test_a_picture_that_hides_something_and_cannot_be_encoded_again_is_refused() -> None:
+    data = cut_grid("AVIF")
+    info = replace(probe(data), read_only="avif with more than 8 bits per channel")
+    pixels = decode_for_detection(data, info, 4096).pixels
+    assert pixels
+    assert not pixels.are_all
+    with pytest.raises(Quarantine, match="it has to be encoded again, but avif with more than 8 bits") as refused:
+        encode_pixels(pixels, data, info)
+    assert refused.value.reason is Reason.UNSUPPORTED_IMAGE
 
 
 def test_a_grid_of_fewer_tiles_than_it_says_is_refused() -> None:

@@ -11,7 +11,8 @@ SOI, EOI, SOS, COM, APP0, APP1, APP2, APP14, APP15 = 0xD8, 0xD9, 0xDA, 0xFE, 0xE
 """Markers by their second byte (T.81, table B.1)."""
 
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_FIRST_ARITHMETIC_FRAME = 0xC9
+_PROGRESSIVE_FRAME, _FIRST_ARITHMETIC_FRAME = 0xC2, 0xC9
+_MOST_COMPONENTS = 4  # that a scan may code together, and that any picture has
 TABLES = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # DHT, DAC, DQT, DNL, DRI
 # What may stand between a scan's header and the next marker: coded data (FF 00 is a coded FF), restart markers, and
 # any number of FF as fill.
@@ -64,15 +65,23 @@ def has_adobe_segment(data: bytes) -> bool:
 def check_length(data: bytes, width: int, height: int) -> None:
     """Refuses a JPEG that is too short for its size, before memory is taken for its pixels.
 
-    Each block of 8 x 8 takes a bit at least, since Huffman's codes do (T.81, annex C). Arithmetic coding may take less.
+    Huffman's codes take a bit at least (T.81, annex C). A block of 8 x 8 takes two of them, for its DC coefficient and for
+    its end, or, where a progressive JPEG sends nothing but DC, one. Arithmetic coding may take less.
 
     Raises:
         Quarantine: TRUNCATED.
     """
-    if 8 * len(data) < (width // 8) * (height // 8):
-        frame = next((marker for marker, *_ in segments(data) if marker in FRAMES), 0)
-        if frame < _FIRST_ARITHMETIC_FRAME:
-            raise Quarantine(Reason.TRUNCATED, f"jpeg: {len(data)} bytes cannot hold {width} x {height} px")
+    if 8 * len(data) >= _MOST_COMPONENTS * 2 * (width // 8) * (height // 8):  # nearly all end here
+        return
+    for marker, start, end in segments(data):
+        if marker in FRAMES:
+            factors = [(sampling >> 4 or 1, sampling & 15 or 1) for sampling in data[start + 11 : end : 3]]
+            across, down = max(a for a, _ in factors), max(d for _, d in factors)
+            blocks = sum((width * a // (8 * across)) * (height * d // (8 * down)) for a, d in factors)
+            bits = 1 if marker == _PROGRESSIVE_FRAME else 2
+            if marker < _FIRST_ARITHMETIC_FRAME and 8 * len(data) < bits * blocks:
+                raise Quarantine(Reason.TRUNCATED, f"jpeg: {len(data)} bytes cannot hold {width} x {height} px")
+            return
 
 
 def segment(marker: int, content: bytes) -> bytes:

@@ -50,8 +50,9 @@ def renderings(pixels: Pixels, ambiguous_inks: bool = False) -> Iterator[RGB]:
 def _plain(pixels: Pixels, ambiguous_inks: bool) -> Iterator[RGB]:
     if pixels.mode.startswith("CMYK"):
         inks = np.ascontiguousarray(_eight_bits(pixels.values))
-        for values in (inks, 255 - inks)[: 1 + ambiguous_inks]:
-            yield np.asarray(Image.fromarray(values, "CMYK").convert("RGB"))
+        yield _without_inks(inks)
+        if ambiguous_inks:
+            yield _without_inks(255 - inks)
         return
     first = _without_alpha(pixels)
     yield first
@@ -88,8 +89,12 @@ def _without_alpha(pixels: Pixels) -> RGB:
     return _three_channels(values)
 
 
+def _without_inks(inks: NDArray[np.uint8]) -> RGB:
+    return np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
+
+
 def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    return (values >> 8 * (values.itemsize - 1)).astype(np.uint8)
+    return values if values.dtype == np.uint8 else (values >> 8).astype(np.uint8)
 
 
 def _three_channels(values: NDArray[np.uint8]) -> RGB:

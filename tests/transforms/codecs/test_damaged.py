@@ -39,22 +39,27 @@ def test_noise_behind_a_signature_is_probed_or_quarantined(noise: bytes, image_f
     assert 0 < info.width * info.height <= MAX_PIXELS
 
 
-def test_a_jpeg_that_is_too_short_for_its_size_is_refused_by_its_header() -> None:
+@pytest.mark.parametrize(("mode", "blocks"), [("L", 1), ("RGB", 1.5), ("CMYK", 4)])
+def test_a_jpeg_that_is_too_short_for_its_size_is_refused_by_its_header(mode: str, blocks: float) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(noise_image(64, 64)).save(buffer, "JPEG")
+    Image.fromarray(noise_image(256, 256)).convert(mode).save(buffer, "JPEG")
     data = buffer.getvalue()
     _, frame, _ = next(segment for segment in jpeg_markers.segments(data) if segment[0] in jpeg_markers.FRAMES)
-    vast = data[: frame + 5] + struct.pack(">HH", 5000, 5000) + data[frame + 9 :]
-    with pytest.raises(Quarantine, match="cannot hold 5000 x 5000 px") as caught:
+    width = 8000
+    height = 8 * int(1.1 * 8 * len(data) / (2 * blocks * width / 8))  # a block takes two bits
+    vast = data[: frame + 5] + struct.pack(">HH", height, width) + data[frame + 9 :]
+    with pytest.raises(Quarantine, match=f"cannot hold {width} x {height} px") as caught:
         probe(vast)
     assert caught.value.reason == Reason.TRUNCATED
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_the_shortest_jpeg_of_its_size_is_long_enough(progressive: bool) -> None:
+@pytest.mark.parametrize(("mode", "sampling"), [("L", -1), ("RGB", 0), ("RGB", 1), ("RGB", 2), ("CMYK", 0)])
+def test_the_shortest_jpeg_of_its_size_is_long_enough(mode: str, sampling: int, progressive: bool) -> None:
     buffer = io.BytesIO()
-    Image.new("L", (2048, 2048), 128).save(buffer, "JPEG", progressive=progressive, optimize=True)
-    assert probe(buffer.getvalue()).width == 2048
+    grey = Image.new("L", (2043, 2043), 128).convert(mode)
+    grey.save(buffer, "JPEG", progressive=progressive, optimize=True, subsampling=sampling)
+    assert probe(buffer.getvalue()).width == 2043
 
 
 @given(st.binary(max_size=100))

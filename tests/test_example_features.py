@@ -157,7 +157,7 @@ def test_with_strict_features_only_those_pass_that_are_named(originals: tuple[Pa
         assert feature["image/face/count"].int64_list.value
         digest = hashlib.sha256(feature["left/encoded"].bytes_list.value[0]).hexdigest()
         assert feature["left/key/sha256"].bytes_list.value == [digest.encode()]
-    # Those that are left out hold no record back; the SequenceExample is still one.
+    # Those that are left out quarantine no record; the SequenceExample is still one.
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["quarantined_for"] == {"sequence_example": 1}
     assert manifest["job"]["strict_features"] is True
@@ -178,7 +178,7 @@ def test_another_choice_of_strict_features_is_another_job(
     assert "strict_features: True there, False here" in capsys.readouterr().err
 
 
-def test_pixels_of_the_size_of_the_image_hold_the_record_back_until_they_are_allowed(tmp_path: Path) -> None:
+def test_pixels_of_the_size_of_the_image_quarantine_the_record_until_they_are_allowed(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(SKIMAGE_DATA / "coffee.png").convert("RGB"))[:61, :97]
     mask = np.random.default_rng(0).integers(0, 2, (61, 97), np.uint8)
     features = {"image/encoded": bytes_feature(png(picture)), "mask": bytes_feature(mask.tobytes())}

@@ -128,7 +128,7 @@ class _Opened:
 
 
 def anonymize_group(group: Group, masking: Masking, roles: FeatureRoles) -> FinishedGroup:
-    """Masks the faces of some records and makes their Examples; a record that fails is held back alone."""
+    """Masks the faces of some records and makes their Examples; a record that fails is quarantined alone."""
     open_one = guarded(functools.partial(_open, masking=masking), _key, Reason.ANONYMIZATION_FAILED)
     opened = [open_one(item) for item in group.items]
     try:
@@ -207,7 +207,7 @@ def _finish(opened: _Opened, masking: Masking, roles: FeatureRoles) -> Finished:
 
 def _finish_image(data: bytes, image: DetectedImage, canvas: _Canvas | None, masking: Masking) -> AnonymizedImage:
     info, faces = image.info, image.faces
-    if canvas is None and image.shows_all:
+    if canvas is None and not image.hides_pixels:
         stripped = strip_metadata(data, info, faultless=image.faultless)
         return AnonymizedImage(stripped, info, faces, reencoded=False)
     if canvas is None:

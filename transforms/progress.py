@@ -25,7 +25,7 @@ class Progress:
     Attributes:
         records: all that are done.
         faces: found and masked.
-        quarantined: records held back.
+        quarantined: records that are quarantined.
         resumed: records that an earlier run had done.
     """
 

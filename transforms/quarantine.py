@@ -1,4 +1,4 @@
-"""Why a record is held back: nothing of it is written, its name and reason are."""
+"""Why a record is quarantined: nothing of it is written, its name and reason are."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class ShardResult:
         records: inputs read for it, those that were quarantined included.
         anonymized: records with faces, all of them masked.
         no_faces: records in which no face was found.
-        quarantined: records held back.
+        quarantined: records that are quarantined.
         faces: all faces found and masked.
         bytes: size of the shard's file.
         sha256: of the shard's file.

@@ -36,7 +36,7 @@ _LONGEST_DETAIL = 500
 
 @dataclass(frozen=True)
 class Failed:
-    """A record that is held back, and why."""
+    """A record that is quarantined, and why."""
 
     key: str
     error: Quarantine
@@ -51,15 +51,15 @@ class DecodedImage:
         info: its format, size and orientation.
         renderings: for each way in which readers may show it, the views that the detector is shown.
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
-        shows_all: whether the compressed data hold nothing but what was decoded, so that they may be copied.
         faultless: that it is a JPEG that libjpeg decoded without a complaint.
+        hides_pixels: whether the compressed data hold others than what was decoded, so that they may not be copied.
     """
 
     info: ImageInfo
     renderings: tuple[tuple[View, ...], ...]
     pixels: Pixels | None
-    shows_all: bool = True
-    faultless: bool = False
+    faultless: bool
+    hides_pixels: bool
 
     @property
     def nbytes(self) -> int:
@@ -88,8 +88,8 @@ class DetectedImage:
     info: ImageInfo
     pixels: Pixels | None
     faces: Faces
-    shows_all: bool = True
-    faultless: bool = False
+    faultless: bool
+    hides_pixels: bool
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Detected:
 
 @dataclass(frozen=True)
 class Finished:
-    """A record as it will be written: its row of the audit trail, and its Example unless it is held back."""
+    """A record as it will be written: its row of the audit trail, and its Example unless it is quarantined."""
 
     row: Row
     serialized: bytes | None
@@ -122,7 +122,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-# Nothing more is to be done: it was held back, or it is as an earlier run has left it.
+# Nothing more is to be done: it was quarantined, or it is as an earlier run has left it.
 Settled = Failed | Finished
 
 
@@ -192,7 +192,7 @@ def _decode_image(data: bytes, info: ImageInfo, detector: Detector) -> DecodedIm
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
     renderings = tuple(detector.prepare(rgb, info.upright_width, info.upright_height) for rgb in preview.renderings())
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None
-    return DecodedImage(info, renderings, kept, preview.decoded.are_all, preview.decoded.faultless)
+    return DecodedImage(info, renderings, kept, preview.decoded.faultless, preview.hides_pixels)
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _batch(group: Sequence[tuple[int, Decoded | Settled]]) -> Batch:
 
 
 def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
-    """Finds the faces of a batch; when that fails, of each image alone, so that only the culprit is held back."""
+    """Finds the faces of a batch; when that fails, of each image alone, so that only the culprit is quarantined."""
     decoded = [item for item in batch.items if isinstance(item, Decoded)]
     try:
         views = [views for item in decoded for image in item.images for views in image.renderings]
@@ -278,8 +278,8 @@ def _detected(item: Decoded, faces: Iterator[Faces], detector: Detector) -> Dete
             image.info,
             image.pixels,
             detector.unite([next(faces) for _ in image.renderings]),
-            image.shows_all,
             image.faultless,
+            image.hides_pixels,
         )
         for image in item.images
     )

@@ -29,7 +29,10 @@ def anonymize(detected: Detected, method: str) -> Finished:
 def test_groups_keep_the_order_and_hold_few_pixels(sides: list[int], size: int) -> None:
     face = Faces(np.array([[0, 0, 9, 9]], np.float32), np.array([0.9], np.float32))
     items: list[Detected | Settled] = [
-        Detected(Loaded(str(n), (b"",), None), (DetectedImage(ImageInfo("jpeg", side, side, 1, "RGB"), None, face),))
+        Detected(
+            Loaded(str(n), (b"",), None),
+            (DetectedImage(ImageInfo("jpeg", side, side, 1, "RGB"), None, face, faultless=False, hides_pixels=False),),
+        )
         if side
         else Failed(str(n), Quarantine(Reason.EMPTY))
         for n, side in enumerate(sides)
@@ -54,7 +57,9 @@ def jpeg(orientation: int = 1) -> bytes:
 
 def anonymized(data: bytes, faces: Faces) -> tuple[bytes, dict[str, tf.train.Feature]]:
     info = probe(data)
-    detected = Detected(Loaded("a.jpg", (data,), None), (DetectedImage(info, None, faces),))
+    detected = Detected(
+        Loaded("a.jpg", (data,), None), (DetectedImage(info, None, faces, faultless=False, hides_pixels=False),)
+    )
     finished = anonymize(detected, "solid")
     assert finished.serialized
     feature = tf.train.Example.FromString(finished.serialized).features.feature
@@ -129,7 +134,9 @@ def encoded(image_format: str, **options: object) -> bytes:
 def test_a_lossy_image_that_is_encoded_again_as_a_whole_is_counted(data: bytes, reencoded: bool) -> None:
     faces = Faces(np.array([[10, 10, 30, 30]], np.float32), np.array([0.75], np.float32))
     for found, expected in ((faces, reencoded), (Faces.none(), False)):
-        detected = Detected(Loaded("a", (data,), None), (DetectedImage(probe(data), None, found),))
+        detected = Detected(
+            Loaded("a", (data,), None), (DetectedImage(probe(data), None, found, faultless=False, hides_pixels=False),)
+        )
         row = anonymize(detected, "blur").row
         assert row.reencoded == expected
         result = ShardResult("data-00000-of-00001", "data")

@@ -288,7 +288,7 @@ def test_pixels_among_numbers_are_found() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(97, 61), (61, 97), (160, 120), (33, 35)])
-def test_as_many_values_as_pixels_hold_a_record_back_until_they_are_allowed(width: int, height: int) -> None:
+def test_as_many_values_as_pixels_quarantine_a_record_until_they_are_allowed(width: int, height: int) -> None:
     noise = np.random.default_rng(0)
     for divisor in (1, 2, 4, 8):
         for columns, rows in ((width // divisor, height // divisor), (-(-width // divisor), -(-height // divisor))):

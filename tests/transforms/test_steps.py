@@ -26,7 +26,9 @@ def decoded(key: str, width: int = 32, image_width: int = 32) -> Decoded:
     info = ImageInfo("jpeg", image_width, 32, 1, "RGB")
     window = Window(0, 0, image_width, 32, width, 32)
     view = View(np.zeros((32, width, 3), np.uint8), window, image_width, 32)
-    return Decoded(Loaded(key, (b"",), None), (DecodedImage(info, ((view,),), None),))
+    return Decoded(
+        Loaded(key, (b"",), None), (DecodedImage(info, ((view,),), None, faultless=False, hides_pixels=False),)
+    )
 
 
 class FlakyDetector:

@@ -28,12 +28,15 @@ class Preview:
         orientation: 1 to 8.
         is_reduced: whether it was.
         ambiguous_inks: whether readers differ in what 0 of CMYK means.
+        hides_pixels: whether the file holds pixels that are not among these, such as those beyond a crop; then its
+            compressed data may not be copied.
     """
 
     decoded: Pixels
     orientation: int
     is_reduced: bool
     ambiguous_inks: bool
+    hides_pixels: bool
 
     @property
     def pixels(self) -> Pixels | None:
@@ -70,8 +73,9 @@ def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Previe
         values = jpeg.decode(data, info, shrink)
         if values is not None:
             reduced = Pixels(values, info.mode, faultless=True)
-            return Preview(reduced, info.orientation, True, _has_ambiguous_inks(data, info))
-    return Preview(decode_pixels(data, info), info.orientation, False, _has_ambiguous_inks(data, info))
+            return Preview(reduced, info.orientation, True, _has_ambiguous_inks(data, info), info.hides_pixels)
+    pixels, hides_pixels = _decode_whole(data, info)
+    return Preview(pixels, info.orientation, False, _has_ambiguous_inks(data, info), hides_pixels)
 
 
 def _has_ambiguous_inks(data: bytes, info: ImageInfo) -> bool:
@@ -88,27 +92,35 @@ def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:
     Raises:
         Quarantine: TRUNCATED or CORRUPT_IMAGE.
     """
+    return _decode_whole(data, info)[0]
+
+
+def _decode_whole(data: bytes, info: ImageInfo) -> tuple[Pixels, bool]:
+    """The stored pixels, and whether the file holds others."""
     if info.format == "jpeg":
         values = jpeg.decode(data, info)
         if values is not None:
-            return Pixels(values, info.mode, faultless=True)
+            return Pixels(values, info.mode, faultless=True), info.hides_pixels
     with decoder_errors(info.format):
-        pixels = _decode_composed(data, info) if info.format in ("avif", "heif") else _decode(data, info)
+        if info.format in ("avif", "heif"):
+            pixels, hides_pixels = _decode_composed(data, info)
+        else:
+            pixels, hides_pixels = _decode(data, info), info.hides_pixels
     if pixels.values.shape[:2] != (info.height, info.width):
         raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: the pixels are not of the size its header says")
-    return pixels
+    return pixels, hides_pixels
 
 
-def _decode_composed(data: bytes, info: ImageInfo) -> Pixels:
+def _decode_composed(data: bytes, info: ImageInfo) -> tuple[Pixels, bool]:
     """Decodes a picture that may be put together from others, with all that its tiles hold."""
     tiles = None if info.hides_pixels else isobmff.uncut(data)
     if tiles is None:
-        return replace(_decode(data, info), are_all=not info.hides_pixels)
+        return _decode(data, info), info.hides_pixels
     whole = _decode(tiles, info)
     shown = replace(whole, values=whole.values[: info.height, : info.width])
     # Alpha was left out, and libavif's colours at the edge depend on what is beyond.
     pixels = _decode(data, info) if info.format == "avif" or Pixels(shown.values, info.mode).has_alpha else shown
-    return replace(pixels, are_all=is_padding(whole.values, info.width, info.height))
+    return pixels, not is_padding(whole.values, info.width, info.height)
 
 
 def _decode(data: bytes, info: ImageInfo) -> Pixels:

@@ -77,13 +77,11 @@ class Pixels:
         mode: L, LA, RGB, RGBA, RGBa (colours premultiplied with alpha) or CMYK (0 is no ink) for uint8; I;16 (grey),
             LA;16, RGB;16, RGBA;16, RGBa;16 or CMYK;16 for uint16.
         faultless: that they come from a JPEG that libjpeg decoded without a complaint.
-        are_all: whether the file holds no others, such as those beyond a crop.
     """
 
     values: Values
     mode: str
     faultless: bool = False
-    are_all: bool = True
 
     @property
     def black(self) -> tuple[int, ...]:

@@ -65,8 +65,8 @@ def has_adobe_segment(data: bytes) -> bool:
 def check_length(data: bytes, width: int, height: int) -> None:
     """Refuses a JPEG that is too short for its size, before memory is taken for its pixels.
 
-    Huffman's codes take a bit at least (T.81, annex C). A block of 8 x 8 takes two of them, for its DC coefficient and for
-    its end, or, where a progressive JPEG sends nothing but DC, one. Arithmetic coding may take less.
+    Huffman's codes take a bit at least (T.81, annex C). A block of 8 x 8 takes two of them, for its DC coefficient and
+    for its end, or, where a progressive JPEG sends nothing but DC, one. Arithmetic coding may take less.
 
     Raises:
         Quarantine: TRUNCATED.

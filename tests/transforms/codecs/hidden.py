@@ -44,7 +44,7 @@ def payload() -> bytes:
 
 
 def cleaned(data: bytes) -> bytes:
-    """What a job writes for a file in which it found no face; empty when it is held back. The pixels stay."""
+    """What a job writes for a file in which it found no face; empty when it is quarantined. The pixels stay."""
     try:
         info = probe(data)
         decode_for_detection(data, info, 640)

@@ -78,7 +78,7 @@ def with_size(data: bytes, width: int | None = None, height: int | None = None) 
 
 
 def run(data: bytes) -> bytes | None:
-    """What the job writes of a photo in which it has found no face; None if it holds it back."""
+    """What the job writes of a photo in which it has found no face; None if it quarantines it."""
     try:
         info = probe(data)
         preview = decode_for_detection(data, info, 128)

@@ -66,7 +66,10 @@ def test_the_output_does_not_depend_on_the_face_s_pixels(synthesizer: Synthesize
         other = photo.copy()
         other[masked] = np.random.default_rng(seed).integers(0, 256, (int(masked.sum()), 3))
         data = png(photo if seed == 0 else other)
-        detected = Detected(Loaded("a.png", (data,), None), (DetectedImage(probe(data), None, found),))
+        detected = Detected(
+            Loaded("a.png", (data,), None),
+            (DetectedImage(probe(data), None, found, faultless=False, hides_pixels=False),),
+        )
         group = anonymize_group(Group([detected]), Masking("synthesize", STYLE, synthesizer), FeatureRoles())
         assert isinstance(group.items[0], Finished)
         assert group.items[0].row.fallback_faces == 0

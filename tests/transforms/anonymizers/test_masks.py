@@ -106,3 +106,30 @@ def test_geometry_names_the_wrong_setting(wrong):
 def test_style_names_the_wrong_strength(strength):
     with pytest.raises(ValueError, match=r"strength is .*; it must be"):
         Style(strength=strength)
+
+
+@pytest.mark.parametrize("shape", ["box", "ellipse"])
+@pytest.mark.parametrize("margin", [0, 0.15])
+@pytest.mark.parametrize("coverage", [1, 0.5])
+@pytest.mark.parametrize(
+    ("box", "pixel"),
+    [
+        ((5, 5, 5, 5), (5, 5)),
+        ((5.5, 5.5, 5.5, 5.5), (5, 5)),
+        ((5, 2, 5, 8), (4, 5)),
+        ((2, 5, 8, 5), (5, 4)),
+        ((0, 0, 0, 0), (0, 0)),
+    ],
+)
+def test_a_box_without_area_still_masks_a_pixel(shape, margin, coverage, box, pixel):
+    mask = whole_mask(np.array(box, np.float32), MaskGeometry(coverage, margin, shape), 10, 10)
+    assert mask[pixel]
+
+
+@pytest.mark.parametrize("box", [(2, -30, 8, -20), (2, 40, 8, 50), (-30, 2, -20, 8), (40, 2, 50, 8)])
+def test_a_face_beside_the_image_masks_nothing_and_has_an_empty_rectangle(box):
+    (rows, columns), mask = face_mask(np.array(box, np.float32), MaskGeometry(), 10, 10)
+    assert 0 <= rows.start <= rows.stop <= 10
+    assert 0 <= columns.start <= columns.stop <= 10
+    assert mask.size == 0
+    assert mask.shape == (rows.stop - rows.start, columns.stop - columns.start)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.ExifTags import TAGS
 from PIL.TiffImagePlugin import IFDRational
 
 from faceveil.transforms.codecs import decode_pixels, encode_pixels, probe, strip_metadata, tiff
@@ -82,3 +83,55 @@ def test_damaged_exif_is_as_good_as_none_or_is_read(noise, start):
     read_again = Image.Exif()
     read_again.load(written)
     assert read_again[0x0112] == 6
+
+
+DATES = {
+    **{"DateTimeOriginal": 0x9003, "DateTimeDigitized": 0x9004, "DateTime": 0x0132},
+    **{"OffsetTime": 0x9010, "OffsetTimeOriginal": 0x9011, "OffsetTimeDigitized": 0x9012},
+    **{"SubsecTime": 0x9290, "SubsecTimeOriginal": 0x9291, "SubsecTimeDigitized": 0x9292},
+}
+EXPOSURE = (
+    *("ExposureTime", "FNumber", "ExposureProgram", "ISOSpeedRatings", "SensitivityType", "StandardOutputSensitivity"),
+    *("RecommendedExposureIndex", "ShutterSpeedValue", "ApertureValue", "BrightnessValue", "ExposureBiasValue"),
+    *("MaxApertureValue", "MeteringMode", "LightSource", "Flash", "FocalLength", "ExposureMode", "WhiteBalance"),
+    *("DigitalZoomRatio", "FocalLengthIn35mmFilm", "SceneCaptureType"),
+)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [1, 8])
+@pytest.mark.parametrize("group", sorted(KEEPABLE))
+def test_each_tag_of_a_group_is_kept_by_its_name_and_no_other(group, orientation, order):
+    """Every numeric tag that Pillow knows by name is in the original; TAGS is its list of Exif's names."""
+    exif = Image.Exif()
+    exif.endian = order
+    exif[0x0132] = "2024:05:06 07:08:09"
+    own = exif.get_ifd(EXIF_IFD)
+    numbers = {number for name, number in DATES.items() if name != "DateTime"}
+    own.update({number: "12" if "Sub" in name else "2024:05:06" for name, number in DATES.items() if number in numbers})
+    own.update({number: 7 for number, name in TAGS.items() if number >= 0x829A and number not in numbers})
+    written = exif_to_write(exif.tobytes(), orientation, [group])
+    found = Image.Exif()
+    found.load(b"Exif\0\0" + written)
+    names = {TAGS[tag] for tag in {**found, **found.get_ifd(EXIF_IFD)} if tag != EXIF_IFD}
+    expected = set(DATES) if group == "dates" else set(EXPOSURE)
+    assert names == expected | ({"Orientation"} if orientation != 1 else set())
+    assert found.get(0x0112, 1) == orientation
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "stays"),
+    [
+        (0x829D, (1, 2), True),
+        (0x829D, (1, 2, 3), False),
+        (0x9204, IFDRational(-1, 3), True),
+        (DATE, "2023:01:02 03:04:05", True),
+        (DATE, "2023:01:02 03:04:05 ", False),
+        (DATE, "x", False),
+        (0x9291, "123456789012345678", True),
+    ],
+)
+def test_what_may_hold_more_than_a_number_or_a_date_goes(tag, value, stays):
+    exif = Image.Exif()
+    exif.get_ifd(EXIF_IFD)[tag] = value
+    assert bool(exif_to_write(exif.tobytes(), 1, tuple(KEEPABLE))) is stays

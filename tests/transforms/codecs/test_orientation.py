@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from faceveil.transforms.codecs import stored, stored_boxes, upright
@@ -45,3 +46,13 @@ def test_boxes_of_the_upright_image_mark_the_same_pixels_in_the_stored_one(orien
     x0, y0, x1, y1 = np.rint(stored_boxes(box, orientation)[0] * (60, 40, 60, 40)).astype(int)
     assert values[y0:y1, x0:x1].all()
     assert (y1 - y0) * (x1 - x0) == values.sum()
+
+
+@orientations
+def test_the_written_exif_holds_the_orientation_alone(orientation):
+    exif = Image.Exif()
+    exif.load(b"Exif\0\0" + orientation_exif(orientation))
+    assert dict(exif) == {0x0112: orientation}
+    with tifffile.TiffFile(io.BytesIO(orientation_exif(orientation)), _multifile=False) as tiff:
+        [tag] = tiff.pages.first.tags.values()
+    assert (tag.code, tag.dtype, tag.count, tag.value) == (0x0112, tifffile.DATATYPE.SHORT, 1, orientation)

@@ -99,3 +99,21 @@ def test_every_group_becomes_one_face(views: list[list[tuple[float, float, float
     assert (merged.scores <= 1).all()
     assert (merged.boxes >= 0).all()
     assert (merged.boxes <= 100.001).all()
+
+
+def test_a_face_that_no_view_counts_keeps_its_own_score() -> None:
+    """Turned views count nothing, and the best face of the photo has no say in the others."""
+    found = faces((10, 10, 30, 30, 0.9), (60, 60, 80, 80, 0.5))
+    merged = average_views([(view(TURNED), found)])
+    np.testing.assert_allclose(merged.scores, [0.9, 0.5], rtol=1e-6)
+
+
+def test_an_averaged_face_has_the_keypoints_of_the_best_view() -> None:
+    points = np.arange(2 * 5 * 2, dtype=np.float32).reshape(2, 5, 2)
+    better, worse = (
+        Faces(found.boxes, found.scores, points[number : number + 1])
+        for number, found in enumerate((faces((0, 0, 10, 10, 0.8)), faces((1, 1, 11, 11, 0.4))))
+    )
+    merged = average_views([(view(WHOLE), worse), (view(WHOLE), better)])
+    assert merged.keypoints is not None
+    np.testing.assert_array_equal(merged.keypoints, points[:1])

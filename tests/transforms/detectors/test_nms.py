@@ -62,3 +62,9 @@ def test_every_box_is_stood_for_by_a_better_one_that_it_overlaps(
         leader = kept[place]
         assert scores[leader] >= scores[box]
         assert leader == box or iou(boxes[[leader]], boxes[[box]])[0, 0] >= np.float32(iou_threshold)
+
+
+def test_boxes_without_area_overlap_nothing() -> None:
+    point = np.array([[3, 3, 3, 3]], np.float32)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(iou(point, np.concatenate([point, [[0, 0, 9, 9]]]).astype(np.float32)), [[0, 0]])

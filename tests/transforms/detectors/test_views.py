@@ -130,3 +130,8 @@ def test_tiles_are_for_faces_of_any_size() -> None:
     tiles = [window for window in windows if window.x1 - window.x0 < 6000]
     assert tiles
     assert all((tile.least_face, tile.most_face) == (0, np.inf) for tile in tiles)
+
+
+def test_turned_views_are_as_large_as_their_share_of_the_detector_s_size() -> None:
+    windows = list(plan_windows(4000, 2000, Quality(1024, turned=0.5)))
+    assert [(w.turns, w.width, w.height) for w in windows] == [(0, 1024, 512), *((n, 512, 256) for n in (1, 2, 3))]

@@ -171,8 +171,11 @@ class TensorFlowModel:
         self.serve = self._model.signatures["serving_default"]
 
 
-_PREAMBLE = ("Exception from", "Check ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:")
-"""How lines of OpenVINO's errors begin that do not say what is wrong."""
+_PREAMBLE = (
+    *("Exception from", "Check ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:"),
+    *("Graph execution error", "Detected at node", "File "),
+)
+"""How lines of OpenVINO's and TensorFlow's errors begin that do not say what is wrong."""
 
 
 def first_line(error: Exception) -> str:

@@ -1,20 +1,32 @@
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
+import pytest
+import skimage.data
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from faceveil.transforms.codecs import ImageInfo
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.detectors.views import View, Window
+from faceveil.transforms.errors import AccessError
 from faceveil.transforms.faces import Faces
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.limits import Limits
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.read import Loaded
+from faceveil.transforms.read import Loaded, Source
 from faceveil.transforms.records import Status
 from faceveil.transforms.steps import (
     Decoded,
     DecodedImage,
     Failed,
     batch_like_shaped,
+    decode,
     detect_batch,
     finish,
     guarded,
@@ -43,12 +55,24 @@ class FlakyDetector:
         return shown[0]
 
 
-@given(st.lists(st.sampled_from([32, 64, 96, None]), max_size=40), st.integers(1, 5))
+@given(st.lists(st.sampled_from([*range(32, 1024, 32), None]), max_size=80), st.integers(1, 5))
 def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | None], size: int) -> None:
     failure = Quarantine(Reason.EMPTY)
     items = [decoded(str(n), w) if w else Failed(str(n), failure) for n, w in enumerate(widths)]
-    batches = list(batch_like_shaped(iter(items), size))
-    for batch in batches:
+    taken = 0
+
+    def take() -> Iterator[Decoded | Failed]:
+        nonlocal taken
+        for item in items:
+            taken += 1
+            yield item
+
+    batches = []
+    given_back = 0
+    for batch in batch_like_shaped(take(), size):
+        assert taken - given_back <= 4 * size  # nothing waits for more than four batches
+        given_back += len(batch.items)
+        batches.append(batch)
         assert len(batch.items) <= size
         shapes = {
             item.images[0].renderings[0][0].pixels.shape if isinstance(item, Decoded) else 0 for item in batch.items
@@ -81,6 +105,64 @@ def test_whatever_a_step_raises_becomes_a_failure() -> None:
         "corrupt_image: ZeroDivisionError: integer division or modulo by zero",
     ]
     assert safe(failures[0]) is failures[0]
+
+
+def test_lost_access_is_no_fault_of_a_record_and_goes_on() -> None:
+    def step(_: str) -> str:
+        raise AccessError("gs://photos: cannot be reached")
+
+    with pytest.raises(AccessError, match="cannot be reached"):
+        guarded(step, str, Reason.CORRUPT_IMAGE)("a")
+
+
+@pytest.fixture(scope="module")
+def detector(centerface: str) -> Detector:
+    return Detector(DetectorConfig((centerface,), quality=Quality(320)))
+
+
+def wide_photo(orientation: int) -> bytes:
+    """900 x 300 px, upright: the astronaut's face, 81 px wide, is at the right. Turned by the orientation tag alone."""
+    photo = Image.new("RGB", (900, 300), "grey")
+    photo.paste(Image.fromarray(skimage.data.astronaut()[:300, 100:400]), (600, 0))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored = photo.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else photo
+    stored.save(buffer, "JPEG", quality=90, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_face_of_a_wide_photo_is_found_where_it_is(tmp_path: Path, detector: Detector, orientation: int) -> None:
+    path = tmp_path / "wide.jpg"
+    path.write_bytes(wide_photo(orientation))
+    item = decode(Source("wide.jpg", str(path), None, 0), FeatureRoles(), detector, Limits())
+    [batch] = batch_like_shaped([item], 1)
+    [detected] = detect_batch(batch, detector).items
+    assert not isinstance(detected, Failed)
+    [image] = detected.images  # type: ignore[union-attr]
+    best = image.faces.boxes[image.faces.scores.argmax()]
+    np.testing.assert_allclose(best, [683, 63, 764, 178], atol=12)
+
+
+@pytest.mark.parametrize(
+    ("names", "detail"),
+    [
+        (("image/encoded",), "jpeg: image file is truncated"),
+        (("image/encoded", "thumbnail"), "feature image/encoded: jpeg: image file is truncated"),
+        (("thumbnail", "image/encoded"), "feature image/encoded: jpeg: image file is truncated"),
+    ],
+)
+def test_of_several_images_the_broken_one_is_named(names: tuple[str, ...], detail: str, detector: Detector) -> None:
+    feature = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[wide_photo(1)[: 2000 if "/" in name else None]]))
+        for name in names
+    }
+    record = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    with pytest.raises(Quarantine) as refused:
+        decode(Source("a#0", "a", record, len(record)), FeatureRoles(names), detector, Limits())
+    assert refused.value.reason is Reason.TRUNCATED
+    assert refused.value.detail.startswith(detail)
 
 
 def test_a_failure_is_written_by_name_and_reason_alone() -> None:

@@ -1,9 +1,11 @@
 import io
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import skimage.data
+import tensorflow as tf
 from PIL import Image
 
 from faceveil.transforms.anonymize import Group, Masking, anonymize_group
@@ -20,8 +22,10 @@ from faceveil.transforms.generators.synthesize import (
     fitting_keypoints,
     random_vector,
 )
+from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.read import Loaded
-from faceveil.transforms.steps import Detected, DetectedImage, Finished
+from faceveil.transforms.steps import Detected, DetectedImage, Failed, Finished
+from tests.transforms.generators.conftest import grey_faces
 
 STYLE = Style(MaskGeometry(shape="box"))
 # The astronaut's face, as the default detector has it.
@@ -183,3 +187,35 @@ def test_the_fallback_draws_nothing_from_faces_beside_it(synthesizer: Synthesize
     assert (first == second)[rows, columns].all()
     (rows, columns), _ = face_mask(found.boxes[1], STYLE.geometry, *photo.shape[:2])
     np.testing.assert_array_equal(first[rows, columns], second[rows, columns])
+
+
+def test_of_records_drawn_together_only_the_one_that_the_generator_fails_for_is_quarantined(
+    export: Callable[..., str],
+) -> None:
+    def fail_in_white(crop: tf.Tensor, mask: tf.Tensor, keypoints: tf.Tensor, z: tf.Tensor) -> dict[str, tf.Tensor]:
+        with tf.control_dependencies([tf.debugging.assert_less(tf.reduce_mean(crop, (1, 2, 3)), 0.5, "too white")]):
+            return grey_faces(crop, mask, keypoints, z)
+
+    generator = Synthesizer(SynthesisConfig(export(fail_in_white), b"salt", engine="tensorflow"))
+    black = np.zeros((300, 400, 3), np.uint8)
+    photos = {"a.png": black, "b.png": black + 255, "c.png": black}
+    detected = [
+        Detected(
+            Loaded(name, (png(values),), None),
+            (DetectedImage(probe(png(values)), None, FACE, faultless=False, hides_pixels=False),),
+        )
+        for name, values in photos.items()
+    ]
+    settled = Failed("d.png", Quarantine(Reason.EMPTY))
+    masking = Masking("synthesize", STYLE, generator)
+    first, second, third, last = anonymize_group(Group([*detected, settled]), masking, FeatureRoles()).items
+    assert isinstance(second, Failed)
+    assert second.key == "b.png"
+    assert second.error.reason is Reason.ANONYMIZATION_FAILED
+    assert "too white" in second.error.detail
+    assert last is settled
+    for item, alone in zip((first, third), (detected[0], detected[2]), strict=True):
+        assert isinstance(item, Finished)
+        [expected] = anonymize_group(Group([alone]), masking, FeatureRoles()).items
+        assert isinstance(expected, Finished)
+        assert item.serialized == expected.serialized

@@ -173,7 +173,7 @@ class TensorFlowModel:
 
 _PREAMBLE = (
     *("Exception from", "Check ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:"),
-    *("Graph execution error", "Detected at node", "File "),
+    *("Graph execution error", "Detected at node", "File ", "<stack traces unavailable>"),
 )
 """How lines of OpenVINO's and TensorFlow's errors begin that do not say what is wrong."""
 

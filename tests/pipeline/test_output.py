@@ -7,6 +7,7 @@ from faceveil.pipeline.lock import NAME as LOCK
 from faceveil.pipeline.lock import hold_lock
 from faceveil.pipeline.output import State, check_output, clear_output, remove_unpublished
 from faceveil.transforms.errors import OutputError
+from faceveil.transforms.inputs import Input
 from faceveil.transforms.manifest import NAME as MANIFEST
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.write import Output
@@ -59,6 +60,28 @@ def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str
     path.touch()
     with pytest.raises(OutputError, match=path.name):
         check_output(output, HERE, [])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 99}', "\xff"])
+def test_a_manifest_that_is_not_ours_is_refused_with_what_to_do(output: Output, content: str) -> None:
+    (Path(output.directory) / MANIFEST).write_text(content)
+    with pytest.raises(OutputError, match=r"manifest.json.*use --overwrite or another --output"):
+        check_output(output, HERE, [])
+
+
+@pytest.mark.parametrize(("files", "more"), [(9, None), (10, None), (11, "and 1 more"), (25, "and 15 more")])
+def test_of_many_changed_files_ten_are_named_and_the_others_counted(
+    tmp_path: Path, output: Output, files: int, more: str | None
+) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(files):
+        (tmp_path / "in" / f"{number:02}.jpg").touch()
+    write_manifest(output, {"job": {**HERE.job, "digest": "before"}, "model": HERE.model})
+    with pytest.raises(OutputError) as refused:
+        check_output(output, HERE, [Input("data", f"{tmp_path}/in/*.jpg")])
+    named = [line.strip() for line in str(refused.value).splitlines() if ".jpg" in line]
+    assert named == [f"{number:02}.jpg: was added" for number in range(min(files, 10))]
+    assert str(refused.value).splitlines()[-1].strip() == (more or named[-1])
 
 
 def test_clearing_removes_the_job_s_files_and_no_others(output: Output) -> None:

@@ -47,6 +47,12 @@ def with_jpegio(data: bytes, folder: Path, **properties: int) -> bytes:
     return path.read_bytes()
 
 
+def with_factors(grey: bytes) -> bytes:
+    """A single component's factors do not matter (ITU-T T.81, section A.2.2); some cameras write 2 x 2."""
+    frame = grey.index(b"\xff\xc0")
+    return grey[: frame + 11] + b"\x22" + grey[frame + 12 :]
+
+
 def samples() -> dict[str, bytes]:
     colour, grey, ink = picture(), picture("L"), picture("CMYK")
     return {
@@ -60,6 +66,7 @@ def samples() -> dict[str, bytes]:
         "restart markers, progressive": encode(colour, "JPEG", restart_marker_rows=1, progressive=True),
         "grey": encode(grey, "JPEG"),
         "grey, progressive": encode(grey, "JPEG", progressive=True),
+        "grey, with sampling factors that mean nothing": with_factors(encode(grey, "JPEG")),
         "RGB": encode(colour, "JPEG", keep_rgb=True),
         "CMYK": encode(ink, "JPEG"),
         "YCCK": simplejpeg.encode_jpeg(np.asarray(ink), colorspace="CMYK", colorsubsampling="420"),

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -56,12 +56,25 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def missing(what: str) -> NoReturn:
+    """Skips a test that needs what is not here; in CI, which has all of it, that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}; CI has to have it")
+    pytest.skip(what)
+
+
 def shared_data(name: str) -> Path:
     """A set of the development data; the test is skipped where it does not exist."""
     path = SHARED_DATA / name
     if not path.exists():
         pytest.skip(f"needs the development data set {name}, which does not exist here")
     return path
+
+
+@pytest.fixture(scope="session")
+def exiftool() -> str:
+    """The command that reads and writes what images carry beside their pixels."""
+    return shutil.which("exiftool") or missing("needs exiftool: apt-get install libimage-exiftool-perl")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -21,11 +22,7 @@ from faceveil.pipeline.cli import main
 from tests.conftest import SHARED_DATA, SKIMAGE_DATA
 from tests.test_end_to_end import examples, rows
 
-EXIFTOOL = shutil.which("exiftool")
-pytestmark = [
-    pytest.mark.usefixtures("centerface"),
-    pytest.mark.skipif(EXIFTOOL is None, reason="needs exiftool: apt-get install libimage-exiftool-perl"),
-]
+pytestmark = pytest.mark.usefixtures("centerface", "exiftool")
 
 # Of what file system and exiftool itself say, and what it computes from other tags, nothing is in the file.
 NOT_IN_THE_FILE = ("SourceFile", "System:", "ExifTool:", "Composite:")
@@ -69,7 +66,7 @@ PRIVATE = (
 
 def tags(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """Everything exiftool finds in each file, unknown and embedded things included."""
-    command = [str(EXIFTOOL), "-j", "-G1", "-a", "-s", "-u", "-U", "-ee3", "-m", *map(str, paths)]
+    command = ["exiftool", "-j", "-G1", "-a", "-s", "-u", "-U", "-ee3", "-m", *map(str, paths)]
     found = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
     return {tags["SourceFile"]: tags for tags in found}
 
@@ -97,7 +94,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photo.save(folder / f"{name}.mpo", save_all=True, append_images=[face])
     made = [path for path in folder.iterdir() if path != thumbnail]
     private = [text.replace("THUMBNAIL", str(thumbnail)) for text in PRIVATE]
-    command = [str(EXIFTOOL), "-q", "-m", "-overwrite_original", *private, *map(str, made)]
+    command = ["exiftool", "-q", "-m", "-overwrite_original", *private, *map(str, made)]
     subprocess.run(command, capture_output=True, check=False)
     thumbnail.unlink()
     for path in made:
@@ -109,7 +106,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _save(photo: Image.Image, path: Path) -> None:
     if path.suffix == ".heic":
-        pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heic")
         pillow_heif.from_pillow(photo).save(path, quality=90)
     else:
         photo.save(path)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import missing
+
 _ADDRESS = re.compile(r'(?:inet_addr|inet_pton)\((?:AF_INET6, )?"([^"]+)"')
 _CALLS = "connect,sendto,sendmsg,sendmmsg"
 
@@ -18,7 +20,7 @@ _CALLS = "connect,sendto,sendmsg,sendmmsg"
 def strace() -> list[str]:
     command = shutil.which("strace")
     if not command or subprocess.run([command, "true"], capture_output=True).returncode:
-        pytest.skip("strace is not here, or may not look")
+        missing("strace is not here, or may not look")
     return [command, "--follow-forks", f"--trace={_CALLS}"]
 
 

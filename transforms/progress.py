@@ -71,7 +71,9 @@ def read_progress(directory: str) -> Progress:
 
     Example usage::
 
-        >>> read_progress("/nonexistent")
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_progress(folder)
         Progress(records=0, faces=0, quarantined=0, resumed=0)
     """
     parts = [path.read_bytes() for path in Path(directory).glob("*")]

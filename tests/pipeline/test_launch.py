@@ -1,7 +1,7 @@
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from faceveil.pipeline.launch import _check_runner, _original_error, _processes
+from faceveil.pipeline.launch import _check_runner, _original_error, _processes, _works_here
 from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.transforms.errors import AccessError, OutputError
 
@@ -58,7 +58,8 @@ def test_runners_are_checked_first(flags: list[str], message: str) -> None:
     ],
 )
 def test_who_works_on_this_machine_needs_no_more(flags: list[str]) -> None:
-    _check_runner(PipelineOptions(flags), JobOptions())
+    assert _works_here(PipelineOptions(flags))
+    _check_runner(PipelineOptions(flags), JobOptions())  # does not ask for a folder that all workers reach
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -12,8 +13,6 @@ from faceveil.transforms.codecs import decode_pixels, isobmff, probe
 from faceveil.transforms.codecs.isobmff_boxes import write_box, write_full_box
 from tests.transforms.codecs.hidden import both, cleaned, cover, face, holds, payload
 from tests.transforms.codecs.samples import encode
-
-pillow_heif = pytest.importorskip("pillow_heif")
 
 
 def heic(image: Image.Image, **options: object) -> bytes:

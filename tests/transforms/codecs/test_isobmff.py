@@ -2,6 +2,7 @@ import io
 import sys
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -16,8 +17,6 @@ from faceveil.transforms.codecs import (
 from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.conftest import shared_data
 from tests.transforms.codecs.samples import ICC, XMP, encode, exif, picture, pillow
-
-pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heic")
 
 
 def heic(mode: str = "RGB", orientation: int = 1, **options: object) -> bytes:

@@ -1,4 +1,4 @@
-"""What each way to look finds and costs: the tables of docs/detection-views.md.
+"""What each way to look finds and costs: the tables of docs/notes/detection-views.md.
 
     python -m benchmarks.detection --data ../shared/data/wider-dev --output views
     python -m benchmarks.detection --data ../shared/data/masks --every 3 --output views

@@ -24,12 +24,12 @@ from faceveil.evaluation.annotations import parse_annotations
 from faceveil.evaluation.detect import LEAST_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, measure
 from faceveil.evaluation.report import describe_bands
+from faceveil.transforms.detectors.candidates import UInt8Array
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.engine import UInt8Array
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from faceveil.transforms.detectors.views import View, plan_windows, side_needed, take_view
-from faceveil.transforms.engines import EngineName, Precision
+from faceveil.transforms.models.engines import EngineName, Precision
 from faceveil.transforms.parallel import usable_cores
 
 _DEFAULT_THRESHOLD = DetectorConfig(()).score_threshold

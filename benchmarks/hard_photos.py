@@ -36,8 +36,8 @@ from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.detectors.quality import QUALITIES, QualityName
-from faceveil.transforms.engines import EngineName
 from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.models.engines import EngineName
 from faceveil.transforms.parallel import usable_cores
 
 _COMPARED_SCORE = 0.3

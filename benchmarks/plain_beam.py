@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.detectors.engine import Candidates
+from faceveil.transforms.detectors.candidates import Candidates
 from faceveil.transforms.detectors.merge import suppress_overlaps
 from faceveil.transforms.detectors.models import resolve_model
 from faceveil.transforms.detectors.views import View, Window, faces_in_image

@@ -13,13 +13,13 @@ from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.detectors.quality import QUALITIES, Quality, QualityName
-from faceveil.transforms.engines import EngineName, Precision
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import Input
 from faceveil.transforms.kept_exif import KEEPABLE
 from faceveil.transforms.keys import KeyHash
 from faceveil.transforms.limits import Limits
+from faceveil.transforms.models.engines import EngineName, Precision
 
 SALT = "FACEVEIL_SALT"
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

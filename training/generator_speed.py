@@ -35,7 +35,7 @@ def main() -> None:
         random.uniform(0, sizes.crop, (_FACES, sizes.keypoints, 2)).astype(np.float32),
         random.standard_normal((_FACES, sizes.random)).astype(np.float32),
     )
-    print(f"{engine.name}, {engine.precision}, {engine.device}, one thread\n| batch | faces/s |")
+    print(f"{engine.engine.name}, {engine.engine.precision}, {engine.engine.device}, one thread\n| batch | faces/s |")
     for batch in (1, 2, 4, 8, 16, 32, 64):
         speeds = []
         for _ in range(_ROUNDS + 1):  # the first one, which makes room, does not count

@@ -38,7 +38,7 @@ from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.generators.embedded import embedded_generator
-from faceveil.transforms.generators.engine import GeneratorEngine, Requests, load_generator
+from faceveil.transforms.generators.engine import GeneratorModel, Requests, load_generator
 from faceveil.transforms.generators.network import SIZE
 from training.crops import Crops, draw_crops
 from training.exchange import exchanged
@@ -65,9 +65,7 @@ _ALIKE = 5
 """Portraits that each is compared with because they are alike; they are among those that no matcher is trained on."""
 
 
-def synthesized(
-    engine: GeneratorEngine, crops: Crops, random: np.random.Generator, *, keypoints: bool = True
-) -> Floats:
+def synthesized(engine: GeneratorModel, crops: Crops, random: np.random.Generator, *, keypoints: bool = True) -> Floats:
     """The crops with new faces, before their colours are matched."""
     known = crops.images * (1 - crops.unknown)
     points = crops.keypoints if keypoints else np.full_like(crops.keypoints, np.nan)
@@ -147,11 +145,11 @@ class Material:
     tried: Crops
     others: Crops
     alike: NDArray[np.intp]
-    engine: GeneratorEngine
+    engine: GeneratorModel
     steps: int
 
 
-def _prepared(portraits: Portraits, engine: GeneratorEngine, steps: int) -> Material:
+def _prepared(portraits: Portraits, engine: GeneratorModel, steps: int) -> Material:
     random = np.random.default_rng(0)
     known, held_out = portraits.only(~portraits.held_out), portraits.only(portraits.held_out)
     drawn = draw_crops(known, SIZE, len(known.images), random, plain=True)

@@ -33,6 +33,11 @@ class Faces:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Faces:
+        """Some of the faces, by their indices or by a mask over all."""
+        keypoints = None if self.keypoints is None else self.keypoints[chosen]
+        return Faces(self.boxes[chosen], self.scores[chosen], keypoints)
+
     @classmethod
     def none(cls) -> Faces:
         """No faces at all."""

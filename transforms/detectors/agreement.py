@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from faceveil.transforms.detectors.engine import Candidates, UInt8Array
-    from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
+from faceveil.transforms.faces import FloatArray
 
 _PROBE_SIZES = ((192, 320), (320, 192))
 _BEST = 20

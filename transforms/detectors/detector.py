@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
 from faceveil.transforms.detectors.contract import check_boxes
-from faceveil.transforms.detectors.engine import Candidates, UInt8Array, load_engine
+from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.merge import (
     AVERAGED_IOU,
     NMS_IOU,
     average_views,
-    choose_faces,
     join_faces,
     suppress_overlaps,
 )
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from faceveil.transforms.detectors.views import View, faces_in_image, plan_windows, side_needed, take_view
-from faceveil.transforms.engines import EngineName, Precision
 from faceveil.transforms.faces import Faces
+from faceveil.transforms.models.engines import Engine, EngineName, Precision
 from faceveil.transforms.parallel import usable_cores
 
 _GPU_BATCH = 16
@@ -76,14 +76,19 @@ class Detector:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.config = config
-        self.engines = [
-            load_engine(folder, config.engine, config.precision, config.concurrency) for folder in config.model_dirs
+        self._models = [
+            load_detector(folder, config.engine, config.precision, config.concurrency) for folder in config.model_dirs
         ]
+
+    @property
+    def engines(self) -> list[Engine]:
+        """What runs each of its models."""
+        return [model.engine for model in self._models]
 
     @property
     def batch_size(self) -> int:
         """How many images ``detect`` wants at once."""
-        return _GPU_BATCH if all(engine.takes_batches for engine in self.engines) else 1
+        return _GPU_BATCH if all(model.takes_batches for model in self._models) else 1
 
     def side_needed(self, width: int, height: int) -> int:
         """The long side in pixels that ``prepare`` needs of an upright image of this size."""
@@ -115,14 +120,14 @@ class Detector:
             for view in views:
                 by_shape.setdefault((view.pixels.shape, self._models_for(view)), []).append((number, view))
         # For each image, and each model, or all that share the views, its views with what was found in them.
-        found: list[list[list[tuple[View, Faces]]]] = [[[] for _ in self.engines] for _ in images]
+        found: list[list[list[tuple[View, Faces]]]] = [[[] for _ in self._models] for _ in images]
         for (_, models), shown in by_shape.items():
             for start in range(0, len(shown), self.batch_size):
                 numbers, views = zip(*shown[start : start + self.batch_size], strict=True)
                 # One image is not copied.
                 batch = np.stack([view.pixels for view in views]) if len(views) > 1 else views[0].pixels[np.newaxis]
                 for model in models:
-                    results = self.engines[model].run(batch, self._least_candidate)
+                    results = self._models[model].run(batch, self._least_candidate)
                     group = 0 if self.config.shares_views else model
                     for number, view, candidates in zip(numbers, views, results, strict=True):
                         found[number][group].append((view, faces_in_image(self._checked(candidates), view)))
@@ -137,7 +142,7 @@ class Detector:
     def _models_for(self, view: View) -> tuple[int, ...]:
         """Which of the engines look through a view."""
         if not self.config.shares_views:
-            return tuple(range(len(self.engines)))
+            return tuple(range(len(self._models)))
         window = view.window
         return (int(window.mirrored or window.least_face > 0),)
 
@@ -151,7 +156,7 @@ class Detector:
         if self.config.quality.averaged:
             averages = [average_views(parts) for parts in by_model]
             threshold = self.config.score_threshold
-            faces = join_faces(choose_faces(faces, faces.scores >= threshold) for faces in averages)
+            faces = join_faces(faces.take(faces.scores >= threshold) for faces in averages)
             return suppress_overlaps(faces, AVERAGED_IOU)
         return suppress_overlaps(join_faces(faces for parts in by_model for _, faces in parts))
 

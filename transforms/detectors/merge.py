@@ -43,7 +43,7 @@ def join_faces(parts: Iterable[Faces]) -> Faces:
 def suppress_overlaps(faces: Faces, iou_threshold: float = NMS_IOU) -> Faces:
     """The best of each group of faces that overlap by the threshold or more, best score first."""
     kept = nms(faces.boxes, faces.scores, iou_threshold)
-    return choose_faces(faces, kept)
+    return faces.take(kept)
 
 
 def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
@@ -80,7 +80,7 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
         (scores.max(axis=1) + agreed) / 2,
         None if faces.keypoints is None else faces.keypoints[best],
     )
-    return choose_faces(merged, np.argsort(-merged.scores, kind="stable"))
+    return merged.take(np.argsort(-merged.scores, kind="stable"))
 
 
 def _shown(boxes: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
@@ -94,9 +94,3 @@ def _shown(boxes: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
     large_enough = sides >= _LEAST_SHOWN * (window.x1 - window.x0) / window.width
     shown: NDArray[np.bool_] = inside & large_enough & window.counts(sides)
     return shown
-
-
-def choose_faces(faces: Faces, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Faces:
-    """Some of the faces, by their indices or by a mask over all."""
-    keypoints = None if faces.keypoints is None else faces.keypoints[chosen]
-    return Faces(faces.boxes[chosen], faces.scores[chosen], keypoints)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.detectors.engine import Candidates, UInt8Array
+from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.faces import Faces, FloatArray
 

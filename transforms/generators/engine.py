@@ -14,22 +14,22 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from faceveil.transforms.engines import (
-    ConversionError,
-    EngineName,
-    OpenVinoModel,
-    Precision,
-    TensorFlowModel,
-    choose_engine,
-    first_line,
-)
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.generators.embedded import embedded_digest
+from faceveil.transforms.models.engines import (
+    Contract,
+    ConversionError,
+    Engine,
+    EngineName,
+    Precision,
+    Signature,
+    load_model,
+)
 from faceveil.transforms.models.saved_model import model_digest
 
 _INPUTS = {"crop": 4, "mask": 4, "keypoints": 3, "z": 2}
@@ -69,63 +69,62 @@ class Requests:
         return {name: getattr(self, name) for name in _INPUTS}
 
 
-class GeneratorEngine(Protocol):
+class GeneratorModel:
     """A loaded generator. ``run`` may be called from several threads at once.
 
     Attributes:
-        name: ``openvino`` or ``tensorflow``.
-        precision: ``float32`` or ``bfloat16``, of the arithmetic.
-        device: the kind of processor, by its full name.
+        engine: what runs it.
         sizes: what it takes.
     """
 
-    name: str
-    precision: str
-    device: str
-    sizes: Sizes
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.sizes = _read_sizes(engine.signature)
+        [output] = engine.signature.outputs
+        self._output = output.names[0]
 
     def run(self, requests: Requests) -> FloatArray:
         """Faces ``[B, S, S, 3]`` from -1 to 1.
 
         Raises:
-            ModelError: the output breaks the generator contract.
+            ModelError: the model fails, or its output breaks the generator contract.
         """
+        return self.engine.run(requests.inputs(), lambda outputs: _checked(outputs[self._output], requests, self.sizes))
 
 
 def load_generator(
     model_dir: str, engine: EngineName = "auto", precision: Precision = "auto", threads: int = 1
-) -> GeneratorEngine:
+) -> GeneratorModel:
     """Loads a SavedModel and tries it on two crops of noise.
 
     Models other than the embedded one are run by both engines, and TensorFlow is taken where OpenVINO's result differs.
 
     Args:
         model_dir: the SavedModel's folder.
-        engine: as for a detector.
-        precision: as for a detector.
-        threads: how many threads will call ``run`` at once.
+        engine: as `load_model` takes it.
+        precision: likewise.
+        threads: likewise.
 
     Raises:
         ModelError: the model does not load, breaks the generator contract, or cannot run as asked.
     """
     known = model_digest(model_dir) == embedded_digest()
-    chosen: GeneratorEngine = choose_engine(
-        model_dir,
-        engine,
-        precision,
-        converted=lambda: _OpenVinoGenerator(model_dir, precision, threads),
-        original=lambda: _TensorFlowGenerator(model_dir, "float32" if engine != "tensorflow" else precision, threads),
-        compare=None if known else functools.partial(_compare, model_dir=model_dir),
-    )
-    return chosen
+    contract = Contract(_check, _try_out)
+    compare = None if known else functools.partial(_compare, model_dir=model_dir)
+    return GeneratorModel(load_model(model_dir, contract, compare, engine, precision, threads))
 
 
-def _compare(converted: GeneratorEngine, original: GeneratorEngine, model_dir: str) -> None:
-    exact = converted if converted.precision == "float32" else _OpenVinoGenerator(model_dir, "float32", threads=1)
-    if exact.sizes != original.sizes:
-        raise ConversionError(f"OpenVINO reads other sizes from {model_dir}: {exact.sizes}, not {original.sizes}")
-    requests = _probe(original.sizes)
-    difference = float(np.abs(exact.run(requests) - original.run(requests)).max())
+def _try_out(engine: Engine) -> None:
+    model = GeneratorModel(engine)
+    model.run(_probe(model.sizes))
+
+
+def _compare(converted: Engine, original: Engine, model_dir: str) -> None:
+    exact, truth = GeneratorModel(converted), GeneratorModel(original)
+    if exact.sizes != truth.sizes:
+        raise ConversionError(f"OpenVINO reads other sizes from {model_dir}: {exact.sizes}, not {truth.sizes}")
+    requests = _probe(truth.sizes)
+    difference = float(np.abs(exact.run(requests) - truth.run(requests)).max())
     if difference > _LARGEST_DIFFERENCE:
         raise ConversionError(
             f"OpenVINO runs {model_dir} wrongly: its faces differ from TensorFlow's by {difference:g}"
@@ -143,95 +142,42 @@ def _probe(sizes: Sizes) -> Requests:
     return Requests(crop, mask, keypoints, random.standard_normal((2, sizes.random)).astype(np.float32))
 
 
-class _OpenVinoGenerator:
-    """Runs a generator on the CPU, one core per call."""
-
-    name = "openvino"
-
-    def __init__(self, model_dir: str, precision: Precision, threads: int) -> None:
-        def prepare(model: Any) -> None:
-            shapes = {}
-            for port in model.inputs:
-                shape = port.get_partial_shape()
-                if shape.rank.is_dynamic:
-                    raise ModelError(f"{model_dir}: input {port.any_name} may have any number of dimensions")
-                sides = [side.get_length() if side.is_static else None for side in shape]
-                shapes.update({name: (port.get_element_type().get_type_name(), sides) for name in port.names})
-            wanted = {name: shapes[name] for name in _INPUTS if name in shapes}
-            self.sizes = _read_sizes(wanted, [port.any_name for port in model.inputs], len(model.outputs), model_dir)
-
-        self._model = OpenVinoModel(model_dir, precision, threads, prepare)
-        self.device, self.precision = self._model.device, self._model.precision
-        try:
-            self.run(_probe(self.sizes))
-        except (RuntimeError, ModelError) as error:
-            raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
-
-    def run(self, requests: Requests) -> FloatArray:
-        """See ``GeneratorEngine.run``."""
-        with self._model.request() as request:
-            (output,) = request.infer(requests.inputs()).values()
-        return _checked(output, requests, self.sizes)
+def _check(signature: Signature, model_dir: str) -> None:
+    """Refuses what is no generator; the messages name the model."""
+    try:
+        _read_sizes(signature)
+    except ModelError as error:
+        raise ModelError(f"{model_dir} is no generator: {error}") from error
 
 
-class _TensorFlowGenerator:
-    """Runs a generator as it is."""
-
-    name = "tensorflow"
-    precision = "float32"
-
-    def __init__(self, model_dir: str, precision: Precision, threads: int) -> None:
-        self._model = TensorFlowModel(model_dir, precision, threads)
-        self.device = self._model.device
-        specs = self._model.serve.structured_input_signature[1]
-        shapes = {}
-        for name, spec in specs.items():
-            if spec.shape.rank is None:
-                raise ModelError(f"{model_dir}: input {name} may have any number of dimensions")
-            shapes[name] = ({"float32": "f32"}.get(spec.dtype.name, spec.dtype.name), spec.shape.as_list())
-        outputs = self._model.serve.structured_outputs
-        self.sizes = _read_sizes(shapes, list(specs), len(outputs), model_dir)
-        self.run(_probe(self.sizes))
-
-    def run(self, requests: Requests) -> FloatArray:
-        """See ``GeneratorEngine.run``."""
-        import tensorflow as tf
-
-        inputs = {name: tf.constant(array) for name, array in requests.inputs().items()}
-        try:
-            (output,) = self._model.serve(**inputs).values()
-        except tf.errors.OpError as error:
-            raise ModelError(f"the generator fails for a batch of {len(requests)}: {first_line(error)}") from error
-        return _checked(output.numpy(), requests, self.sizes)
-
-
-def _read_sizes(
-    shapes: dict[str, tuple[str, list[int | None]]], names: list[str], outputs: int, model_dir: str
-) -> Sizes:
+def _read_sizes(signature: Signature) -> Sizes:
     """S, K and Z from the inputs' types and shapes.
 
     Raises:
         ModelError: they are not the contract's.
     """
-    if set(shapes) != set(_INPUTS) or len(names) != len(_INPUTS):
-        raise ModelError(
-            f"{model_dir} is no generator: its inputs must be {', '.join(_INPUTS)}, not {', '.join(names)}"
-        )
-    if outputs != 1:
-        raise ModelError(f"{model_dir} is no generator: it must have one output, the faces; it has {outputs}")
-    for name in _INPUTS:
-        kind, shape = shapes[name]
-        if kind != "f32" or len(shape) != _INPUTS[name] or shape[0] is not None or None in shape[1:]:
+    ports = {name: port for port in signature.inputs for name in port.names if name in _INPUTS}
+    if set(ports) != set(_INPUTS) or len(signature.inputs) != len(_INPUTS):
+        names = ", ".join(port.names[0] for port in signature.inputs)
+        raise ModelError(f"its inputs must be {', '.join(_INPUTS)}, not {names}")
+    if len(signature.outputs) != 1:
+        raise ModelError(f"it must have one output, the faces; it has {len(signature.outputs)}")
+    sides = {}
+    for name, dimensions in _INPUTS.items():
+        _, kind, shape = ports[name]
+        fits = shape is not None and len(shape) == dimensions and shape[0] is None and None not in shape[1:]
+        if kind != "float32" or shape is None or not fits:
             raise ModelError(
-                f"{model_dir} is no generator: {name} must be float32 of {_INPUTS[name]} dimensions, the first of them "
-                f"of any length, the others fixed; it is {kind} {shape}"
+                f"{name} must be float32 of {dimensions} dimensions, the first of any length, the others fixed; "
+                f"it is {kind} {shape}"
             )
-    (crop, mask, keypoints, z) = ([side or 0 for side in shapes[name][1][1:]] for name in _INPUTS)
+        sides[name] = [side or 0 for side in shape[1:]]
+    crop, mask, keypoints, z = (sides[name] for name in _INPUTS)
     size = crop[0]
     if crop != [size, size, 3] or mask != [size, size, 1] or keypoints[1] != 2 or min(size, keypoints[0], z[0]) < 1:
         raise ModelError(
-            f"{model_dir} is no generator: crop must be [B, S, S, 3], mask [B, S, S, 1], keypoints [B, K, 2] and "
-            f"z [B, Z]; they are {crop}, {mask}, {keypoints} and {z} behind the batch"
+            "crop must be [B, S, S, 3], mask [B, S, S, 1], keypoints [B, K, 2] and z [B, Z]; "
+            f"they are {crop}, {mask}, {keypoints} and {z} behind the batch"
         )
     return Sizes(size, keypoints[0], z[0])
 

@@ -16,11 +16,11 @@ from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle, face_mask
 from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.paint import paint
 from faceveil.transforms.anonymizers.style import Style, Values
-from faceveil.transforms.engines import EngineName, Precision
 from faceveil.transforms.faces import Faces, FloatArray
 from faceveil.transforms.generators.crops import Crop, fill_from_face, take_crop
 from faceveil.transforms.generators.engine import Requests, load_generator
 from faceveil.transforms.generators.geometry import crop_affine
+from faceveil.transforms.models.engines import EngineName, Precision
 
 _BATCH = 64
 """Faces that go through the generator at once, at most."""
@@ -169,19 +169,14 @@ class Synthesizer:
             fill = fill_from_face(face, crop, rectangle, values.shape[2], plan.white, values.dtype.type)
             paint(painted, rectangle, mask, fill)
         # The fallback may take colours from around a face: by then no other face may be left there.
-        return METHODS[self.config.fallback](painted, _only(faces, ~plan.drawn), style, black)
+        return METHODS[self.config.fallback](painted, faces.take(~plan.drawn), style, black)
 
     def painted_pixels(self, faces: Faces, style: Style, plan: Plan, height: int, width: int) -> BoolMask:
         """Which pixels `paint` paints on, bool ``[H, W]``."""
-        painted = painted_pixels(self.config.fallback, _only(faces, ~plan.drawn), style, height, width)
-        for rectangle, mask in face_masks(_only(faces, plan.drawn), style.geometry, height, width):
+        painted = painted_pixels(self.config.fallback, faces.take(~plan.drawn), style, height, width)
+        for rectangle, mask in face_masks(faces.take(plan.drawn), style.geometry, height, width):
             painted[rectangle] |= mask
         return painted
-
-
-def _only(faces: Faces, chosen: NDArray[np.bool_]) -> Faces:
-    keypoints = None if faces.keypoints is None else faces.keypoints[chosen]
-    return Faces(faces.boxes[chosen], faces.scores[chosen], keypoints)
 
 
 def _known_pixels(masks: Sequence[tuple[Rectangle, BoolMask]], height: int, width: int) -> BoolMask:

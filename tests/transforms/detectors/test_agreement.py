@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from faceveil.transforms.detectors.agreement import have_counterparts, probe_images
-from faceveil.transforms.detectors.engine import Candidates
+from faceveil.transforms.detectors.candidates import Candidates
 
 BOXES = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.9, 0.7], [0, 0, 1, 1]], np.float32)
 SCORES = np.array([0.9, 0.002, 0.1], np.float32)

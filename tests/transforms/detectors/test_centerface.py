@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from faceveil.transforms.detectors.centerface import SIDE_MULTIPLE, STRIDE, build_saved_model
-from faceveil.transforms.detectors.engine import load_engine
+from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.models.frameworks import load_openvino
 
 
@@ -21,7 +21,7 @@ def test_saved_model_equals_the_published_onnx_graph(
     maps = published([image.transpose(2, 0, 1)[None].astype(np.float32)])
     heatmap, log_size, offset, landmarks = (maps[i][0].astype(np.float64) for i in range(4))
 
-    (found,) = load_engine(centerface, "openvino", "float32").run(image[None])
+    (found,) = load_detector(centerface, "openvino", "float32").run(image[None])
 
     rows, columns = np.divmod(np.arange(heatmap.size), width // STRIDE)
     centre = (np.stack([rows, columns]) + 0.5 + offset.reshape(2, -1)) * STRIDE

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.engine import load_engine
+from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.quality import Quality
-from faceveil.transforms.engines import EngineName
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import Faces
+from faceveil.transforms.models.engines import EngineName
 from tests.transforms.detectors.conftest import MakeModel
 
 BLACK = np.zeros((50, 100, 3), np.uint8)
@@ -107,7 +107,7 @@ def test_a_model_whose_boxes_are_nowhere_is_refused_when_it_is_loaded(
 ) -> None:
     for broken in (outputs["detection_boxes"] * np.float32(640), outputs["detection_boxes"][:, order]):
         with pytest.raises(ModelError, match="returns boxes that are nowhere in the image, such as"):
-            load_engine(make_model({**outputs, "detection_boxes": broken}), engine)
+            load_detector(make_model({**outputs, "detection_boxes": broken}), engine)
 
 
 def test_a_batch_equals_its_images_alone(centerface: str, astronaut: np.ndarray) -> None:

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceveil.transforms.detectors.engine import Candidates, load_engine
+from faceveil.transforms.detectors.candidates import Candidates
+from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.errors import ModelError
 from tests.transforms.detectors.conftest import MakeModel
 
@@ -26,9 +27,9 @@ def test_openvino_is_identical_over_streams_threads_and_order(
     centerface: str, astronaut: np.ndarray, precision: str
 ) -> None:
     images = [cv2.resize(astronaut, size) for size in ((512, 512), (320, 448), (512, 384), (64, 32))] * 2
-    alone = load_engine(centerface, "openvino", precision, threads=1)
+    alone = load_detector(centerface, "openvino", precision, threads=1)
     expected = [alone.run(image[None])[0] for image in images]
-    shared = load_engine(centerface, "openvino", precision, threads=3)
+    shared = load_detector(centerface, "openvino", precision, threads=3)
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda image: shared.run(image[None])[0], reversed(images)))
     for a, b in zip(expected, reversed(found), strict=True):
@@ -40,12 +41,12 @@ def test_openvino_is_identical_over_streams_threads_and_order(
 
 def test_engines_agree(centerface: str, astronaut: np.ndarray) -> None:
     batch = np.stack([astronaut[:256, :320], astronaut[100:356, 100:420]])
-    tensorflow = load_engine(centerface, "tensorflow", threads=2)
-    openvino = load_engine(centerface, "openvino", "float32", threads=2)
-    assert (tensorflow.name, tensorflow.precision) == ("tensorflow", "float32")
-    assert (openvino.name, openvino.precision) == ("openvino", "float32")
-    assert tensorflow.device
-    assert openvino.device
+    tensorflow = load_detector(centerface, "tensorflow", threads=2)
+    openvino = load_detector(centerface, "openvino", "float32", threads=2)
+    assert (tensorflow.engine.name, tensorflow.engine.precision) == ("tensorflow", "float32")
+    assert (openvino.engine.name, openvino.engine.precision) == ("openvino", "float32")
+    assert tensorflow.engine.device
+    assert openvino.engine.device
     for a, b in zip(tensorflow.run(batch), openvino.run(batch), strict=True):
         np.testing.assert_allclose(a.scores, b.scores, atol=1e-4)
         np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-3)
@@ -59,7 +60,7 @@ def test_engines_agree(centerface: str, astronaut: np.ndarray) -> None:
 def test_contract_of_the_object_detection_api(
     make_model: MakeModel, outputs: dict[str, np.ndarray], engine: str, batch: int | None
 ) -> None:
-    found = load_engine(make_model(outputs, shape=(batch, None, None, 3)), engine, "float32").run(IMAGES)
+    found = load_detector(make_model(outputs, shape=(batch, None, None, 3)), engine, "float32").run(IMAGES)
     assert len(found) == 2
     for candidates in found:
         np.testing.assert_array_equal(candidates.boxes, outputs["detection_boxes"][:3])
@@ -72,14 +73,14 @@ def test_contract_of_the_object_detection_api(
 def test_broken_contracts_are_named(make_model: MakeModel, outputs: dict[str, np.ndarray], engine: str) -> None:
     del outputs["detection_scores"]
     with pytest.raises(ModelError, match="lacks detection_scores; it has detection_boxes"):
-        load_engine(make_model(outputs), engine)
+        load_detector(make_model(outputs), engine)
     outputs["detection_scores"] = np.zeros(7, np.float32)
     with pytest.raises(ModelError, match=r"detection_scores \[1, 7\]"):
-        load_engine(make_model(outputs), engine)
+        load_detector(make_model(outputs), engine)
     outputs["detection_scores"] = np.zeros(4, np.float32)
     outputs["num_detections"] = np.array(2.5, np.float32)
     with pytest.raises(ModelError, match="num_detections must be counts up to 4"):
-        load_engine(make_model(outputs), engine)
+        load_detector(make_model(outputs), engine)
 
 
 def test_auto_takes_tensorflow_where_openvino_cannot(
@@ -87,32 +88,32 @@ def test_auto_takes_tensorflow_where_openvino_cannot(
 ) -> None:
     model = make_model(outputs, unconvertible=True)
     with caplog.at_level(logging.WARNING):
-        engine = load_engine(model)
-    assert engine.name == "tensorflow"
+        engine = load_detector(model)
+    assert engine.engine.name == "tensorflow"
     assert "OpenVINO cannot run" in caplog.text
     assert len(engine.run(IMAGES)[0].scores) == 3
     with pytest.raises(ModelError, match="--engine tensorflow"):
-        load_engine(model, "openvino")
+        load_detector(model, "openvino")
     with pytest.raises(ModelError, match=r"TensorFlow may, but not with --precision bfloat16|has no bfloat16"):
-        load_engine(model, "auto", "bfloat16")
+        load_detector(model, "auto", "bfloat16")
 
 
 def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no saved_model\.pb"):
-        load_engine(str(tmp_path))
+        load_detector(str(tmp_path))
     (tmp_path / "saved_model.pb").write_bytes(b"no graph at all")
     with pytest.raises(ModelError, match="cannot"):
-        load_engine(str(tmp_path))
+        load_detector(str(tmp_path))
 
 
 def test_tensorflow_has_no_bfloat16(centerface: str) -> None:
     with pytest.raises(ModelError, match="bfloat16 needs OpenVINO"):
-        load_engine(centerface, "tensorflow", "bfloat16")
+        load_detector(centerface, "tensorflow", "bfloat16")
 
 
 def test_openvino_leaves_tensorflow_alone(centerface: str) -> None:
     program = (
-        "import sys; from faceveil.transforms.detectors.engine import load_engine; "
-        f"load_engine({centerface!r}); sys.exit('tensorflow' in sys.modules)"
+        "import sys; from faceveil.transforms.detectors.engine import load_detector; "
+        f"load_detector({centerface!r}); sys.exit('tensorflow' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
-from faceveil.transforms.detectors.engine import load_engine
+from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.detectors.quantise import quantise, quantise_kernel, read_ranges
 
@@ -56,6 +56,6 @@ def test_eight_bits_find_the_face_that_floats_find(
 
 
 def test_openvino_computes_in_eight_bits(centerface: str, centerface_int8: str) -> None:
-    assert load_engine(centerface_int8).precision.startswith("int8 and ")
-    assert load_engine(centerface_int8, precision="float32").precision == "int8 and float32"
-    assert "int8" not in load_engine(centerface).precision
+    assert load_detector(centerface_int8).engine.precision.startswith("int8 and ")
+    assert load_detector(centerface_int8, precision="float32").engine.precision == "int8 and float32"
+    assert "int8" not in load_detector(centerface).engine.precision

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.transforms.detectors.engine import Candidates
+from faceveil.transforms.detectors.candidates import Candidates
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from faceveil.transforms.detectors.views import Window, faces_in_image, plan_windows, side_needed, take_view
 

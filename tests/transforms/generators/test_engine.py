@@ -73,7 +73,7 @@ def crop_back(crop: tf.Tensor, mask: tf.Tensor, keypoints: tf.Tensor, z: tf.Tens
         ({"serve": two_outputs}, "it must have one output, the faces; it has 2"),
         ({"serve": too_small}, r"must return float32 \(2, 16, 16, 3\); it returned float32 \(2, 15, 16, 3\)"),
         ({"serve": not_a_number}, "returned values that are no numbers"),
-        ({"batch": 1}, r"crop must be float32 of 4 dimensions, the first of them of any length"),
+        ({"batch": 1}, r"crop must be float32 of 4 dimensions, the first of any length"),
         ({"shapes": SHAPES | {"crop": [16, 24, 3]}, "serve": crop_back}, r"crop must be \[B, S, S, 3\]"),
         ({"shapes": SHAPES | {"z": [None]}}, "the others fixed"),
         (

@@ -1,0 +1,326 @@
+"""Engines: what runs a SavedModel, OpenVINO or TensorFlow, whatever the model is for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+
+from faceveil.transforms.errors import ModelError
+from faceveil.transforms.models.frameworks import load_openvino, load_tensorflow
+
+EngineName = Literal["auto", "openvino", "tensorflow"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+_LOGGER = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ConversionError(Exception):
+    """OpenVINO cannot run this model, or not as TensorFlow does."""
+
+
+class Port(NamedTuple):
+    """One input or output of a model.
+
+    Attributes:
+        names: all names that it has.
+        kind: of its elements, as NumPy names it; empty for outputs, which nobody asks for it.
+        shape: its sides, None for any length; None where it may have any number of dimensions.
+    """
+
+    names: tuple[str, ...]
+    kind: str = ""
+    shape: list[int | None] | None = None
+
+
+class Signature(NamedTuple):
+    """What a model takes and returns."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+class Engine(Protocol):
+    """A loaded model. ``run`` may be called from several threads at once.
+
+    Attributes:
+        name: ``openvino`` or ``tensorflow``.
+        precision: ``float32`` or ``bfloat16``, of the arithmetic; ``int8 and …`` for a quantised model.
+        device: the kind of processor, by its full name: results are equal to the bit only on equal kinds.
+        on_gpu: whether that is a GPU, where more images per call are faster.
+        signature: what it takes and returns.
+    """
+
+    name: str
+    precision: str
+    device: str
+    on_gpu: bool
+    signature: Signature
+
+    def run(self, inputs: Mapping[str, Any], take: Callable[[dict[str, Any]], T]) -> T:
+        """Computes the outputs of arrays by name.
+
+        Args:
+            inputs: arrays by their ports' names.
+            take: makes of the outputs, arrays by name, what is returned. It has to copy what is to last: the arrays are
+                the engine's, and hold other results later. (Copying all that a detector returns takes 5 of 97 ms.)
+
+        Raises:
+            ModelError: the model fails.
+        """
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a kind of model has to be.
+
+    Attributes:
+        check: raises ModelError unless a signature is such a model's; also gets the model's folder, to name it.
+        try_out: runs a model that was loaded once, and raises ModelError if what it returns breaks the contract.
+        outputs: the names of those that are asked for; None for all.
+        one_by_one: whether OpenVINO gets batches of one, which are as fast on a CPU.
+    """
+
+    check: Callable[[Signature, str], None]
+    try_out: Callable[[Engine], object]
+    outputs: tuple[str, ...] | None = None
+    one_by_one: bool = False
+
+
+def load_model(
+    model_dir: str,
+    contract: Contract,
+    compare: Callable[[Engine, Engine], None] | None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    threads: int = 1,
+) -> Engine:
+    """Loads a SavedModel, with OpenVINO where that runs it as TensorFlow does, otherwise with TensorFlow.
+
+    Args:
+        model_dir: the SavedModel's folder.
+        contract: what it has to be.
+        compare: raises ConversionError unless both engines compute the same in float32, OpenVINO's first; None where
+            they are known to.
+        engine: ``auto`` takes OpenVINO, or TensorFlow (with a warning) where OpenVINO does not run the model so.
+        precision: ``auto`` is bfloat16 with OpenVINO on a CPU that has it, else float32; TensorFlow takes
+            float32 only.
+        threads: how many threads will call ``run`` at once; each call computes on one core (or on the GPU).
+
+    Raises:
+        ModelError: the model does not load, breaks its contract, or cannot run as asked.
+    """
+    if not (Path(model_dir) / "saved_model.pb").is_file():
+        raise ModelError(f"{model_dir} is no SavedModel: it holds no saved_model.pb")
+    if engine == "tensorflow":
+        return _original(model_dir, contract, precision, threads)
+    truth = _original(model_dir, contract, "float32", threads) if compare else None
+    try:
+        chosen = _converted(model_dir, contract, precision, threads)
+        if compare and truth is not None:
+            # In float32, as the original: what bfloat16 rounds says nothing of the conversion.
+            is_exact = chosen.precision == "float32"
+            compare(chosen if is_exact else _converted(model_dir, contract, "float32", threads=1), truth)
+        return chosen
+    except ConversionError as error:
+        if engine == "openvino":
+            raise ModelError(f"{error}; --engine tensorflow may run it") from error
+        if precision == "bfloat16":
+            raise ModelError(f"{error}; TensorFlow may, but not with --precision bfloat16") from error
+        _LOGGER.warning("%s; TensorFlow runs it instead, more slowly on a CPU", error)
+        return truth or _original(model_dir, contract, "float32", threads)
+
+
+def _original(model_dir: str, contract: Contract, precision: Precision, threads: int) -> Engine:
+    loaded = _TensorFlowEngine(model_dir, contract, precision, threads)
+    contract.try_out(loaded)
+    return loaded
+
+
+def _converted(model_dir: str, contract: Contract, precision: Precision, threads: int) -> Engine:
+    loaded = _OpenVinoEngine(model_dir, contract, precision, threads)
+    try:
+        contract.try_out(loaded)
+    except (RuntimeError, ModelError) as error:
+        # OpenVINO can convert a model wrongly, too; if the model is at fault, TensorFlow will say so.
+        raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
+    return loaded
+
+
+class _OpenVinoEngine:
+    """Runs a model on the CPU, one core per call.
+
+    Shapes stay dynamic: a model compiled for one shape is 5 to 10 % faster, but takes 0.7 s and 100 MB for each
+    of the dozens of shapes that photos of many aspect ratios have.
+    """
+
+    name = "openvino"
+    on_gpu = False
+
+    def __init__(self, model_dir: str, contract: Contract, precision: Precision, threads: int) -> None:
+        """Reads and compiles it.
+
+        Raises:
+            ConversionError: OpenVINO cannot convert or compile it.
+            ModelError: the CPU lacks the precision, or the model breaks its contract.
+        """
+        core = load_openvino().Core()
+        self.device = core.get_property("CPU", "FULL_DEVICE_NAME")
+        native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bfloat16" and not native:
+            raise ModelError(f"--precision bfloat16: this CPU ({self.device}) has no bfloat16; use float32")
+        floats = "bfloat16" if native and precision != "float32" else "float32"
+        try:
+            model = core.read_model(model_dir)
+            self.signature = _openvino_signature(model)
+            contract.check(self.signature, model_dir)
+            if contract.one_by_one:
+                model.reshape(
+                    {
+                        port.any_name: [1, *(-1 if side.is_dynamic else side.get_length() for side in shape[1:])]
+                        for port in model.inputs
+                        for shape in [list(port.get_partial_shape())]
+                    }
+                )
+            quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
+            self.precision = f"int8 and {floats}" if quantised else floats
+            compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
+                    # One single-threaded stream per caller, not pinned to cores: pinning gained nothing
+                    # measurable, and other processes share the machine.
+                    "NUM_STREAMS": threads,
+                    "INFERENCE_NUM_THREADS": threads,
+                    "ENABLE_CPU_PINNING": False,
+                },
+            )
+            self._outputs = {
+                name: port
+                for port in compiled.outputs
+                for name in port.names
+                if contract.outputs is None or name in contract.outputs
+            }
+            self._requests: SimpleQueue[Any] = SimpleQueue()
+            for _ in range(threads):
+                self._requests.put(compiled.create_infer_request())
+        except RuntimeError as error:
+            raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
+
+    def run(self, inputs: Mapping[str, Any], take: Callable[[dict[str, Any]], T]) -> T:
+        """See ``Engine.run``."""
+        with self._request() as request:
+            results = request.infer(dict(inputs), share_outputs=True)
+            return take({name: results[port] for name, port in self._outputs.items()})
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[Any]:
+        """An infer request for as long as the block runs; waits for one if all are busy.
+
+        Who loads a model has to run it once before threads share it: two that make a process's first call at once may
+        block each other for good (OpenVINO 2026.4's bindings set NumPy up under a lock of C++ and Python's own).
+        """
+        request = self._requests.get()
+        try:
+            yield request
+        finally:
+            self._requests.put(request)
+
+
+_KINDS = {"u8": "uint8", "f32": "float32", "f64": "float64"}
+
+
+def _openvino_signature(model: Any) -> Signature:
+    inputs = []
+    for port in model.inputs:
+        shape, kind = port.get_partial_shape(), port.get_element_type().get_type_name()
+        sides = None if shape.rank.is_dynamic else [side.get_length() if side.is_static else None for side in shape]
+        inputs.append(Port(tuple(sorted(port.names)), _KINDS.get(kind, kind), sides))
+    return Signature(tuple(inputs), tuple(Port(tuple(sorted(port.names))) for port in model.outputs))
+
+
+class _TensorFlowEngine:
+    """Runs a model as it is, on a GPU if TensorFlow sees one, otherwise on one core per call."""
+
+    name = "tensorflow"
+    precision = "float32"
+
+    def __init__(self, model_dir: str, contract: Contract, precision: Precision, threads: int) -> None:
+        """Loads it.
+
+        Raises:
+            ModelError: it does not load, has no signature, breaks its contract, or the precision is not TensorFlow's.
+        """
+        if precision == "bfloat16":
+            raise ModelError("--precision bfloat16 needs OpenVINO on a CPU that has it; TensorFlow takes float32")
+        tf = load_tensorflow()
+        gpus = tf.config.list_physical_devices("GPU")
+        # These can be set only before TensorFlow's first operation in this process.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
+            for gpu in gpus:
+                tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        self.on_gpu = bool(gpus)
+        self.device = (
+            tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else _cpu_name()
+        )
+        try:
+            self._model = tf.saved_model.load(model_dir)  # held: it owns the variables
+        except Exception as error:
+            raise ModelError(f"TensorFlow cannot load {model_dir}: {first_line(error)}") from error
+        if "serving_default" not in self._model.signatures:
+            raise ModelError(f"{model_dir} lacks the signature serving_default")
+        self._serve = self._model.signatures["serving_default"]
+        specs, outputs = self._serve.structured_input_signature[1], self._serve.structured_outputs
+        self.signature = Signature(
+            tuple(
+                Port((name,), spec.dtype.name, None if spec.shape.rank is None else spec.shape.as_list())
+                for name, spec in specs.items()
+            ),
+            tuple(Port((name,)) for name in outputs),
+        )
+        contract.check(self.signature, model_dir)
+        self._outputs = [name for name in outputs if contract.outputs is None or name in contract.outputs]
+
+    def run(self, inputs: Mapping[str, Any], take: Callable[[dict[str, Any]], T]) -> T:
+        """See ``Engine.run``."""
+        tf = load_tensorflow()
+        try:
+            results = self._serve(**{name: tf.constant(array) for name, array in inputs.items()})
+            outputs = {name: results[name].numpy() for name in self._outputs}
+        except tf.errors.OpError as error:
+            raise ModelError(f"TensorFlow cannot run the model: {first_line(error)}") from error
+        return take(outputs)
+
+
+_PREAMBLE = (
+    *("Exception from", "Check ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:"),
+    *("Graph execution error", "Detected at node", "File ", "<stack traces unavailable>"),
+)
+"""How lines of OpenVINO's and TensorFlow's errors begin that do not say what is wrong."""
+
+
+def first_line(error: Exception) -> str:
+    """What an engine says went wrong, without its traces."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = (line.removeprefix("-- ") for line in lines if not line.startswith(_PREAMBLE))
+    return next(told, type(error).__name__)
+
+
+def _cpu_name() -> str:
+    """The CPU's full name."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

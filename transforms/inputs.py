@@ -11,6 +11,7 @@ from typing import Literal
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.globs import fixed_prefix, is_glob, translate_glob
 from faceveil.transforms.keys import KeyHash
 from faceveil.transforms.stores.object_store import StoredFile
 
@@ -41,7 +42,6 @@ IMAGE_ENDINGS = frozenset(
 # As people name them: x.tfrecord, x.tfrecords.gz, x.tfrec, TFDS' x-train.tfrecord-00000-of-00001, and the bare
 # train-00000-of-01024 of TensorFlow's ImageNet scripts.
 _TFRECORD_NAME = re.compile(r"(\.tfrec(ords?)?(-\d+-of-\d+)?|-\d{5}-of-\d{5})(\.gz|\.gzip)?$", re.IGNORECASE)
-_SPECIAL = re.compile(r"[*?\[\\]")
 
 Kind = Literal["image", "tfrecord"]
 
@@ -164,74 +164,6 @@ def bare_name(path: str) -> bytes:
     return os.fsencode(short or name)
 
 
-def fixed_prefix(pattern: str) -> str:
-    """The folders of a glob before its first special character, with the slash behind them.
-
-    Example usage::
-
-        >>> fixed_prefix("photos/2024/**/*.jpg"), fixed_prefix("*.jpg")
-        ('photos/2024/', '')
-    """
-    special = _SPECIAL.search(pattern)
-    literal = pattern[: special.start()] if special else pattern
-    return literal[: literal.rfind("/") + 1]
-
-
-def listed_prefix(pattern: str) -> str:
-    """How every path that a glob matches begins, as far as it is plain to see.
-
-    Example usage::
-
-        >>> listed_prefix("gs://photos/2024/**/*.jpg"), listed_prefix("gs://photos/a.jpg")
-        ('gs://photos/2024/', 'gs://photos/a.jpg')
-    """
-    return fixed_prefix(pattern) if _SPECIAL.search(pattern) else pattern
-
-
-def translate_glob(pattern: str) -> re.Pattern[str]:
-    """The regular expression for a glob: exact in the fixed prefix, without regard to case behind it.
-
-    Example usage::
-
-        >>> bool(translate_glob("a/**/*.jpg").fullmatch("a/b.JPG"))
-        True
-        >>> bool(translate_glob(r"a\\[1].*").fullmatch("a[1].png"))
-        True
-    """
-    prefix = fixed_prefix(pattern)
-    parts: list[str] = []
-    position = len(prefix)
-    while position < len(pattern):
-        token = _GLOB_TOKEN.match(pattern, position)
-        assert token  # its last alternative matches any character
-        parts.append(_translate_token(token))
-        position = token.end()
-    return re.compile(f"{re.escape(prefix)}(?i:{''.join(parts)})", re.DOTALL)
-
-
-_GLOB_TOKEN = re.compile(
-    r"(?P<folders>\*\*/)|(?P<all>\*\*)|(?P<name>\*)|(?P<one>\?)"
-    r"|\[(?P<negated>[!^]?)(?P<members>\]?[^\]]*)\]|\\(?P<escaped>.)|(?P<literal>.)",
-    re.DOTALL,
-)
-_TRANSLATED = {"folders": "(?:.*/)?", "all": ".*", "name": "[^/]*", "one": "[^/]"}
-
-
-def _translate_token(token: re.Match[str]) -> str:
-    kind = token.lastgroup or "literal"
-    if kind in _TRANSLATED:
-        return _TRANSLATED[kind]
-    if kind != "members":
-        return re.escape(token[kind])
-    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", token["members"])
-    expression = f"[{'^/' if token['negated'] else ''}{members}]"
-    try:
-        re.compile(expression)
-    except re.error:  # such as the range [b-a]
-        return re.escape(token[0])
-    return expression
-
-
 def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | None]:
     """The files that a glob matches, None for each one that is ignored.
 
@@ -288,7 +220,7 @@ def _literal_or_glob(pattern: str) -> tuple[str, str, re.Pattern[str] | None]:
     if storage.is_local(pattern) and os.path.isdir(pattern):
         folder = pattern.rstrip("/") + "/"
         return folder, folder, re.compile(re.escape(folder) + ".*", re.DOTALL)
-    if not _SPECIAL.search(pattern):
+    if not is_glob(pattern):
         if pattern.endswith("/"):
             return pattern, pattern, re.compile(re.escape(pattern) + ".*", re.DOTALL)
         return pattern, pattern[: pattern.rfind("/") + 1], None

@@ -176,4 +176,7 @@ def check_unchanged_local(path: str, version: str | None, size: int | None) -> N
 def _check(path: str, status: os.stat_result, version: str | None, size: int | None) -> None:
     changed = size is not None and size != status.st_size
     if changed or version not in (None, UNKNOWN_VERSION, repr(status.st_mtime)):
-        raise AccessError(f"{path}: was changed while the job ran; run it again when nobody writes to its inputs")
+        raise AccessError(
+            f"{path}: was changed while the job ran; use --retry_quarantined to go on with what is there now, or "
+            "--overwrite to begin anew"
+        )

@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
-from faceveil.transforms.inputs import listed_prefix
+from faceveil.transforms.globs import listed_prefix
 
 
 def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
@@ -19,8 +19,8 @@ def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
         AccessError: naming the place, what is wrong and what to do.
     """
     FileSystems.set_options(beam_options)
-    for pattern in dict.fromkeys(given.pattern for given in options.inputs):
-        storage.check_readable(listed_prefix(pattern))
+    for place in dict.fromkeys(g.pattern if g.is_list else listed_prefix(g.pattern) for g in options.inputs):
+        storage.check_readable(place)
     for model in options.models:
         storage.check_readable(model)
     cloud = beam_options.view_as(GoogleCloudOptions)

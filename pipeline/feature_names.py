@@ -5,20 +5,24 @@ from __future__ import annotations
 import difflib
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.transforms import storage
+from faceveil.transforms.codecs.signatures import DECODED, sniff
 from faceveil.transforms.compose import OWN_FEATURES
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.example import Example, InvalidExampleError
-from faceveil.transforms.inputs import MOST_SAMPLED, InputFile, InputSummary
-from faceveil.transforms.tfrecord import CorruptRecordError, read_limited_records
+from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.inputs import InputFile, InputSummary, series_of
+from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
 
 _LOGGER = logging.getLogger(__name__)
 _RECORDS = 16  # of each file
 _LONGEST_RECORD = 64 * 2**20  # longer ones are passed over
+_FILES_AT_ONCE = 8
 _MOST_NAMED = 40  # features in a message
 _TYPO = 0.85  # difflib's ratio above which a name that is not there is surely another one, misspelt
 
@@ -31,27 +35,74 @@ class _Seen:
         names: of all their features.
         records: how many there were.
         all_records: whether the inputs hold no others.
+        single: features that hold one value of bytes, as an image does.
+        formats: of the images that features of bytes hold, by the feature's name.
     """
 
     names: set[str] = field(default_factory=set)
     records: int = 0
     all_records: bool = True
+    single: set[str] = field(default_factory=set)
+    formats: dict[str, set[str]] = field(default_factory=dict)
+
+    def note(self, record: bytes | OversizedRecord) -> None:
+        """Adds a record; what is no Example is left to the job."""
+        if isinstance(record, OversizedRecord):
+            self.all_records = False
+            return
+        try:
+            example = Example.parse(record)
+            values = {name: example.bytes_values(name) or () for name in example.names()}
+        except InvalidExampleError:
+            return
+        if example.is_sequence:
+            return
+        self.records += 1
+        self.names.update(values)
+        self.single.update(name for name, found in values.items() if len(found) == 1)
+        for name, found in values.items():
+            formats = {str(sniff(value)) for value in found if sniff(value) in DECODED}
+            if formats:
+                self.formats.setdefault(name, set()).update(formats)
+
+    def add(self, other: _Seen) -> None:
+        """Adds what was seen elsewhere."""
+        self.names |= other.names
+        self.records += other.records
+        self.all_records &= other.all_records
+        self.single |= other.single
+        for name, formats in other.formats.items():
+            self.formats.setdefault(name, set()).update(formats)
+
+    @property
+    def looked(self) -> str:
+        """Which records they are."""
+        return f"{'all' if self.all_records else 'the first'} {self.records} record{'' if self.records == 1 else 's'}"
+
+    @property
+    def listed(self) -> str:
+        """The names of the features."""
+        return (
+            ", ".join(sorted(self.names)[:_MOST_NAMED]) + (", …" if len(self.names) > _MOST_NAMED else "")
+        ) or "none"
 
 
 def check_feature_names(options: JobOptions, summary: InputSummary) -> None:
     """Refuses names of features that no record has, as far as the first records of the first TFRecord files tell.
 
-    A feature that is to be dropped and is not there would stay under the name that it really has, so that is an error,
-    and so is an image's. One that is allowed may be rare: it is an error if all records were looked at, or if it is
-    nearly the name of another; else a warning, for what is not allowed by its right name does not get out as an image.
-    Inputs that are image files have no features but those that the job writes: names are compared with these alone.
+    Each record has to have the features of images, so they have to be in each series of TFRecord files. A feature that
+    is to be dropped and is not there would stay under the name that it really has, so that is an error. One that is
+    allowed may be rare: it is an error if all records were looked at, or if it is nearly the name of another; else a
+    warning, for what is not allowed by its right name does not get out as an image. Inputs that are image files have no
+    features but those that the job writes: names are compared with these alone.
 
     Args:
         options: the job's options.
         summary: what the inputs hold.
 
     Raises:
-        OptionError: naming the option, the name, the nearest one and those that were seen.
+        OptionError: naming the option, the name, the nearest one and those that were seen; of images, which features
+            hold some.
     """
     roles = options.features
     splits = summary.splits.values()
@@ -61,12 +112,21 @@ def check_feature_names(options: JobOptions, summary: InputSummary) -> None:
             if name not in own and (close := _nearest(name, own, _TYPO)):
                 raise OptionError(f"--drop_features {name}: image files get no such feature; did you mean {close}?")
         return
-    seen = _look(split.first_tfrecords for split in splits)
-    seen.all_records &= all(split.tfrecords <= MOST_SAMPLED for split in splits)
+    looked_into = [file for split in splits for file in split.first_tfrecords]
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+        found = list(zip(map(series_of, looked_into), pool.map(_look, looked_into), strict=True))
+    seen = _Seen(all_records=len(looked_into) == sum(split.tfrecords for split in splits))
+    of_series: dict[str, _Seen] = {}
+    for series, there in found:
+        seen.add(there)
+        of_series.setdefault(series, _Seen()).add(there)
     if not seen.records:  # which the job will say, record by record
         return
-    for name in roles.images:
-        _check("--image_feature", name, seen, seen.names, "Each record has to have it")
+    for series, there in of_series.items():
+        if there.records:
+            there.all_records = seen.all_records
+            where = f" of {series}" if len(of_series) > 1 else ""
+            _check_images(roles, there, where)
     if not roles.strict:  # else it goes anyway, whatever its name
         advice = (
             "If only later records have it, put a file that has it first, as an --input of its own, or use "
@@ -81,15 +141,42 @@ def check_feature_names(options: JobOptions, summary: InputSummary) -> None:
             _check("--allow_features", name, seen, seen.names, "Leave it out if it is not needed")
 
 
-def _check(option: str, name: str, seen: _Seen, known: set[str], advice: str) -> None:
+def _check_images(roles: FeatureRoles, seen: _Seen, where: str) -> None:
+    """Refuses features of images that no record of a series has, or that hold no image while others do."""
+    others = {
+        name: formats
+        for name, formats in seen.formats.items()
+        if name not in (*roles.images, *roles.dropped, *roles.allowed)
+    }
+    told = ", ".join(f"{name} ({', '.join(sorted(formats))})" for name, formats in sorted(others.items()))
+    advice = (
+        f"Images are in {told}: name those that are to be anonymized with --image_feature, the others with "
+        "--drop_features or --allow_features"
+        if told
+        else "Each record has to have it"
+    )
+    for name in roles.images:
+        _check("--image_feature", name, seen, seen.names, advice, where, others)
+        if name not in seen.single or (others and name not in seen.formats):
+            what = "no image" if name in seen.single else "no single value of bytes"
+            raise OptionError(f"--image_feature {name}: holds {what} in {seen.looked}{where}. {advice}")
+
+
+def _check(
+    option: str,
+    name: str,
+    seen: _Seen,
+    known: set[str],
+    advice: str,
+    where: str = "",
+    likely: Collection[str] = (),
+) -> None:
     if name in known:
         return
-    close = _nearest(name, known, 0.6)
-    looked = f"{'all' if seen.all_records else 'the first'} {seen.records} records"
-    names = ", ".join(sorted(seen.names)[:_MOST_NAMED]) + (", …" if len(seen.names) > _MOST_NAMED else "")
+    close = _nearest(name, likely or known, 0.6)
     raise OptionError(
-        f"{option} {name}: is no feature of {looked}{f'; did you mean {close}?' if close else '.'} "
-        f"They have: {names or 'none'}. {advice}"
+        f"{option} {name}: is no feature of {seen.looked}{where}{f'; did you mean {close}?' if close else '.'} "
+        f"They have: {seen.listed}. {advice}"
     )
 
 
@@ -97,29 +184,15 @@ def _nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
     return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), None)
 
 
-def _look(files_of_splits: Iterable[list[InputFile]]) -> _Seen:
-    """The features of the first records of some files; what cannot be read is left to the job."""
+def _look(file: InputFile) -> _Seen:
+    """The features of the first records of a file; what cannot be read is left to the job."""
     seen = _Seen()
-    for file in itertools.chain.from_iterable(files_of_splits):
-        try:
-            with storage.open_to_read(file.path, file.version) as opened:
-                records = read_limited_records(opened, _LONGEST_RECORD)
-                for record in itertools.islice(records, _RECORDS):
-                    _note(record, seen)
-                seen.all_records &= next(records, None) is None
-        except (AccessError, CorruptRecordError, OSError):
-            seen.all_records = False
-    return seen
-
-
-def _note(record: object, seen: _Seen) -> None:
-    if isinstance(record, bytes):
-        try:
-            example = Example.parse(record)
-        except InvalidExampleError:
-            return
-        if not example.is_sequence:
-            seen.records += 1
-            seen.names.update(example.names())
-    else:
+    try:
+        with storage.open_to_read(file.path, file.version, file.size) as opened:
+            records = read_limited_records(opened, _LONGEST_RECORD)
+            for record in itertools.islice(records, _RECORDS):
+                seen.note(record)
+            seen.all_records &= next(records, None) is None
+    except (AccessError, CorruptRecordError, OSError):
         seen.all_records = False
+    return seen

@@ -43,7 +43,7 @@ from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.child_process import safe_children
 from faceveil.transforms.detectors.detector import Detector
-from faceveil.transforms.errors import AccessError
+from faceveil.transforms.errors import AccessError, OwnOutputError
 from faceveil.transforms.inputs import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.models.saved_model import model_digest
@@ -70,7 +70,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     _check_runner(beam_options, options)
     check_access(options, beam_options)
     dataflow.refuse_while_running(options.output, beam_options)
-    summary = summarize_inputs(options.inputs, options.output)
+    summary = _summarize(options)
     check_feature_names(options, summary)
     layout = _lay_out(options, summary)
     found = find_models(options.models)
@@ -116,6 +116,13 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
     return written
+
+
+def _summarize(options: JobOptions) -> InputSummary:
+    try:
+        return summarize_inputs(options.inputs, options.output, options.records_output)
+    except OwnOutputError as error:
+        raise OptionError(str(error)) from error
 
 
 def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:

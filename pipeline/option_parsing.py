@@ -12,11 +12,13 @@ from typing import Any
 import yaml
 
 from faceveil.pipeline.beam_options import beam_option_names, beam_runner_names
-from faceveil.pipeline.options import FIELDS, Between, JobOptions, OptionError
+from faceveil.pipeline.input_paths import named_input
+from faceveil.pipeline.options import FIELDS, Between, JobOptions, OptionError, parse_path
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.paths import as_path
 
 
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
@@ -46,8 +48,9 @@ def read_config(path: str) -> dict[str, Any]:
         OptionError: it cannot be read or is no mapping.
     """
     try:
-        storage.check_readable(path)
-        content = yaml.safe_load(storage.read_bytes(path))
+        place = as_path(path)
+        storage.check_readable(place)
+        content = yaml.safe_load(storage.read_bytes(place))
     except (AccessError, OSError, yaml.YAMLError) as error:
         raise OptionError(f"--config {path}: cannot be read: {error}") from error
     if content is None:
@@ -57,7 +60,7 @@ def read_config(path: str) -> dict[str, Any]:
     given = content.get("input")
     if isinstance(given, dict):
         content["input"] = [
-            f"{split}={glob}"
+            named_input(split, glob)
             for split, globs in given.items()
             for glob in ([globs] if isinstance(globs, str) else globs)
         ]
@@ -156,7 +159,9 @@ def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any
     parse, allowed = option.metadata["parse"], option.metadata["allowed"]
     if value is None and option.default is None:
         return None
-    wanted = {str: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(parse)
+    wanted = {str: "a text", parse_path: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(
+        parse
+    )
     try:
         if parse is bool or parse is str:
             if not isinstance(value, parse):

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+from faceveil.pipeline.input_paths import parse_input
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
@@ -20,10 +21,10 @@ from faceveil.transforms.kept_exif import KEEPABLE
 from faceveil.transforms.keys import KeyHash
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.models.engines import EngineName, Precision
+from faceveil.transforms.paths import as_path
 
 SALT = "FACEVEIL_SALT"
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
 
 class OptionError(ValueError):
@@ -64,6 +65,17 @@ def parse_size(text: str | int) -> int:
     return int(float(match[1]) * _SIZE_UNITS[match[2]])
 
 
+def parse_path(text: Any) -> str:
+    """A path as users write it: with ``~``, or as a URL of a file.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if not isinstance(text, str):
+        raise ValueError("a text")
+    return as_path(text)
+
+
 def _option(
     default: Any,
     group: str,
@@ -84,14 +96,23 @@ class JobOptions:
         (),
         "data",
         "globs of images (JPEG, PNG, WebP, …) and TFRecord files, quoted; ** includes sub-folders; NAME=GLOB puts the "
-        "files into a split of that name",
+        "files into a split of that name; @FILE is a list of globs or paths, one in each line",
         metavar="[SPLIT=]GLOB",
     )
-    output: str = _option("", "data", "folder for the shards and manifest.json, local or gs://", metavar="DIR")
+    exclude: tuple[str, ...] = _option(
+        (),
+        "data",
+        "globs of files and folders that are left out, quoted; one without a slash is of names, wherever they are",
+        metavar="GLOB",
+    )
+    output: str = _option(
+        "", "data", "folder for the shards and manifest.json, local or gs://", parse_path, metavar="DIR"
+    )
     records_output: str | None = _option(
         None,
         "data",
         "folder for the audit trail, not for publication (default: OUTPUT/records)",
+        parse_path,
         metavar="DIR",
     )
     overwrite: bool = _option(False, "data", "remove what an earlier job has written to the output", parse=bool)
@@ -173,6 +194,7 @@ class JobOptions:
         None,
         "anonymization",
         f"the generator for {SYNTHESIZE}: a SavedModel's folder (default: the one that comes with faceveil)",
+        parse_path,
         metavar="DIR",
     )
     fallback_method: str = _option(
@@ -185,6 +207,7 @@ class JobOptions:
         None,
         "data",
         f"file with the secret salt, instead of the environment variable {SALT}",
+        parse_path,
         metavar="FILE",
     )
     strength: float = _option(
@@ -232,6 +255,7 @@ class JobOptions:
         "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces "
         "(default: centerface-int8, which shares the views of --quality thorough with centerface-covered-int8; with "
         "--engine tensorflow or a --precision, those without -int8)",
+        parse_path,
     )
     engine: EngineName = _option(
         "auto",
@@ -358,13 +382,7 @@ class JobOptions:
             OptionError: the names of files are to be hidden, but there is no salt.
         """
         key_hash = self.key_hash
-        parsed = []
-        for text in self.input:
-            name, separator, pattern = text.partition("=")
-            named = bool(separator) and _SPLIT_NAME.fullmatch(name) is not None
-            split, pattern = (name, pattern) if named else ("data", text)
-            parsed.append(Input(split, pattern, named, key_hash))
-        return parsed
+        return [parse_input(text, key_hash, self.exclude) for text in self.input]
 
 
 FIELDS = {option.name: option for option in dataclasses.fields(JobOptions)}

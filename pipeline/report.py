@@ -26,7 +26,8 @@ def format_report(manifest: dict[str, Any], output: str, records_output: str) ->
         reasons = ", ".join(f"{reason} {count}" for reason, count in manifest["quarantined_for"].items())
         lines.append(f"  quarantined for: {reasons}; by name in {records_output}, column `reason`")
     if totals["ignored"]:
-        lines.append(f"  {totals['ignored']} files ignored: their ending is no image's and no TFRecord's")
+        files = f"{totals['ignored']} file{'' if totals['ignored'] == 1 else 's'}"
+        lines.append(f"  {files} ignored as no images and no TFRecords; by ending in manifest.json, key `ignored`")
     shards = len(manifest["shards"])
     lines.append(f"{shards} shard{'' if shards == 1 else 's'} and manifest.json in {output}")
     return "\n".join(lines)

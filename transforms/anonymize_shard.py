@@ -29,7 +29,7 @@ from faceveil.transforms.parallel import OrderedPool, threads_beside, usable_cor
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.progress import ProgressFile
 from faceveil.transforms.quarantine import Reason
-from faceveil.transforms.read import Source, read_sources
+from faceveil.transforms.read import Source, read_records, read_sources
 from faceveil.transforms.records import Row, ShardResult, Status
 from faceveil.transforms.reuse import kept_records, with_kept
 from faceveil.transforms.steps import (
@@ -45,6 +45,7 @@ from faceveil.transforms.steps import (
     finish,
     guarded,
     in_order,
+    with_records,
 )
 from faceveil.transforms.trial import Trial, attempt
 from faceveil.transforms.watchdog import Watchdog
@@ -137,7 +138,10 @@ def anonymize_shard(
             _LOGGER.warning("%s: an earlier attempt died; every record is tried in another process first", plan.name)
         decode_step, detect_step, anonymize_step = _steps(worker, worker.watchdog, trial if died else None)
         sources = read_sources(plan, config.limits.max_image_bytes)
-        decoded = pool.map(decode_step, with_kept(sources, kept) if kept else sources)
+        decoded = with_records(
+            pool.map(decode_step, with_kept(sources, kept) if kept else sources),
+            lambda file: pool.map(decode_step, read_records(file, config.limits.max_image_bytes)),
+        )
         detected = in_order(pool.map(detect_step, batch_like_shaped(decoded, detector.batch_size)))
         groups = in_groups(detected, worker.masking.group_size)
         finished = map(finish, ungrouped(pool.map(anonymize_step, groups)))

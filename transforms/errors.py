@@ -15,3 +15,7 @@ class OutputError(Exception):
 
 class AccountingError(Exception):
     """The totals do not balance: an input was lost or counted twice."""
+
+
+class OwnOutputError(AccessError):
+    """The job's own output lies, or would lie, where it looks for inputs."""

@@ -7,7 +7,7 @@ import re
 
 from faceveil.transforms.example import Example
 from faceveil.transforms.features import FeatureRoles
-from faceveil.transforms.inputs import IMAGE_ENDINGS, bare_name
+from faceveil.transforms.kinds import IMAGE_ENDINGS, bare_name
 
 _LOGGER = logging.getLogger(__name__)
 _SHORTEST = 3  # letters of a name that is looked for; shorter ones stand in many a word

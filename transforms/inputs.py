@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
-from faceveil.transforms import storage
+from faceveil.transforms import kinds, storage
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.ignored import OTHER, IgnoredFile, IgnoredFiles
 from faceveil.transforms.keys import KeyHash
-from faceveil.transforms.stores.object_store import StoredFile
+from faceveil.transforms.kinds import Kind
+from faceveil.transforms.listing import Listing
+from faceveil.transforms.own_output import OwnOutput
+from faceveil.transforms.paths import read_path_list
+from faceveil.transforms.selection import Exclusion, Selection, Taken, select
 
-IMAGE_ENDINGS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-    ]
-)
-# As people name them: x.tfrecord, x.tfrecords.gz, x.tfrec, TFDS' x-train.tfrecord-00000-of-00001, and the bare
-# train-00000-of-01024 of TensorFlow's ImageNet scripts.
-_TFRECORD_NAME = re.compile(r"(\.tfrec(ords?)?(-\d+-of-\d+)?|-\d{5}-of-\d{5})(\.gz|\.gzip)?$", re.IGNORECASE)
-_SPECIAL = re.compile(r"[*?\[\\]")
-
-Kind = Literal["image", "tfrecord"]
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Input:
-    """One glob of a split.
+    """One glob of a split, or a list of globs.
 
     Attributes:
         split: the split's name; ``data`` when none was given.
@@ -57,12 +33,38 @@ class Input:
             that exists as it stands is taken as it stands; of a folder, everything below it.
         named: whether the user named the split, which then is part of every key.
         key_hash: what hides the names of files in their keys; None where they may be seen.
+        is_list: whether the pattern is the path of a file that lists patterns, one in each line.
+        exclude: globs of what is left out, see ``Exclusion``.
     """
 
     split: str
     pattern: str
     named: bool = False
     key_hash: KeyHash | None = None
+    is_list: bool = False
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> str:
+        """As it stood on the command line."""
+        return f"--input {self.split + '=' if self.named else ''}{'@' if self.is_list else ''}{self.pattern}"
+
+    @property
+    def hint(self) -> str:
+        """What may be meant where nothing is there."""
+        hints = []
+        if "[" in self.pattern and not self.is_list:
+            hints.append("[ ] stand for one of the characters between them, [[] for a bracket")
+        if self.named and not self.pattern.startswith(("/", "./")):
+            hints.append(f"it is read as the split {self.split}, a path would begin with ./{self.split}=")
+        return "".join(f"; {hint}" for hint in hints)
+
+    def shown(self, key: str) -> str:
+        """The key of a file as it is shown."""
+        # A name that is not UTF-8 cannot be a key in JSON or Parquet: its odd bytes are spelt out, such as \\xff.
+        key = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        shown = self.key_hash.hashed(key) if self.key_hash else key
+        return f"{self.split}/{shown}" if self.named else shown
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class InputFile:
         path: where it is.
         size: in bytes.
         version: of its content, see ``StoredFile``.
-        kind: what it holds, by its ending.
+        kind: what it holds, by its ending, or else by its first bytes.
         place: where it belongs in its split, from 0 to 2**64 - 1. It follows from the key as it is shown: were it that
             of a name that is hidden, the number of a shard would refute most names that somebody guesses.
     """
@@ -107,171 +109,6 @@ def add_digests(digests: Iterable[str]) -> str:
     return f"{sum(int(digest or '0', 16) for digest in digests) % 2**256:064x}"
 
 
-MOST_SAMPLED = 4
-"""TFRecord files of a split that are looked into before a job begins."""
-
-
-@dataclass
-class SplitSummary:
-    """How much one split holds; all that planning needs to know before it sees a path."""
-
-    images: int = 0
-    image_bytes: int = 0
-    tfrecords: int = 0
-    tfrecord_bytes: int = 0
-    first_tfrecords: list[InputFile] = field(default_factory=list)
-    """At most ``MOST_SAMPLED``, for a look at what is in them."""
-
-
-@dataclass
-class InputSummary:
-    """What all globs matched, in a size that does not grow with it.
-
-    Attributes:
-        splits: by name.
-        ignored: files whose ending is no known image or TFRecord.
-        digest: identifies the set of files by key, size and version, whatever the order.
-    """
-
-    splits: dict[str, SplitSummary] = field(default_factory=dict)
-    ignored: int = 0
-    digest: str = ""
-
-
-def kind_of(path: str) -> Kind | None:
-    """What a file holds, judged by its name; None for what is ignored.
-
-    Example usage::
-
-        >>> kind_of("a/B.JPG"), kind_of("x.tfrecord-00000-of-00004"), kind_of("notes.txt")
-        ('image', 'tfrecord', None)
-    """
-    if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
-        return "image"
-    return "tfrecord" if _TFRECORD_NAME.search(path) else None
-
-
-def bare_name(path: str) -> bytes:
-    """The name of a file without its folders and the ending that says what it holds.
-
-    Example usage::
-
-        >>> bare_name("a/anna.jpg"), bare_name("gs://b/anna.tfrecord-00000-of-00004.gz")
-        (b'anna', b'anna')
-    """
-    name = path.rpartition("/")[2]
-    short = os.path.splitext(name)[0] if kind_of(path) == "image" else _TFRECORD_NAME.sub("", name)
-    return os.fsencode(short or name)
-
-
-def fixed_prefix(pattern: str) -> str:
-    """The folders of a glob before its first special character, with the slash behind them.
-
-    Example usage::
-
-        >>> fixed_prefix("photos/2024/**/*.jpg"), fixed_prefix("*.jpg")
-        ('photos/2024/', '')
-    """
-    special = _SPECIAL.search(pattern)
-    literal = pattern[: special.start()] if special else pattern
-    return literal[: literal.rfind("/") + 1]
-
-
-def listed_prefix(pattern: str) -> str:
-    """How every path that a glob matches begins, as far as it is plain to see.
-
-    Example usage::
-
-        >>> listed_prefix("gs://photos/2024/**/*.jpg"), listed_prefix("gs://photos/a.jpg")
-        ('gs://photos/2024/', 'gs://photos/a.jpg')
-    """
-    return fixed_prefix(pattern) if _SPECIAL.search(pattern) else pattern
-
-
-def translate_glob(pattern: str) -> re.Pattern[str]:
-    """The regular expression for a glob: exact in the fixed prefix, without regard to case behind it.
-
-    Example usage::
-
-        >>> bool(translate_glob("a/**/*.jpg").fullmatch("a/b.JPG"))
-        True
-        >>> bool(translate_glob(r"a\\[1].*").fullmatch("a[1].png"))
-        True
-    """
-    prefix = fixed_prefix(pattern)
-    parts: list[str] = []
-    position = len(prefix)
-    while position < len(pattern):
-        token = _GLOB_TOKEN.match(pattern, position)
-        assert token  # its last alternative matches any character
-        parts.append(_translate_token(token))
-        position = token.end()
-    return re.compile(f"{re.escape(prefix)}(?i:{''.join(parts)})", re.DOTALL)
-
-
-_GLOB_TOKEN = re.compile(
-    r"(?P<folders>\*\*/)|(?P<all>\*\*)|(?P<name>\*)|(?P<one>\?)"
-    r"|\[(?P<negated>[!^]?)(?P<members>\]?[^\]]*)\]|\\(?P<escaped>.)|(?P<literal>.)",
-    re.DOTALL,
-)
-_TRANSLATED = {"folders": "(?:.*/)?", "all": ".*", "name": "[^/]*", "one": "[^/]"}
-
-
-def _translate_token(token: re.Match[str]) -> str:
-    kind = token.lastgroup or "literal"
-    if kind in _TRANSLATED:
-        return _TRANSLATED[kind]
-    if kind != "members":
-        return re.escape(token[kind])
-    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", token["members"])
-    expression = f"[{'^/' if token['negated'] else ''}{members}]"
-    try:
-        re.compile(expression)
-    except re.error:  # such as the range [b-a]
-        return re.escape(token[0])
-    return expression
-
-
-def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile | None]:
-    """The files that a glob matches, None for each one that is ignored.
-
-    A file that an earlier glob matches too belongs to that one, so that no file is read twice.
-
-    Args:
-        inputs: all globs of the job.
-        number: which of them to list.
-
-    Raises:
-        AccessError: the place cannot be listed.
-    """
-    [*earlier, own] = [_literal_or_glob(given.pattern) for given in inputs[: number + 1]]
-    pattern, prefix, expression = own
-    split = inputs[number]
-    found: Iterable[StoredFile] = storage.list_files(prefix) if expression else [_single(pattern)]
-    for file in found:
-        if expression and not expression.fullmatch(file.path):
-            continue
-        if any(e.fullmatch(file.path) if e else p == file.path for p, _, e in earlier):
-            continue
-        kind = kind_of(file.path)
-        if kind is None:
-            yield None
-            continue
-        key = file.path[len(prefix) :]
-        # A name that is not UTF-8 cannot be a key in JSON or Parquet: its odd bytes are spelt out, such as \\xff.
-        key = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        shown = split.key_hash.hashed(key) if split.key_hash else key
-        shown = f"{split.split}/{shown}" if split.named else shown
-        yield InputFile(split.split, shown, file.path, file.size, file.version, kind, stable_place(shown))
-
-
-def _single(path: str) -> StoredFile:
-    file = storage.find(path)
-    if file is None:
-        raise AccessError(f"{path}: does not exist")
-    return file
-
-
 def stable_place(key: str) -> int:
     """A number from 0 to 2**64 - 1 for a key: a hash, so that places are even and mixed, and the same everywhere.
 
@@ -283,72 +120,173 @@ def stable_place(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
 
 
-def _literal_or_glob(pattern: str) -> tuple[str, str, re.Pattern[str] | None]:
-    """The pattern, its fixed prefix, and its expression; no expression where it is one file's own path."""
-    if storage.is_local(pattern) and os.path.isdir(pattern):
-        folder = pattern.rstrip("/") + "/"
-        return folder, folder, re.compile(re.escape(folder) + ".*", re.DOTALL)
-    if not _SPECIAL.search(pattern):
-        if pattern.endswith("/"):
-            return pattern, pattern, re.compile(re.escape(pattern) + ".*", re.DOTALL)
-        return pattern, pattern[: pattern.rfind("/") + 1], None
-    if storage.is_local(pattern) and os.path.isfile(pattern):
-        return pattern, pattern[: pattern.rfind("/") + 1], None
-    return pattern, fixed_prefix(pattern), translate_glob(pattern)
+MOST_SAMPLED = 4
+"""TFRecord files of a split, of those whose names differ in numbers only, that are looked into before a job begins."""
+_MOST_SERIES = 8
+"""Series of such files that are looked into; of all but the first, one file each."""
 
 
-def summarize_inputs(inputs: Sequence[Input], output: str) -> InputSummary:
+@dataclass
+class SplitSummary:
+    """How much one split holds; all that planning needs to know before it sees a path."""
+
+    images: int = 0
+    image_bytes: int = 0
+    tfrecords: int = 0
+    tfrecord_bytes: int = 0
+    first_tfrecords: list[InputFile] = field(default_factory=list)
+    """For a look at what is in them: ``MOST_SAMPLED`` files whose names differ in numbers only, one of each other
+    series of such files."""
+
+    def add(self, file: InputFile) -> None:
+        """Adds a file of the split."""
+        if file.kind == "image":
+            self.images += 1
+            self.image_bytes += file.size
+            return
+        self.tfrecords += 1
+        self.tfrecord_bytes += file.size
+        sampled = [series_of(known) for known in self.first_tfrecords]
+        series = series_of(file)
+        most = MOST_SAMPLED if not sampled or series == sampled[0] else 1
+        if sampled.count(series) < most and len({*sampled, series}) <= _MOST_SERIES:
+            self.first_tfrecords.append(file)
+
+
+def series_of(file: InputFile) -> str:
+    """What the paths of files have in common whose names differ in numbers only.
+
+    Example usage::
+
+        >>> series_of(InputFile("data", "k", "a/train-00001-of-00009", 1, "1.0", "tfrecord"))
+        'a/train-*-of-*'
+    """
+    folder, slash, name = file.path.rpartition("/")
+    return folder + slash + re.sub(r"\d+", "*", name)
+
+
+@dataclass
+class InputSummary:
+    """What all globs matched, in a size that does not grow with it.
+
+    Attributes:
+        splits: by name.
+        ignored: files that are no images and no TFRecords.
+        digest: identifies the set of files by key, size and version, whatever the order.
+        ignored_files: more about those that are ignored, see ``IgnoredFiles.told``.
+    """
+
+    splits: dict[str, SplitSummary] = field(default_factory=dict)
+    ignored: int = 0
+    digest: str = ""
+    ignored_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile]:
+    """The files of an input that are read.
+
+    A file that an earlier input matches too belongs to that one, so that no file is read twice.
+
+    Args:
+        inputs: all inputs of the job.
+        number: which of them to list.
+
+    Raises:
+        AccessError: a place cannot be listed, or a file not be read.
+    """
+    listing = _listing(inputs, number)
+    return (file for file in _files(listing, inputs[number]) if isinstance(file, InputFile))
+
+
+def _listing(inputs: Sequence[Input], number: int, own: OwnOutput | None = None) -> Listing:
+    given = inputs[number]
+    taken = Taken()
+    for earlier in inputs[:number]:
+        for selection in _selections(earlier):
+            taken.add(selection)
+    exclusion = Exclusion(given.exclude)
+    return Listing(_selections(given), taken, exclusion, explicit=not given.is_list, own=own)
+
+
+def _selections(given: Input) -> list[Selection]:
+    if not given.is_list:
+        return [select(given.pattern, given.given, given.hint)]
+    lines = enumerate(read_path_list(given.pattern), start=1)
+    return [select(line, f"{given.given}, line {number}: {line}", one_of_many=True) for number, line in lines if line]
+
+
+def _files(listing: Listing, given: Input) -> Iterator[InputFile | IgnoredFile]:
+    """The files of a listing by their keys: what is behind the folder that all selections have in common."""
+    start = len(listing.start)
+    for found in listing.files():
+        file = found.stored
+        key = given.shown(file.path[start:])
+        if found.kind is None:
+            ending = kinds.ending_of(file.path)
+            # Of a name that is hidden its last part may be the surname.
+            ending = OTHER if given.key_hash and not kinds.is_known_ending(ending) else ending
+            yield IgnoredFile(key, ending, found.reason)
+        else:
+            yield InputFile(given.split, key, file.path, file.size, file.version, found.kind, stable_place(key))
+
+
+def summarize_inputs(inputs: Sequence[Input], output: str, records_output: str | None = None) -> InputSummary:
     """Lists every glob once and adds up what is there.
 
     Args:
         inputs: all globs of the job.
-        output: where the job writes; no input may lie there.
+        output: where the job writes; no input may lie there, nor may what is written match a glob.
+        records_output: where it writes the audit trail, if elsewhere than in the output.
 
     Raises:
-        AccessError: a place cannot be listed, a glob matches no image and no TFRecord file, or one in the output.
+        AccessError: a place cannot be listed, a file not be read, or a glob matches no image and no TFRecord file.
+        OwnOutputError: a glob matches the output.
     """
-    own = _absolute(output).rstrip("/") + "/"
     summary = InputSummary()
-    digest = ""
+    own = OwnOutput(output, records_output or storage.join(output, "records"), {given.split for given in inputs})
+    all_ignored = IgnoredFiles()
+    digest = 0
+    excluded, used = 0, set[str]()
     for number, given in enumerate(inputs):
         split = summary.splits.setdefault(given.split, SplitSummary())
-        matched = 0
-        ignored = 0
-        for file in list_inputs(inputs, number):
-            if file is None:
-                ignored += 1
+        ignored = IgnoredFiles()
+        listing = _listing(inputs, number, own)
+        matched = False
+        for file in _files(listing, given):
+            if isinstance(file, IgnoredFile):
+                ignored.add(file)
+                all_ignored.add(file)
                 continue
-            if _absolute(file.path).startswith(own):
-                raise AccessError(
-                    f"--input {given.pattern}: matches {file.path} in --output {output}, so the job would anonymize "
-                    "its own output; write elsewhere or narrow the glob"
-                )
-            matched += 1
-            if file.kind == "image":
-                split.images += 1
-                split.image_bytes += file.size
-            else:
-                split.tfrecords += 1
-                split.tfrecord_bytes += file.size
-                if len(split.first_tfrecords) < MOST_SAMPLED:
-                    split.first_tfrecords.append(file)
-            digest = add_digests([digest, file.digest])
+            matched = True
+            split.add(file)
+            digest += int(file.digest, 16)
         if not matched:
-            raise AccessError(_nothing_matched(given, number, ignored))
-        summary.ignored += ignored
-    summary.digest = digest
+            raise AccessError(_nothing_matched(given, number, ignored, listing.exclusion))
+        excluded += listing.exclusion.count
+        used |= listing.exclusion.used
+    summary.ignored = all_ignored.files
+    summary.ignored_files = all_ignored.told()
+    summary.digest = add_digests([f"{digest:x}"])
+    _tell(all_ignored, excluded, [glob for glob in inputs[0].exclude if glob not in used])
     return summary
 
 
-def _absolute(path: str) -> str:
-    return os.path.abspath(path) if storage.is_local(path) else path
+def _tell(ignored: IgnoredFiles, excluded: int, unused: Sequence[str]) -> None:
+    if ignored.files:
+        _LOGGER.info("%d files are ignored: %s", ignored.files, ignored.in_words())
+    if excluded:
+        _LOGGER.info("--exclude leaves out %d files and folders", excluded)
+    for glob in unused:
+        _LOGGER.warning("--exclude %s: matches nothing that the inputs hold", glob)
 
 
-def _nothing_matched(given: Input, number: int, ignored: int) -> str:
-    if ignored:
+def _nothing_matched(given: Input, number: int, ignored: IgnoredFiles, exclusion: Exclusion) -> str:
+    if ignored.files:
         return (
-            f"--input {given.pattern}: matches {ignored} files, none with the ending of an image or a TFRecord "
-            f"file; images end in {' '.join(sorted(IMAGE_ENDINGS))}"
+            f"{given.given}: matches {ignored.files} files, none with the ending of an image or a TFRecord file, or "
+            f"that begins as one does: {ignored.in_words()}"
         )
+    if exclusion.count:
+        return f"{given.given}: matches nothing but what --exclude leaves out"
     hint = " that no earlier --input has matched" if number else ""
-    return f"--input {given.pattern}: matches no file{hint}; quote the glob, and use ** to include sub-folders"
+    return f"{given.given}: matches no file{hint}; quote the glob, and use ** to include sub-folders{given.hint}"

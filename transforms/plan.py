@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import apache_beam as beam
 
-from faceveil.transforms.inputs import Input, InputFile, InputSummary, Kind, add_digests, list_inputs
+from faceveil.transforms.inputs import Input, InputFile, InputSummary, add_digests, list_inputs
+from faceveil.transforms.kinds import Kind
 
 MOST_IMAGES = 10_000
 """In a shard: however small they are, they are spread over workers, and no more work is lost with one of them."""
@@ -223,7 +224,7 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
 
 
 def _matched(number: int, inputs: Sequence[Input], layout: Layout) -> Iterator[tuple[Group, bytes]]:
-    return pack_files((file for file in list_inputs(inputs, number) if file), layout)
+    return pack_files(list_inputs(inputs, number), layout)
 
 
 def _numbered(split: str, layout: Layout) -> Iterator[tuple[Group, bytes]]:

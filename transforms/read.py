@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import BinaryIO, cast
 
 from faceveil.transforms import storage
+from faceveil.transforms.codecs.signatures import DECODED, sniff
 from faceveil.transforms.embedded import Contents, examine
 from faceveil.transforms.example import Example, InvalidExampleError
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import InputFile
+from faceveil.transforms.kinds import LOOKED_AT, unreadable
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
+from faceveil.transforms.tfrecord import (
+    CorruptRecordError,
+    OversizedRecord,
+    begins_as_tfrecords,
+    read_limited_records,
+)
 
 # Pixels and views take a multiple of the compressed bytes. Counted before decoding, this keeps large photos from being
 # taken on all at once; afterwards the true size counts.
@@ -30,7 +39,8 @@ class Source:
         serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
         nbytes: about what it will hold when it is decoded.
         error: why there is nothing to read: it is too large, or the TFRecord file is damaged here.
-        version: of the file that is yet to be read; in an object store no other is taken.
+        version: of the file that is yet to be read; no other is taken.
+        size: of that file in bytes, which tells versions apart on disk.
     """
 
     key: str
@@ -39,6 +49,15 @@ class Source:
     nbytes: int
     error: Quarantine | None = None
     version: str | None = None
+    size: int | None = None
+
+
+class HoldsRecords(Quarantine):
+    """A file that was taken for an image by its ending, and holds TFRecords; ``read_records`` reads them."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(Reason.NOT_AN_IMAGE, "it holds TFRecords")
+        self.source = source
 
 
 @dataclass(frozen=True)
@@ -66,26 +85,46 @@ class Loaded:
 def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source]:
     """The records of a shard, in their order; image files are not opened yet, so that this can run in parallel.
 
-    A TFRecord file that is damaged gives the records before the damage, and one more that says where it is.
-
     Args:
         plan: the shard.
         max_bytes: no larger image file or record is read into memory.
+
+    Raises:
+        AccessError: as ``read_records``.
     """
     for file in plan.files:
+        source = _image_file(file, max_bytes)
         if plan.kind == "image":
-            # One that is too large is not read, so it counts for no more than may be read of it.
-            nbytes = min(file.size, max_bytes) * _DECODED
-            yield Source(file.key, file.path, None, nbytes, version=file.version)
+            yield source
         else:
-            yield from _read_tfrecords(file, max_bytes)
+            yield from read_records(source, max_bytes)
 
 
-def _read_tfrecords(file: InputFile, max_bytes: int) -> Iterator[Source]:
+def _image_file(file: InputFile, max_bytes: int) -> Source:
+    # One that is too large is not read, so it counts for no more than may be read of it.
+    nbytes = min(file.size, max_bytes) * _DECODED
+    return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size)
+
+
+def read_records(file: Source, max_bytes: int) -> Iterator[Source]:
+    """The records of a TFRecord file, in their order; of one that is an image, in spite of its name, the file itself.
+
+    A file that is damaged gives the records before the damage, and one more that says where it is.
+
+    Args:
+        file: the file.
+        max_bytes: no larger record is read into memory.
+
+    Raises:
+        AccessError: it may not be read, is not the file that was listed, or storage cannot be reached.
+    """
     key, path = file.key, file.path
     index = 0
     try:
-        with storage.open_to_read(path, file.version) as opened:
+        with storage.open_to_read(path, file.version, file.size) as opened:
+            if _is_image(opened):
+                yield file
+                return
             for record in read_limited_records(opened, max_bytes):
                 if isinstance(record, OversizedRecord):
                     detail = f"record {index}, at byte {record.offset}, has {record.length} bytes"
@@ -93,11 +132,37 @@ def _read_tfrecords(file: InputFile, max_bytes: int) -> Iterator[Source]:
                 else:
                     yield Source(f"{key}#{index}", path, record, len(record) * _DECODED)
                 index += 1
+        _check_unchanged(file)
     except CorruptRecordError as error:
+        _check_unchanged(file)
         damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index} and what follows: {error}")
         yield Source(f"{key}#{index}", path, None, 0, damage)
+    except PermissionError as error:
+        raise unreadable(path, error) from error
     except OSError as error:
         yield Source(f"{key}#{index}", path, None, 0, _unreadable(error, f"record {index} and what follows: "))
+
+
+def _is_image(opened: BinaryIO) -> bool:
+    """Whether a file that was taken for TFRecords is an image.
+
+    Raises:
+        CorruptRecordError: it is something else that has a name; says what.
+    """
+    start = cast("io.BufferedReader", opened).peek(LOOKED_AT)[:LOOKED_AT]
+    if begins_as_tfrecords(start):
+        return False
+    found = sniff(start)
+    if found not in (None, "gzip", "zlib", *DECODED):
+        raise CorruptRecordError(
+            f"the file begins as {found} does; TFRecords are read plain, or compressed by gzip or zlib"
+        )
+    return found in DECODED
+
+
+def _check_unchanged(file: Source) -> None:
+    if file.version is not None and file.size is not None:
+        storage.check_unchanged(file.path, file.version, file.size)
 
 
 def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
@@ -106,14 +171,20 @@ def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
     Raises:
         Quarantine: one is missing, it is larger than ``max_bytes``, or the Example holds other images that nobody
             asked to anonymize.
+        HoldsRecords: an image file is none, but holds TFRecords.
+        AccessError: a file may not be read, is not the one that was listed, or storage cannot be reached.
     """
     if source.error:
         raise source.error
     if source.serialized is None:
         try:
-            data = storage.read_bytes(source.path, max_bytes + 1, source.version)
+            data = storage.read_bytes(source.path, max_bytes + 1, source.version, source.size)
+        except PermissionError as error:
+            raise unreadable(source.path, error) from error
         except OSError as error:
             raise _unreadable(error) from error
+        if begins_as_tfrecords(data[:LOOKED_AT]):
+            raise HoldsRecords(source)
         if len(data) > max_bytes:
             raise _too_large(f"more than {max_bytes} bytes")
         return Loaded(source.key, (data,), None)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from faceveil.transforms import storage
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.inputs import Kind
+from faceveil.transforms.kinds import Kind
 
 _SIDES = ("x0", "y0", "x1", "y1")
 _FACES = pa.list_(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.inputs import Input, Kind, list_inputs
+from faceveil.transforms.inputs import Input, list_inputs
+from faceveil.transforms.kinds import Kind
 from faceveil.transforms.plan import ShardPlan, sorted_and_distinct
 from faceveil.transforms.read import Source
 from faceveil.transforms.records import Status, read_rows, read_stamp
@@ -45,7 +46,8 @@ def kept_records(plan: ShardPlan, output: Output) -> Iterator[Finished]:
         for row in read_rows(records_path):
             if row.status is not Status.QUARANTINED:
                 record = next(written)
-                if _file_key(row.key, plan.kind) in unchanged:
+                # Records of a file that was taken for an image are made again, for that file is read as one first.
+                if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
                     yield Finished(row, record)
 
 
@@ -67,8 +69,9 @@ def with_kept(sources: Iterable[Source], kept: Iterator[Finished]) -> Iterator[S
         raise AccessError(f"{upcoming.row.key}: is no longer among the inputs, but its shard is being redone")
 
 
-def _file_key(record_key: str, kind: Kind) -> str:
-    return record_key if kind == "image" else record_key.rpartition("#")[0]
+def _file_key(record_key: str, files: Collection[str]) -> str:
+    """The key of the file that a record comes from: an image's is the record's, whatever the file is called."""
+    return record_key if record_key in files else record_key.rpartition("#")[0]
 
 
 def _sha256(path: str) -> str | None:
@@ -107,7 +110,7 @@ def changed_inputs(inputs: Sequence[Input], output: Output, complete: bool, repa
     Raises:
         AccessError: a place cannot be listed or read.
     """
-    listed = sorted_and_distinct(file for number in range(len(inputs)) for file in list_inputs(inputs, number) if file)
+    listed = sorted_and_distinct(file for number in range(len(inputs)) for file in list_inputs(inputs, number))
     before = _versions(output)
     lines = []
     for file in listed:
@@ -136,7 +139,8 @@ def _versions(output: Output) -> dict[str, _Version]:
             if stamp is None or stamp.settings_digest != output.settings_digest:
                 continue
             rows = read_rows(found.path) if stamp.result.quarantined else ()
-            quarantined = {_file_key(row.key, stamp.kind) for row in rows if row.status is Status.QUARANTINED}
+            keys = {key for key, *_ in stamp.files}
+            quarantined = {_file_key(row.key, keys) for row in rows if row.status is Status.QUARANTINED}
         except (ValueError, OSError) as error:
             _LOGGER.warning("%s: cannot be read: %s", found.path, error)
             continue

@@ -25,7 +25,7 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.read import Loaded, Source, load, refuse_pixels
+from faceveil.transforms.read import HoldsRecords, Loaded, Source, load, refuse_pixels
 from faceveil.transforms.records import Row, Status
 
 # Decoded pixels that wait for detection; a larger image is decoded again if a face was found, so that memory stays
@@ -175,6 +175,22 @@ def decode(
         with _naming(name, len(named)):
             images.append(_decode_image(data, info, detector))
     return Decoded(record, tuple(images))
+
+
+def with_records(
+    items: Iterable[Decoded | Settled], decode_records: Callable[[Source], Iterable[Decoded | Settled]]
+) -> Iterator[Decoded | Settled]:
+    """The decoded records, with those of TFRecord files in the place of files that were taken for images.
+
+    Args:
+        items: the decoded records.
+        decode_records: reads and decodes the records of a file.
+    """
+    for item in items:
+        if isinstance(item, Failed) and isinstance(item.error, HoldsRecords):
+            yield from decode_records(item.error.source)
+        else:
+            yield item
 
 
 @contextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import functools
 import io
 import os
 import re
 import secrets
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +16,15 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.stores.local import (
+    EVERYTHING,
+    Scope,
+    check_unchanged_local,
+    find_local,
+    list_local,
+    open_local,
+    read_local,
+)
 from faceveil.transforms.stores.object_store import CHECK_SECONDS, PATIENCE_SECONDS, PIECE, ObjectStore, StoredFile
 
 if TYPE_CHECKING:
@@ -94,49 +101,17 @@ def join(folder: str, *names: str) -> str:
     return "/".join((folder.rstrip("/"), *names)) if folder.strip("/") else "/".join((folder, *names))
 
 
-def list_files(folder: str) -> Iterator[StoredFile]:
-    """Every file below a folder, however deep.
+def list_files(folder: str, scope: Scope = EVERYTHING) -> Iterator[StoredFile]:
+    """Every file below a folder, however deep; see ``list_local`` for what counts as one on disk.
 
-    Locally, links are followed, to folders too. What cannot be read as a file is listed all the same, with size 0, so
-    that it is accounted for: a socket, a pipe, a device, a broken link, a link to a folder that it lies in.
+    Args:
+        folder: where to begin.
+        scope: which part of it, on disk; of an object store all objects are listed.
 
     Raises:
         AccessError: the folder cannot be listed, or a folder below it.
     """
-    if not is_local(folder):
-        yield from _store(folder).list(join(folder, ""))
-        return
-    try:
-        yield from _list_local(folder)
-    except OSError as error:
-        raise AccessError(f"{folder}: cannot be listed: {error}") from error
-
-
-def _list_local(folder: str) -> Iterator[StoredFile]:
-    top = os.stat(folder or ".")
-    # Folders that are being listed: their entries still to come, and what identifies them. Not by recursion, for
-    # folders may be nested more deeply than calls can be.
-    open_folders = [(_entries(folder), (top.st_dev, top.st_ino))]
-    while open_folders:
-        path = next(open_folders[-1][0], None)
-        if path is None:
-            open_folders.pop()
-            continue
-        try:
-            status = os.stat(path)
-        except OSError:  # a broken link, or links in a circle; or it has vanished just now
-            yield StoredFile(path, 0, repr(0.0))
-            continue
-        identity = (status.st_dev, status.st_ino)
-        if stat.S_ISDIR(status.st_mode) and identity not in (inside for _, inside in open_folders):
-            open_folders.append((_entries(path), identity))
-        else:
-            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-            yield StoredFile(path, size, repr(status.st_mtime))
-
-
-def _entries(folder: str) -> Iterator[str]:
-    return iter([os.path.join(folder, name) for name in sorted(os.listdir(folder or "."))])
+    return list_local(folder, scope) if is_local(folder) else _store(folder).list(join(folder, ""))
 
 
 def exists(path: str) -> bool:
@@ -154,51 +129,63 @@ def find(path: str) -> StoredFile | None:
     Raises:
         AccessError: storage does not answer or refuses to say.
     """
-    if not is_local(path):
-        return _store(path).find(path)
-    try:
-        status = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise AccessError(f"{path}: cannot be reached: {error}") from error
-    return StoredFile(path, status.st_size, repr(status.st_mtime))
+    return find_local(path) if is_local(path) else _store(path).find(path)
 
 
-def open_to_read(path: str, version: str | None = None) -> BinaryIO:
+def open_to_read(path: str, version: str | None = None, size: int | None = None) -> BinaryIO:
     """Opens a file as the bytes it holds, never decompressed on the way.
 
     Args:
         path: where it is.
-        version: which version of it, where it lies in an object store; None for whatever is there.
+        version: which version of it; None for whatever is there.
+        size: in bytes, when it was listed; None where that does not matter. It tells versions apart on disk.
 
     Raises:
         OSError: the file cannot be opened, or is none: a pipe or a device might be read for ever.
-        AccessError: an object store cannot be reached, or holds another version.
+        AccessError: storage cannot be reached, or holds another version.
     """
-    if not is_local(path):
-        return _store(path).open(path, version)
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return open(path, "rb")
+    return open_local(path, version, size) if is_local(path) else _store(path).open(path, version)
 
 
-def read_bytes(path: str, limit: int = -1, version: str | None = None) -> bytes:
+def check_unchanged(path: str, version: str, size: int) -> None:
+    """Makes sure that a file that was just read is still the one that was listed; on disk, others may write to it.
+
+    An object store gives no bytes of another version.
+
+    Raises:
+        AccessError: it is another one.
+    """
+    if is_local(path):
+        check_unchanged_local(path, version, size)
+
+
+def read_bytes(path: str, limit: int = -1, version: str | None = None, size: int | None = None) -> bytes:
     """All bytes of a file, or the first ``limit`` of them.
 
     Args:
         path: where it is.
         limit: no limit where it is negative.
         version: as for ``open_to_read``.
+        size: as for ``open_to_read``.
 
     Raises:
         OSError: the file cannot be read.
-        AccessError: an object store cannot be reached, or holds another version.
+        AccessError: storage cannot be reached, or holds another version.
     """
-    if not is_local(path):
-        return _store(path).read(path, limit, version)
-    with open_to_read(path) as file:
-        return file.read(limit)
+    return read_local(path, limit, version, size) if is_local(path) else _store(path).read(path, limit, version)
+
+
+def read_start(file: StoredFile, count: int) -> bytes:
+    """The first bytes of a file; no others are fetched from an object store.
+
+    Raises:
+        OSError: the file cannot be read.
+        AccessError: storage cannot be reached, or holds another version.
+    """
+    if is_local(file.path):
+        return read_local(file.path, count, file.version, file.size)
+    end = min(count, file.size)
+    return _store(file.path).read_range(file.path, 0, end, file.version) if end else b""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ little-endian (https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ _MASK_DELTA = 0xA282EAD8
 # Protobuf allows no larger message (2 GiB), https://protobuf.dev/programming-guides/proto-limits/.
 _LONGEST_RECORD = 2**31
 _PIECE = 2**20
+_COMPRESSED_PIECE = 2**16
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,30 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
         yield record
 
 
+def begins_as_tfrecords(start: bytes) -> bool:
+    """Whether a file that begins so holds TFRecords, plain or compressed: the first length has to match its checksum.
+
+    Example usage::
+
+        >>> begins_as_tfrecords(frame(b"a")), begins_as_tfrecords(gzip.compress(frame(b"a"))), begins_as_tfrecords(b"a")
+        (True, True, False)
+    """
+    if _is_header(start[: _HEADER.size]):
+        return True
+    if start.startswith(_GZIP_MAGIC):
+        inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    elif _may_be_zlib(start):
+        inflater = zlib.decompressobj()
+    else:
+        return False
+    try:
+        return _is_header(inflater.decompress(start, _HEADER.size))
+    except zlib.error:
+        return False
+
+
 def read_limited_records(file: BinaryIO, max_bytes: int) -> Iterator[bytes | OversizedRecord]:
-    """The records of a TFRecord file, plain or gzip, told apart by the first bytes and not by the name.
+    """The records of a TFRecord file, plain, gzip or zlib, told apart by the first bytes and not by the name.
 
     Args:
         file: open at its start.
@@ -98,13 +122,51 @@ def read_limited_records(file: BinaryIO, max_bytes: int) -> Iterator[bytes | Ove
     whole = cast("BinaryIO", _Prefixed(start, file))
     # A plain file may begin with gzip's magic number by chance, as the length of its first record; then the
     # checksum of that length holds.
-    if start.startswith(_GZIP_MAGIC) and not _is_header(start):
-        whole = cast("BinaryIO", gzip.GzipFile(fileobj=whole))
+    if not _is_header(start):
+        if start.startswith(_GZIP_MAGIC):
+            whole = cast("BinaryIO", gzip.GzipFile(fileobj=whole))
+        elif _may_be_zlib(start):
+            whole = io.BufferedReader(_ZlibFile(whole), _COMPRESSED_PIECE)
     yield from _read_plain(whole, max_bytes)
 
 
 def _is_header(data: bytes) -> bool:
     return len(data) == _HEADER.size and masked_crc32c(data[:8]) == _HEADER.unpack(data)[1]
+
+
+def _may_be_zlib(start: bytes) -> bool:
+    """Whether bytes begin as a zlib stream does (RFC 1950, section 2.2), as one in a thousand others does, too."""
+    is_deflate = len(start) > 1 and start[0] & 0x0F == 8 and start[0] >> 4 <= 7
+    return is_deflate and not start[1] & 0x20 and (start[0] << 8 | start[1]) % 31 == 0
+
+
+class _ZlibFile(io.RawIOBase):
+    """What a zlib stream holds.
+
+    Reading raises zlib.error where it is damaged or something stands behind it, EOFError where it is cut off.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._inflater = zlib.decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._inflater.eof:
+            compressed = self._inflater.unconsumed_tail or self._file.read(_COMPRESSED_PIECE)
+            # Even where nothing more comes, some of what came may be left to be given out.
+            data = self._inflater.decompress(compressed, len(buffer))
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+            if not compressed and not self._inflater.eof:
+                raise EOFError("it is cut off")
+        if self._inflater.unused_data or self._file.read(1):
+            raise zlib.error("there is something behind its end")
+        return 0
 
 
 class _Prefixed:

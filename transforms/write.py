@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from faceveil.transforms import storage
+from faceveil.transforms.errors import AccountingError
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.records import RecordsFile, Row, ShardResult, Stamp, read_stamp
 from faceveil.transforms.steps import Finished
@@ -88,13 +89,14 @@ def write_shard(
 
     Raises:
         AccessError: the output cannot be written.
+        AccountingError: an image file gave no record, or one too many.
     """
     file_name = output.shard_file(plan.name)
     rows = RecordsFile(plan.split, file_name, method)
     checksum = hashlib.sha256()
     written = 0
     with storage.open_to_publish(output.shard_path(plan.name)) as file:
-        for record in records:
+        for record in _complete(records, plan) if plan.kind == "image" else records:
             if record.serialized is None:
                 rows.add(record.row, None)
                 if result.quarantined < _LOGGED_PER_SHARD:
@@ -112,6 +114,21 @@ def write_shard(
     files = tuple((file.key, file.size, file.version) for file in plan.files)
     rows.publish(output.records_path(plan.name), Stamp(output.settings_digest, result, plan.kind, files))
     return result
+
+
+def _complete(records: Iterable[Finished], plan: ShardPlan) -> Iterator[Finished]:
+    """The records of a shard of image files: one of each, or several of a file that holds TFRecords in truth."""
+    planned = {file.key for file in plan.files}
+    missing = set(planned)
+    for record in records:
+        key = record.row.key
+        file = key if key in missing else key.rpartition("#")[0]
+        if file not in planned:
+            raise AccountingError(f"{plan.name}: {key} was not planned, or comes twice")
+        missing.discard(file)
+        yield record
+    if missing:
+        raise AccountingError(f"{plan.name}: nothing was made of {min(missing)}")
 
 
 def _why(row: Row) -> str:

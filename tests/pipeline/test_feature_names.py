@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,10 @@ from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.transforms.example import Example
 from faceveil.transforms.inputs import summarize_inputs
 from faceveil.transforms.tfrecord import frame
+from tests.faulty_proxy import FaultyProxy
+from tests.object_stores import Server
+
+JPEG, PNG = b"\xff\xd8\xff\xe0" + bytes(60), b"\x89PNG\r\n\x1a\n" + bytes(60)
 
 
 def write(path: Path, *records: dict[str, Any] | bytes) -> None:
@@ -86,3 +92,80 @@ def test_options_for_examples_may_be_given_with_image_files_alone(tmp_path: Path
         check(tmp_path, drop_features=("image/filname",))
     write(tmp_path / "b.tfrecord", {})
     check(tmp_path, drop_features=("image/filename",))
+
+
+def records(folder: Path, name: str, *examples: dict[str, Any], compress: Callable[[bytes], bytes] = bytes) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(compress(b"".join(frame(Example.empty().with_features(e)) for e in examples)))
+
+
+TFDS = {"image": JPEG, "label": [3], "image/filename": b"a.jpg"}
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_feature_of_images_by_another_name_is_named(
+    tmp_path: Path, compress: Callable[[bytes], bytes], strict: bool
+) -> None:
+    records(tmp_path, "mnist-train.tfrecord-00000-of-00001", TFDS, {**TFDS, "mask": PNG}, compress=compress)
+    with pytest.raises(OptionError) as caught:
+        check(tmp_path, strict_features=strict)
+    assert str(caught.value) == (
+        "--image_feature image/encoded: is no feature of all 2 records. They have: image, image/filename, label, mask. "
+        "Images are in image (jpeg), mask (png): name those that are to be anonymized with --image_feature, the others "
+        "with --drop_features or --allow_features"
+    )
+    check(tmp_path, image_feature=("image",), drop_features=("mask",), strict_features=strict)
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        ({"image": [1, 2, 3]}, "holds no single value of bytes in all 1 record. Each record has to have it"),
+        ({"image": [JPEG, JPEG]}, "holds no single value of bytes in all 1 record. Each record"),
+        ({"image": b"a.jpg", "jpg": JPEG}, r"holds no image in all 1 record. Images are in jpg \(jpeg\)"),
+        (
+            {"image": [0.5] * 8, "png": PNG},
+            r"holds no single value of bytes in all 1 record. Images are in png \(png\)",
+        ),
+    ],
+)
+def test_a_feature_that_holds_no_images_is_refused(tmp_path: Path, example: dict[str, Any], said: str) -> None:
+    records(tmp_path, "train", example)
+    with pytest.raises(OptionError, match=f"--image_feature image: {said}"):
+        check(tmp_path, image_feature=("image",))
+
+
+def test_what_is_allowed_or_dropped_may_be_the_only_image(tmp_path: Path) -> None:
+    records(tmp_path, "train", {"image": b"damaged", "depth": PNG, "thumbnail": JPEG})
+    check(tmp_path, image_feature=("image",), allow_features=("depth",), drop_features=("thumbnail",))
+
+
+def test_each_series_of_files_has_to_have_the_images(tmp_path: Path) -> None:
+    for number in range(6):
+        records(tmp_path, f"a/train-{number}", {"image/encoded": JPEG})
+        records(tmp_path, f"a/labels-{number}", {"label": [1]})
+        records(tmp_path, f"b/train-{number}", {"image": JPEG})
+    with pytest.raises(OptionError, match=r"is no feature of the first 4 records of .*/a/labels-\*\. They have: label"):
+        check(tmp_path)
+    with pytest.raises(OptionError, match=r"is no feature of .* of .*/b/train-\*\. .*Images are in image"):
+        check(tmp_path, exclude=("labels-*",))
+    check(tmp_path, exclude=("labels-*", "b"))
+
+
+def test_each_split_has_to_have_the_images(tmp_path: Path) -> None:
+    for split, feature in (("train", "image/encoded"), ("val", "image")):
+        records(tmp_path, f"{split}/part-r-00000", *[{feature: JPEG}] * 20)
+    given = JobOptions(input=tuple(f"{split}={tmp_path}/{split}/**" for split in ("train", "val")), output="out")
+    with pytest.raises(OptionError, match=r"is no feature of the first 16 records of .*/val/part-r-\*"):
+        check_feature_names(given, summarize_inputs(given.inputs, "elsewhere"))
+
+
+def test_tfrecords_in_buckets_are_looked_into(object_store: Server, connect: Callable[..., FaultyProxy]) -> None:
+    connect()
+    data = frame(Example.empty().with_features(TFDS)) * 20
+    for name, content in (("train", data), ("train.gz", gzip.compress(data)), ("train.z", zlib.compress(data))):
+        object_store.put("inputs", f"tfds/{name}", content)
+        given = JobOptions(input=(f"{object_store.scheme}://inputs/tfds/{name}",), output="out")
+        with pytest.raises(OptionError, match=r"image/encoded: is no feature of .*Images are in image \(jpeg\)"):
+            check_feature_names(given, summarize_inputs(given.inputs, "elsewhere"))

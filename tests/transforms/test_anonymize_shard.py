@@ -9,11 +9,14 @@ from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards, 
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.example import Example
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import Input, list_inputs
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.progress import Progress, read_progress
 from faceveil.transforms.records import Row, ShardResult
+from faceveil.transforms.storage import write_bytes
+from faceveil.transforms.tfrecord import frame
 from faceveil.transforms.write import Output, finished_shard
 
 
@@ -27,7 +30,7 @@ def output(folder: Path) -> Output:
 
 
 def plan(photos: Path, index: int = 0, count: int = 1) -> ShardPlan:
-    matched = [file for file in list_inputs([Input("data", str(photos))], 0) if file]
+    matched = list_inputs([Input("data", str(photos))], 0)
     return ShardPlan("data", index, count, "image", tuple(sorted(matched, key=lambda file: file.key)[index::count]))
 
 
@@ -53,6 +56,27 @@ def test_a_shard_counts_as_finished_only_for_its_job_and_with_its_file(
     assert finished_shard(plan(photos), output(tmp_path)) is None
     (tmp_path / "records" / "data-00000-of-00001.parquet").write_bytes(b"damaged")
     assert finished_shard(plan(photos), output(tmp_path)) is None
+
+
+def test_records_of_a_file_that_was_taken_for_an_image_come_in_its_place_with_care_and_without(
+    photos: Path, centerface: str, tmp_path: Path
+) -> None:
+    photo = (photos / "people" / "portrait.jpeg").read_bytes()
+    for name in ("a.jpg", "c.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(photo)
+    (tmp_path / "in" / "b.jpg").write_bytes(frame(Example.empty().with_features({"image/encoded": photo})) * 3)
+    made = {}
+    for careful in (False, True):
+        there = output(tmp_path / str(careful))
+        if careful:
+            write_bytes(there.attempt_path("data-00000-of-00001"), b"")
+        seen: list[Row] = []
+        result = anonymize_shard(plan(tmp_path / "in"), there, Worker(config(centerface)), seen.append)
+        assert [row.key for row in seen] == ["a.jpg", "b.jpg#0", "b.jpg#1", "b.jpg#2", "c.jpg"]
+        assert (result.records, result.quarantined) == (5, 0)
+        made[careful] = result.sha256
+    assert made[True] == made[False]
 
 
 def test_as_a_transform_it_gives_one_result_a_shard(photos: Path, centerface: str, tmp_path: Path) -> None:

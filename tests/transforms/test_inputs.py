@@ -3,11 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.inputs import Input, fixed_prefix, list_inputs, summarize_inputs, translate_glob
+from faceveil.transforms.inputs import Input, list_inputs, summarize_inputs
 
 
 @pytest.fixture
@@ -104,20 +102,3 @@ def test_a_name_that_is_not_utf8_gets_a_key_that_is(tmp_path: Path) -> None:
     assert file
     assert file.key == "\\xff.jpg"
     assert Path(file.path).exists()
-
-
-names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1, max_size=8)
-
-
-@given(st.lists(names, min_size=1, max_size=4))
-def test_any_path_matches_itself_escaped(parts: list[str]) -> None:
-    path = "/".join(parts)
-    escaped = re.sub(r"([*?\[\\])", r"\\\1", path)
-    assert translate_glob(escaped).fullmatch(path)
-    assert translate_glob("**").fullmatch(path)
-    assert path.startswith(re.sub(r"\\(.)", r"\1", fixed_prefix(escaped)))
-
-
-@given(st.text(st.sampled_from("ab/*?[]!^-\\."), max_size=12))
-def test_every_glob_compiles(pattern: str) -> None:
-    translate_glob(pattern)

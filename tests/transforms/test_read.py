@@ -1,20 +1,27 @@
+import bz2
+import gzip
 import io
 import os
 import socket
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
 from faceveil.transforms.example import Example
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import InputFile
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.read import Source, load, read_sources
+from faceveil.transforms.read import HoldsRecords, Source, load, read_records, read_sources
 from faceveil.transforms.tfrecord import frame
-from tests.conftest import noise_image
+from tests.conftest import as_nobody, noise_image
 
 MAX_BYTES = 10**6
 
@@ -95,11 +102,82 @@ def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind
         assert str(tmp_path) not in caught.value.detail
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the super-user may read everything")
-def test_a_file_that_may_not_be_read_is_one_record(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").touch(mode=0)
-    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
-    with pytest.raises(Quarantine, match="unreadable_file: Permission denied"):
+@pytest.mark.parametrize("kind", ["image", "tfrecord"])
+def test_a_file_that_may_not_be_read_ends_the_job(public_folder: Path, kind: str) -> None:
+    (public_folder / "a").touch(mode=0)
+
+    def read() -> None:
+        for source in read_sources(plan_of(public_folder / "a", kind), MAX_BYTES):
+            load(source, FeatureRoles(), MAX_BYTES)
+
+    with as_nobody(), pytest.raises(AccessError, match="a: cannot be read: Permission denied"):
+        read()
+
+
+def replaced(path: Path, data: bytes) -> None:
+    path.with_suffix(".new").write_bytes(data)
+    os.utime(path.with_suffix(".new"), ns=(0, path.stat().st_mtime_ns + 4_000_000))
+    path.with_suffix(".new").replace(path)
+
+
+def listed(path: Path, kind: str) -> ShardPlan:
+    [file] = (storage.find(str(path)),)
+    assert file
+    return ShardPlan("data", 0, 1, kind, (InputFile("data", path.name, file.path, file.size, file.version, kind),))  # type: ignore[arg-type]
+
+
+def test_an_image_file_that_was_replaced_ends_the_job(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"content")
+    [source] = read_sources(listed(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    replaced(tmp_path / "a.jpg", b"CONTENT")
+    with pytest.raises(AccessError, match=r"a\.jpg: was changed while the job ran"):
+        load(source, FeatureRoles(), MAX_BYTES)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_tfrecord_file_that_is_written_to_while_it_is_read_ends_the_job(tmp_path: Path, damaged: bool) -> None:
+    path = tmp_path / "x.tfrecord"
+    path.write_bytes(frame(b"1") * 100_000)
+    sources = read_sources(listed(path, "tfrecord"), MAX_BYTES)
+    next(sources)
+    with path.open("r+b") as file:
+        if damaged:
+            file.seek(500_000)
+            file.write(bytes(1000))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 4_000_000))
+    with pytest.raises(AccessError, match=r"x\.tfrecord: was changed while the job ran"):
+        list(sources)
+    with pytest.raises(AccessError, match=r"x\.tfrecord: was changed while the job ran"):
+        list(
+            read_sources(
+                replace(listed(path, "tfrecord"), files=(InputFile("data", "k", str(path), 1, "1.0", "tfrecord"),)), 1
+            )
+        )
+
+
+def test_an_image_that_is_called_a_tfrecord_file_is_an_image(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(encoded("PNG"))
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    assert source.key == "x.tfrecord"
+    assert load(source, FeatureRoles(), MAX_BYTES).images == (encoded("PNG"),)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
+def test_tfrecords_that_are_called_an_image_are_told(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "x.jpg").write_bytes(compress(frame(b"1") + frame(b"22")))
+    [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), MAX_BYTES)
+    with pytest.raises(HoldsRecords) as caught:
+        load(source, FeatureRoles(), MAX_BYTES)
+    records = list(read_records(caught.value.source, MAX_BYTES))
+    assert [(record.key, record.serialized) for record in records] == [("x.jpg#0", b"1"), ("x.jpg#1", b"22")]
+
+
+def test_a_compression_that_tfrecords_do_not_have_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(bz2.compress(frame(b"1")))
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    with pytest.raises(
+        Quarantine, match=r"corrupt_record: .* the file begins as bzip2 does; TFRecords are read plain, or"
+    ):
         load(source, FeatureRoles(), MAX_BYTES)
 
 

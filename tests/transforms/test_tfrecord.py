@@ -1,5 +1,7 @@
 import gzip
 import io
+import struct
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,7 +10,14 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, frame, read_limited_records, read_records
+from faceveil.transforms.tfrecord import (
+    CorruptRecordError,
+    OversizedRecord,
+    begins_as_tfrecords,
+    frame,
+    read_limited_records,
+    read_records,
+)
 
 RECORDS = [b"", b"a", b"face" * 5000]
 
@@ -19,7 +28,7 @@ def test_tensorflow_reads_what_is_framed(tmp_path: Path) -> None:
     assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == RECORDS
 
 
-@pytest.mark.parametrize("compression", ["", "GZIP"])
+@pytest.mark.parametrize("compression", ["", "GZIP", "ZLIB"])
 def test_reads_what_tensorflow_writes(tmp_path: Path, compression: str) -> None:
     path = str(tmp_path / "no-ending")
     with tf.io.TFRecordWriter(path, compression) as writer:
@@ -27,6 +36,35 @@ def test_reads_what_tensorflow_writes(tmp_path: Path, compression: str) -> None:
             writer.write(record)
     with open(path, "rb") as file:
         assert list(read_records(file)) == RECORDS
+
+
+@pytest.mark.parametrize("sizes", [[2**16 - 16] * 40, [2**16] * 40, [1] * 9000, [300_000, 0, 300_000]])
+def test_zlib_is_read_across_the_borders_of_its_pieces(sizes: list[int]) -> None:
+    records = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+    for level in (0, 1, 9):
+        packed = zlib.compress(b"".join(map(frame, records)), level)
+        assert list(read_records(io.BytesIO(packed))) == records
+        with pytest.raises(CorruptRecordError, match="there is something behind its end"):
+            list(read_records(io.BytesIO(packed + b"!")))
+
+
+def test_a_plain_file_that_begins_like_zlib() -> None:
+    record = bytes(0x9C78)
+    assert frame(record).startswith(b"\x78\x9c")
+    assert list(read_records(io.BytesIO(frame(record)))) == [record]
+    damaged = b"\x78\x9c" + struct.pack("<QI", 1, 2)
+    with pytest.raises(CorruptRecordError):
+        list(read_records(io.BytesIO(damaged)))
+
+
+@given(st.binary(max_size=40), st.integers(0, 64))
+def test_only_what_begins_as_tfrecords_is_taken_for_them(noise: bytes, length: int) -> None:
+    framed = frame(noise) + frame(b"more")
+    for whole in (framed, gzip.compress(framed), zlib.compress(framed)):
+        assert begins_as_tfrecords(whole)
+        assert not begins_as_tfrecords(b"!" + whole)
+    assert not begins_as_tfrecords(noise)
+    assert begins_as_tfrecords(framed[:length]) == (length >= 12)
 
 
 def test_a_plain_file_that_begins_like_gzip() -> None:
@@ -40,9 +78,10 @@ def test_round_trip(records: list[bytes]) -> None:
     framed = b"".join(map(frame, records))
     assert list(read_records(io.BytesIO(framed))) == records
     assert list(read_records(io.BytesIO(gzip.compress(framed)))) == records
+    assert list(read_records(io.BytesIO(zlib.compress(framed)))) == records
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
 def test_cut_off_at_every_length_gives_the_whole_records_before(compress: object) -> None:
     framed = b"".join(map(frame, [b"first", b"second"]))
     packed = compress(framed)  # type: ignore[operator]

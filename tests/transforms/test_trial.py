@@ -28,6 +28,13 @@ def test_records_good_and_bad_pass_a_trial(photos: Path, centerface: str) -> Non
             trial.run(Source(path.name, str(path), None, 0))
 
 
+def test_a_file_that_was_changed_passes_a_trial_for_it_ends_the_job(photos: Path, centerface: str) -> None:
+    path = photos / "people" / "portrait.jpeg"
+    with Trial(config(centerface)) as trial:
+        trial.run(Source(path.name, str(path), None, 0, version="1.0", size=1))
+        trial.run(Source(path.name, str(path), None, 0))
+
+
 def test_a_trial_that_cannot_be_held_is_no_record_s_fault(centerface: str, tmp_path: Path) -> None:
     broken = config(centerface)
     broken = replace(broken, detector=replace(broken.detector, model_dirs=(str(tmp_path / "gone"),)))

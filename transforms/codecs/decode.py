@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceveil.transforms.codecs import heif, isobmff, jpeg, jpeg_markers, png, sixteen_bits, tiff
+from faceveil.transforms.codecs import heif, isobmff, jpeg, jpeg_markers, netpbm, png, sixteen_bits, tiff
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.isobmff_composition import is_padding
 from faceveil.transforms.codecs.orientation import stored, upright
@@ -124,6 +124,8 @@ def _decode_composed(data: bytes, info: ImageInfo) -> tuple[Pixels, bool]:
 
 
 def _decode(data: bytes, info: ImageInfo) -> Pixels:
+    if info.format == "netpbm":
+        return netpbm.decode(data, info)
     if info.mode in _SIXTEEN_BITS and info.format != "heif":
         return sixteen_bits.decode(data, info)
     if info.format == "heif":  # libheif turns upright what it decodes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from faceveil.transforms.codecs import bmp, gif, heif, isobmff, jpeg, png, tiff, webp
+from faceveil.transforms.codecs import bmp, gif, heif, isobmff, jpeg, netpbm, png, tiff, webp
 from faceveil.transforms.codecs.decode import decode_pixels
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.orientation import orientation_exif
@@ -26,10 +26,10 @@ _ALWAYS_LOSSY = ("jpeg", "avif", "heif")
 def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
     """Encode pixels in the format of the original they came from.
 
-    JPEG keeps its quantisation tables, subsampling, progression and colour space (YCCK becomes CMYK). PNG,
-    BMP, TIFF, GIF and lossless WebP are lossless; palettes and 1, 2 or 4 bits are written as `decode_pixels`
-    returned them, since fills need values that they lack, except GIF's, which has nothing else; TIFF is written
-    uncompressed where it was, else as deflate. Lossy WebP, AVIF and HEIC are written at quality 95.
+    JPEG keeps its quantisation tables, subsampling, progression and colour space (YCCK becomes CMYK). PNG, BMP, TIFF,
+    GIF, Netpbm's formats and lossless WebP are lossless; palettes and 1, 2 or 4 bits are written as `decode_pixels`
+    returned them, since fills need values that they lack, except GIF's and Netpbm's; TIFF is written uncompressed
+    where it was, else as deflate. Lossy WebP, AVIF and HEIC are written at quality 95.
 
     ICC profile, density, PNG's colour chunks, the orientation and `info.exif` are kept; all other metadata go.
 
@@ -88,6 +88,8 @@ def _encode(pixels: Pixels, data: bytes, info: ImageInfo, *, lossless: bool = Fa
         return tiff.encode(pixels, data)
     if info.format == "bmp":
         return bmp.encode(pixels, data)
+    if info.format == "netpbm":
+        return netpbm.encode(pixels, data)
     if info.format == "heif":
         return heif.encode(pixels, data, info.orientation, _LOSSY_QUALITY)
     if info.format == "png" and pixels.values.dtype == np.uint16 and pixels.mode != "I;16":

@@ -32,7 +32,7 @@ class ImageInfo:
     """What an image's header says.
 
     Attributes:
-        format: jpeg, png, webp, bmp, gif, tiff, avif or heif.
+        format: jpeg, png, webp, bmp, gif, tiff, netpbm, avif or heif.
         width: of the stored pixels.
         height: of the stored pixels.
         orientation: EXIF's orientation tag, 1 to 8; 1 where there is none or a wrong one.

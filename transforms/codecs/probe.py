@@ -6,15 +6,14 @@ from collections.abc import Collection
 
 from PIL import ExifTags, Image
 
-from faceveil.transforms.codecs import heif, isobmff, jpeg_markers, png, tiff, webp
+from faceveil.transforms.codecs import heif, isobmff, jpeg_markers, netpbm, png, tiff, webp
 from faceveil.transforms.codecs.exif import exif_to_write
 from faceveil.transforms.codecs.image import ImageInfo
 from faceveil.transforms.codecs.orientation import swaps_sides
 from faceveil.transforms.codecs.pillow import decoder_errors, open_image
-from faceveil.transforms.codecs.signatures import sniff
+from faceveil.transforms.codecs.signatures import DECODED, sniff
 from faceveil.transforms.quarantine import Quarantine, Reason
 
-_DECODED = {"jpeg", "png", "gif", "tiff", "jpeg2000", "webp", "bmp", "avif", "heif"}
 _SUPPORTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I;16L"}
 _PNG_16_BIT = {0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"}  # by the colour type
 
@@ -35,7 +34,7 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
     if not data:
         raise Quarantine(Reason.EMPTY)
     image_format = sniff(data)
-    if image_format not in _DECODED:
+    if image_format not in DECODED:
         raise Quarantine(Reason.NOT_AN_IMAGE, "begins like no known image format")
     if image_format == "jpeg2000":
         raise _unsupported("jpeg2000 cannot be written back like for like; convert it to PNG or JPEG")
@@ -53,6 +52,8 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
 def _probe(data: bytes, image_format: str, keep_metadata: Collection[str]) -> ImageInfo:
     if image_format == "heif":
         return _probe_heif(data, keep_metadata)
+    if image_format == "netpbm":
+        return netpbm.probe(data)
     if image_format == "webp" and any(name == b"ANIM" for name, _ in webp.chunks(data)):
         raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation, if only of one frame")
     if image_format == "png" and any(name == b"fdAT" for name, *_ in png.chunks(data)):

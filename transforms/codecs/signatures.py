@@ -131,6 +131,9 @@ _BY_FIRST_BYTE: dict[int, list[tuple[bytes, str]]] = {}
 for _beginning, _name in _BEGINNINGS:
     _BY_FIRST_BYTE.setdefault(_beginning[0], []).append((_beginning, _name))
 
+DECODED = frozenset({"jpeg", "png", "gif", "tiff", "jpeg2000", "webp", "bmp", "netpbm", "avif", "heif"})
+"""Images whose header can be read here."""
+
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 # Netpbm (https://netpbm.sourceforge.net/doc/pnm.html): a letter and digit, white space or comments, the width.
 _PNM = re.compile(
@@ -144,9 +147,10 @@ _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 def sniff(data: bytes) -> str | None:
     """What bytes are, by their beginning; None where that is not known.
 
-    Images that are decoded here are ``jpeg``, ``png``, ``gif``, ``tiff``, ``jpeg2000``, ``webp``, ``bmp``, ``avif`` and
-    ``heif``. All other names are of what may hold a picture: other images, video, documents, archives, arrays.
-    Formats without a magic number are known by a header that makes sense throughout and fits the number of bytes.
+    Images that are decoded here are ``jpeg``, ``png``, ``gif``, ``tiff``, ``jpeg2000``, ``webp``, ``bmp``, ``netpbm``,
+    ``avif`` and ``heif``. All other names are of what may hold a picture: other images, video, documents, archives,
+    arrays. Formats without a magic number are known by a header that makes sense throughout and fits the number of
+    bytes.
 
     Example usage::
 

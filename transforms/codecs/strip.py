@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from faceveil.transforms.codecs import bmp, gif, isobmff, jpeg_strip, png, tiff, webp
+from faceveil.transforms.codecs import bmp, gif, isobmff, jpeg_strip, netpbm, png, tiff, webp
 from faceveil.transforms.codecs.image import ImageInfo
 
 _STRIP = {
     "png": png.strip,
     "webp": webp.strip,
     "bmp": bmp.strip,
+    "netpbm": netpbm.strip,
     "gif": gif.strip,
     "tiff": tiff.strip,
     "avif": isobmff.strip,

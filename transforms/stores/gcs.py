@@ -84,13 +84,13 @@ class GoogleCloudStorage:
         if found is None:
             raise FileNotFoundError(f"{path}: does not exist")
         pinned = version or found.version
+        return ranged_file(found.size, lambda start, end: self.read_range(path, start, end, pinned))
 
-        def read_range(start: int, end: int) -> bytes:
-            buffer = io.BytesIO()
-            self._download(path, buffer, pinned, start=start, end=end - 1, checksum=None)
-            return buffer.getvalue()
-
-        return ranged_file(found.size, read_range)
+    def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
+        """See ``ObjectStore``."""
+        buffer = io.BytesIO()
+        self._download(path, buffer, version, start=start, end=end - 1, checksum=None)
+        return buffer.getvalue()
 
     def _download(self, path: str, target: BinaryIO, version: str | None, **arguments: Any) -> None:
         with self._explained(path, "cannot be read"):

@@ -59,6 +59,14 @@ class ObjectStore(Protocol):
             AccessError: as above, or it is no longer the given version.
         """
 
+    def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
+        """The bytes of an object from one position to before another, of those that it has; no others are sent.
+
+        Raises:
+            OSError: there is no such object, or this one may not be read.
+            AccessError: as above, or it is no longer the given version.
+        """
+
     def open(self, path: str, version: str | None) -> BinaryIO:
         """An object to read from its start, piece by piece; each piece is fetched again when it breaks off.
 

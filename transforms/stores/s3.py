@@ -91,9 +91,11 @@ class S3:
         if found is None:
             raise FileNotFoundError(f"{path}: does not exist")
         pinned = version or found.version
-        return ranged_file(
-            found.size, lambda start, end: self._get(path, pinned, end - start, Range=f"bytes={start}-{end - 1}")
-        )
+        return ranged_file(found.size, lambda start, end: self.read_range(path, start, end, pinned))
+
+    def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
+        """See ``ObjectStore``."""
+        return self._get(path, version, end - start, Range=f"bytes={start}-{end - 1}")
 
     def _get(self, path: str, version: str | None, limit: int, **arguments: str) -> bytes:
         if version:

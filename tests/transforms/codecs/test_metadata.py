@@ -174,6 +174,7 @@ SIGNATURES = {
     "bmp": b"BM" + bytes(12) + b"\x28\0\0\0",
     "gif": b"GIF89a\x01\0\x01\0\0\0\0",
     "tiff": b"II*\0\x08\0\0\0",
+    "netpbm": b"P6\n9 9\n255\n",
     "heif": b"\0\0\0\x0cftypheic\0\0\0\x40meta\0\0\0\0",
 }
 

@@ -15,6 +15,7 @@ FORMATS = [
     ("WEBP", {}),
     ("WEBP", {"lossless": True}),
     ("BMP", {}),
+    ("PPM", {}),
     ("TIFF", {}),
     ("TIFF", {"compression": "tiff_lzw"}),
     ("AVIF", {}),
@@ -39,7 +40,7 @@ def test_cut_off_at_every_length_it_is_whole_or_quarantined(image_format: str, o
         np.testing.assert_array_equal(pixels, whole)
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "BMP", "PPM", "TIFF"])
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
 def test_images_may_be_one_pixel_wide(image_format: str, size: tuple[int, int]) -> None:
     data = encode(Image.new("RGB", size, (200, 30, 60)), image_format)

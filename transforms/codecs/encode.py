@@ -13,7 +13,7 @@ from faceveil.transforms.codecs import bmp, gif, heif, isobmff, jpeg, png, tiff,
 from faceveil.transforms.codecs.decode import decode_pixels
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.orientation import orientation_exif
-from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.codecs.originals import open_original
 from faceveil.transforms.codecs.strip import strip
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -92,10 +92,9 @@ def _encode(pixels: Pixels, data: bytes, info: ImageInfo, *, lossless: bool = Fa
         return heif.encode(pixels, data, info.orientation, _LOSSY_QUALITY)
     if info.format == "png" and pixels.values.dtype == np.uint16 and pixels.mode != "I;16":
         return png.encode_16_bit(pixels, data)
-    with open_image(data, info.format) as original:
+    with open_original(data, info.format, pixels=info.format == "gif") as original:
         if info.format == "gif":
             before = decode_pixels(data, info)
-            original.load()
             return gif.encode(pixels, before, original, data)
         return _encode_with_pillow(_image(pixels), original, data, info, lossless or not is_lossy(data, info))
 
@@ -104,6 +103,8 @@ def _encode_with_pillow(
     image: Image.Image, original: Image.Image, data: bytes, info: ImageInfo, lossless: bool
 ) -> bytes:
     common = _kept_metadata(original)
+    if info.format == "png" and (profile := png.profile(data)):
+        common["icc_profile"] = profile
     if isinstance(original, JpegImagePlugin.JpegImageFile):
         return jpeg.encode(image, original, info.orientation, **common)
     options: dict[str, Any] = {}
@@ -144,7 +145,7 @@ def _kept_metadata(original: Image.Image) -> dict[str, Any]:
 
 def _png_options(image: Image.Image, original: Image.Image, data: bytes) -> dict[str, Any]:
     colours = PngImagePlugin.PngInfo()
-    for name, start, end in png.chunks(data):
+    for name, start, end in png.sound_chunks(data):
         if name in png.COLOUR_CHUNKS:
             colours.add(name, data[start + 8 : end - 4])
     options: dict[str, Any] = {"pnginfo": colours}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import av1, icc, isobmff_payloads, isobmff_tails
+from faceveil.transforms.codecs import av1, icc, isobmff_payloads, isobmff_tails, orientation_claims
 from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, Parts, grid_of, hides_pixels, parts_of
 from faceveil.transforms.codecs.isobmff_items import Item, Meta, boxes_of
@@ -45,12 +45,14 @@ class Facts(NamedTuple):
         is_deep: whether it is AV1 of more than 8 bits per channel.
         hides_pixels: whether what it is made from holds pixels that it does not show; of tiles that reach beyond a
             grid's edge only their pixels tell.
+        claimed_orientations: what EXIF and XMP say; some readers go by these.
     """
 
     pictures: int
     orientation: int
     is_deep: bool
     hides_pixels: bool
+    claimed_orientations: frozenset[int]
 
 
 def facts(data: bytes) -> Facts:
@@ -76,7 +78,19 @@ def facts(data: bytes) -> Facts:
     # (https://aomediacodec.github.io/av1-isobmff/, section 2.3.3).
     codings = (box for number in needed for box in boxes_of(meta, number) if box[4:8] == b"av1C")
     is_deep = any(box[10] & 0x40 for box in codings)
-    return Facts(len(shown | {meta.primary}), _orientation(meta), is_deep, hides_pixels(meta, needed, parts))
+    hides = hides_pixels(meta, needed, parts)
+    return Facts(len(shown | {meta.primary}), _orientation(meta), is_deep, hides, _claimed_orientations(meta))
+
+
+def _claimed_orientations(meta: Meta) -> frozenset[int]:
+    """What EXIF and XMP say; that nothing is to be turned says nothing, since the picture's properties are to tell."""
+    claims: set[int] = set()
+    for item in meta.items.values():
+        if item.type == b"Exif":  # four bytes say where its TIFF header begins (ISO/IEC 23008-12, annex A.2.1)
+            claims.add(orientation_claims.of_exif(item.data[4 + int.from_bytes(item.data[:4], "big") :]) or 1)
+        elif item.type == b"mime":
+            claims |= orientation_claims.of_xmp(item.data)
+    return frozenset(claims - {1})
 
 
 def _check_size(meta: Meta, number: int) -> None:

@@ -21,7 +21,7 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, ORIENTATION = 258, 259, 262, 274
 SAMPLES_PER_PIXEL, PLANAR, SAMPLE_FORMAT, EXTRA_SAMPLES = 277, 284, 339, 338
-SUBFILE_TYPE, EXIF_DIRECTORY, DNG_VERSION = 254, 34665, 50706
+SUBFILE_TYPE, XMP, EXIF_DIRECTORY, DNG_VERSION = 254, 700, 34665, 50706
 PREMULTIPLIED, OLD_JPEG, JPEG = 1, 6, 7
 _STRIPS, _TILES = (273, 279), (324, 325)  # offsets, byte counts
 _JPEG_TABLES, _ICC_PROFILE, _PREDICTOR = 347, 34675, 317
@@ -228,15 +228,13 @@ def strip(data: bytes, exif: bytes) -> bytes:
     segments = tiff_segments.accounted(segments, layout)
     tiff_tags.check(pages(data)[1][0], directory, flavour)
     _check_tiles(flavour, directory, segments, layout)
-    if layout.photometric == tiff_tags.PALETTE:
-        palettes.check_indices(data, "tiff")
     exif_entries: Directory = {}
     if exif:
         exif_flavour, start = flavour_of(exif)
         kept, _ = read_directory(exif, exif_flavour, start)
         if pointer := kept.pop(EXIF_DIRECTORY, None):
             exif_entries, _ = read_directory(exif, exif_flavour, pointer.numbers(exif_flavour)[0])
-        if upright := kept.pop(ORIENTATION, None):  # from XMP, where it is not a tag of the picture's already
+        if upright := kept.pop(ORIENTATION, None):  # of a type that readers take, though it is not the tag's
             directory[ORIENTATION] = shorts(flavour, *upright.numbers(exif_flavour))
         directory |= kept
     if directory.get(COMPRESSION) == shorts(flavour, JPEG):
@@ -245,7 +243,10 @@ def strip(data: bytes, exif: bytes) -> bytes:
         directory.pop(_JPEG_TABLES, None)
         if tables and value:
             directory[_JPEG_TABLES] = replace(tables, count=len(value), value=value)
-    return write(flavour, directory, exif_entries, segments, tags)
+    stripped = write(flavour, directory, exif_entries, segments, tags)
+    if layout.photometric == tiff_tags.PALETTE:
+        palettes.check_indices(stripped, "tiff")
+    return stripped
 
 
 def _check_tiles(flavour: Flavour, directory: Directory, segments: list[bytes], layout: tiff_segments.Layout) -> None:
@@ -281,6 +282,16 @@ def _read_picture(data: bytes) -> tuple[Flavour, Directory, list[bytes], tuple[i
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: its strips or tiles overlap")
     segments = [data[offset : offset + count] for offset, count in zip(offsets, counts, strict=True)]
     return flavour, directory, segments, tags
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The first page in a file of its own, with the tags that describe the picture: for decoders that refuse others.
+
+    Raises:
+        Quarantine: as `strip`.
+    """
+    flavour, directory, segments, tags = _read_picture(data)
+    return write(flavour, directory, None, segments, tags)
 
 
 def _clean_profile(directory: Directory) -> None:

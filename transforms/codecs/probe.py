@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from PIL import Image
 
-from faceveil.transforms.codecs import heif, isobmff, jpeg_markers, orientation_claims, png, tiff, webp
+from faceveil.transforms.codecs import heif, isobmff, jpeg_markers, orientation_claims, png, tiff, tiff_pages, webp
 from faceveil.transforms.codecs.exif import exif_to_write
 from faceveil.transforms.codecs.image import ImageInfo
 from faceveil.transforms.codecs.orientation import swaps_sides
@@ -47,7 +47,8 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
             Reason.TOO_LARGE, f"{info.width} x {info.height} px are more than {max_pixels} (--max_pixels allows more)"
         )
     if image_format == "tiff":
-        tiff.check_pixels(data, max_pixels)
+        tiff_pages.check_pixels(data, max_pixels)
+        tiff_pages.reject_pictures(data, max_pixels)
     return info
 
 
@@ -114,13 +115,13 @@ def _probe_heif(data: bytes, keep: Collection[str]) -> ImageInfo:
 def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
     flavour, directories = tiff.pages(data)
 
-    def numbers(tag: int, default: int, page: int = 0) -> tuple[int, ...]:
-        entry = directories[page].get(tag)
+    def numbers(tag: int, default: int) -> tuple[int, ...]:
+        entry = directories[0].get(tag)
         return (entry and entry.numbers(flavour)) or (default,)
 
-    _reject_frames(sum(not numbers(tiff.SUBFILE_TYPE, 0, page)[0] & 1 for page in range(1, len(directories))) + 1)
-    if numbers(tiff.SUBFILE_TYPE, 0)[0] & 1 or tiff.DNG_VERSION in directories[0]:
-        raise _unsupported("tiff whose first picture is a preview, such as a camera's raw file")
+    tiff_pages.reject_pages(directories, flavour)
+    if tiff_pages.is_marked(directories[0], flavour) or tiff.DNG_VERSION in directories[0]:
+        raise _unsupported("tiff whose first picture is a preview or a mask, such as a camera's raw file")
     image = open_original(data, "tiff")
     samples, extra = numbers(tiff.SAMPLES_PER_PIXEL, 1)[0], numbers(tiff.EXTRA_SAMPLES, 0)
     bits = max(numbers(tiff.BITS_PER_SAMPLE, 1))

@@ -40,7 +40,7 @@ GIFS = {
 
 def with_tag(tag: int, type_: int, count: int, value: int, compression: str | None) -> bytes:
     """A TIFF with an entry as it stands in its directory, whatever that leads to."""
-    flavour, directory, segments, tags = tiff._read_picture(encode(picture(), "TIFF", compression=compression))
+    flavour, directory, segments, tags = tiff.read_picture(encode(picture(), "TIFF", compression=compression))
     data = tiff.write(flavour, {**directory, tag: tiff.Entry(4, 1, b"here")}, None, segments, tags)
     at = data.index(struct.pack("<HHI4s", tag, 4, 1, b"here"))
     return data[:at] + struct.pack("<HHII", tag, type_, count, value) + data[at + 12 :]

@@ -13,9 +13,9 @@ from PIL import Image
 from faceveil.transforms.codecs import heif, isobmff, jpeg, jpeg_markers, png, sixteen_bits, tiff
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.isobmff_composition import is_padding
+from faceveil.transforms.codecs.kinds import explained_errors
 from faceveil.transforms.codecs.orientation import stored, upright
 from faceveil.transforms.codecs.originals import open_original
-from faceveil.transforms.codecs.pillow import decoder_errors
 from faceveil.transforms.codecs.renderings import renderings
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -104,7 +104,7 @@ def decode_pixels(data: bytes, info: ImageInfo) -> Pixels:
         values = jpeg.decode(data, info)
         if values is not None:
             return Pixels(values, info.mode, faultless=True)
-    with decoder_errors(info.format):
+    with explained_errors(data, info.format):
         pixels = _decode_composed(data, info) if info.format in ("avif", "heif") else _decode(data, info)
     if pixels.values.shape[:2] != (info.height, info.width):
         raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: the pixels are not of the size its header says")

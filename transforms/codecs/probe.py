@@ -9,10 +9,10 @@ from PIL import Image
 from faceveil.transforms.codecs import heif, isobmff, jpeg_markers, orientation_claims, png, tiff, tiff_pages, webp
 from faceveil.transforms.codecs.exif import exif_to_write
 from faceveil.transforms.codecs.image import ImageInfo
+from faceveil.transforms.codecs.kinds import explained_errors
 from faceveil.transforms.codecs.orientation import swaps_sides
 from faceveil.transforms.codecs.originals import open_original
-from faceveil.transforms.codecs.pillow import decoder_errors
-from faceveil.transforms.codecs.signatures import sniff
+from faceveil.transforms.codecs.signatures import PICTURES, sniff
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _DECODED = {"jpeg", "png", "gif", "tiff", "jpeg2000", "webp", "bmp", "avif", "heif"}
@@ -37,10 +37,12 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
         raise Quarantine(Reason.EMPTY)
     image_format = sniff(data)
     if image_format not in _DECODED:
+        if image_format in PICTURES:
+            raise _unsupported(f"{image_format} is not read here; convert it to PNG or TIFF")
         raise Quarantine(Reason.NOT_AN_IMAGE, "begins like no known image format")
     if image_format == "jpeg2000":
         raise _unsupported("jpeg2000 cannot be written back like for like; convert it to PNG or JPEG")
-    with decoder_errors(image_format):
+    with explained_errors(data, image_format):
         info = _probe(data, image_format, keep_metadata)
     if max_pixels is not None and info.width * info.height > max_pixels:
         raise Quarantine(

@@ -131,6 +131,14 @@ _BY_FIRST_BYTE: dict[int, list[tuple[bytes, str]]] = {}
 for _beginning, _name in _BEGINNINGS:
     _BY_FIRST_BYTE.setdefault(_beginning[0], []).append((_beginning, _name))
 
+PICTURES = {
+    *("jpeg 2000", "jpeg xl", "mng", "jng", "psd", "openexr", "radiance hdr", "dds", "icns", "qoi", "flif", "bpg"),
+    *("jpeg xr", "djvu", "xcf", "dpx", "cineon", "ktx", "sun raster", "dcx", "blp", "ftex", "msp", "pixar"),
+    *("xv thumbnail", "fits", "wmf", "xpm", "raf", "rw2", "orf", "crw", "x3f", "mrw", "icon", "netpbm", "sgi", "pcx"),
+    *("tga", "emf", "xbm", "photo cd", "bmp of an unknown kind", "bmp without its first header"),
+}
+"""Names of still pictures that are not decoded here."""
+
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 # Netpbm (https://netpbm.sourceforge.net/doc/pnm.html): a letter and digit, white space or comments, the width.
 _PNM = re.compile(

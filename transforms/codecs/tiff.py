@@ -120,7 +120,7 @@ def _read_directory(data: bytes, flavour: Flavour, start: int, most: int) -> tup
                 entries.setdefault(tag, Entry(type_, values, data[at : at + size]))
             position += 4 + 2 * inline
         (following,) = struct.unpack_from(order + offset, data, position)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # BigTIFF's offsets may be too large for any memory
         raise Quarantine(Reason.TRUNCATED, f"tiff: the directory at byte {start} lies beyond the end") from error
     return entries, following, total
 

@@ -61,6 +61,23 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         position = end
 
 
+def with_end(data: bytes) -> bytes:
+    """The JPEG, with an end marker if it ends without one behind a scan, which may or may not be whole.
+
+    Raises:
+        Quarantine: as `segments`, for whatever else it lacks.
+    """
+    position, last = 0, SOI
+    try:
+        for marker, start, _ in segments(data):
+            position, last = start, marker
+    except Quarantine:
+        if last != SOS or _NEXT_MARKER.search(data, position + 2):
+            raise
+        return data.rstrip(b"\xff") + b"\xff\xd9"
+    return data
+
+
 def without_metadata(data: bytes) -> bytes:
     """The same JPEG less what Pillow cannot read of its metadata: it refuses pictures for segments that are cut off.
 

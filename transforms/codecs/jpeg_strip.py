@@ -52,7 +52,14 @@ def strip(data: bytes, exif: bytes, *, faultless: bool = False) -> bytes:
         Quarantine: CORRUPT_IMAGE or TRUNCATED when its segments cannot be followed to the end marker, CORRUPT_IMAGE
             when it holds more than its picture and its coefficients cannot be coded again.
     """
-    jfif, kept = _kept_segments(data)
+    try:
+        jfif, kept = _kept_segments(data)
+    except Quarantine:
+        ended = jpeg.with_missing_end(data)
+        stream = follow(ended) if ended else None
+        if ended is None or stream is None or not _is_faultless(stream, b""):
+            raise  # what is cut off would else pass for a whole picture
+        return strip(ended, exif, faultless=True)
     parts = {**kept, **_picture(data, b"", faultless=faultless)}
     first = jfif + (segment(APP1, EXIF + exif) if exif else b"")
     return _SOI + first + b"".join(parts[start] for start in sorted(parts)) + _EOI

@@ -89,7 +89,7 @@ def _encode(pixels: Pixels, data: bytes, info: ImageInfo, *, lossless: bool = Fa
     if info.format == "bmp":
         return bmp.encode(pixels, data)
     if info.format == "heif":
-        return heif.encode(pixels, data, info.orientation, _LOSSY_QUALITY)
+        return isobmff.copy_showing(data, heif.encode(pixels, data, info.orientation, _LOSSY_QUALITY))
     if info.format == "png" and pixels.values.dtype == np.uint16 and pixels.mode != "I;16":
         return png.encode_16_bit(pixels, data)
     with open_original(data, info.format, pixels=info.format == "gif") as original:
@@ -122,7 +122,9 @@ def _encode_with_pillow(
     output = io.BytesIO()
     image.save(output, info.format.upper(), **common, **options)
     written = output.getvalue()
-    return isobmff.copy_colours(data, written) if info.format == "avif" else written
+    if info.format == "avif":
+        return isobmff.copy_showing(data, isobmff.copy_colours(data, written))
+    return written
 
 
 def _image(pixels: Pixels) -> Image.Image:

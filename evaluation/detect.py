@@ -9,7 +9,7 @@ import numpy as np
 
 from faceveil.evaluation.annotations import AnnotatedImage, AnnotationError
 from faceveil.evaluation.measures import ImageResult
-from faceveil.transforms.codecs import ImageInfo, decode_for_detection, probe, stored_boxes
+from faceveil.transforms.codecs import ImageInfo, decode_for_detection, probe, reoriented, stored_boxes
 from faceveil.transforms.codecs.orientation import swaps_sides
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError
@@ -72,9 +72,18 @@ def find_faces(detector: Detector, data: bytes, info: ImageInfo) -> Faces:
         Quarantine: it cannot be decoded.
         ModelError: the detector failed.
     """
-    width, height = info.upright_width, info.upright_height
-    preview = decode_for_detection(data, info, detector.side_needed(width, height))
-    return detector.unite(detector.detect([detector.prepare(rgb, width, height) for rgb in preview.renderings()]))
+    preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
+    shown = [
+        (detector.prepare(rgb, *info.upright_size(orientation)), orientation)
+        for rgb, orientation in preview.renderings()
+    ]
+    found = detector.detect([views for views, _ in shown])
+    return detector.unite(
+        [
+            reoriented(faces, orientation, info.orientation, info.width, info.height)
+            for faces, (_, orientation) in zip(found, shown, strict=True)
+        ]
+    )
 
 
 def _in_stored_image(faces: Faces, info: ImageInfo) -> np.ndarray:

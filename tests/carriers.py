@@ -194,14 +194,14 @@ _BMP: dict[str, Carrier] = {"before the pixels": _bmp_gap}
 
 def _in_tiff(tag: int, entry: Callable[[tiff.Flavour], tiff.Entry]) -> Carrier:
     def put(data: bytes) -> bytes:
-        flavour, directory, segments, tags = tiff._read_picture(data)
+        flavour, directory, segments, tags = tiff.read_picture(data)
         return tiff.write(flavour, {**directory, tag: entry(flavour)}, None, segments, tags)
 
     return put
 
 
 def _longer_strips(data: bytes) -> bytes:
-    flavour, directory, segments, tags = tiff._read_picture(data)
+    flavour, directory, segments, tags = tiff.read_picture(data)
     return tiff.write(flavour, directory, None, [segment + PAYLOAD for segment in segments], tags)
 
 

@@ -99,7 +99,7 @@ def _load(path: str) -> NDArray[np.uint8]:
     data = storage.read_bytes(path)
     info = probe(data)
     width, height = info.upright_width, info.upright_height
-    rgb = next(decode_for_detection(data, info, side_needed(width, height, _QUALITY)).renderings())
+    rgb = next(decode_for_detection(data, info, side_needed(width, height, _QUALITY)).renderings()).rgb
     (window,) = plan_windows(width, height, _QUALITY)
     return take_view(rgb, window, width, height).pixels
 

@@ -17,6 +17,7 @@ from faceveil.transforms.codecs import (
     Pixels,
     decode_for_detection,
     probe,
+    reoriented,
 )
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.views import View
@@ -50,6 +51,7 @@ class DecodedImage:
     Attributes:
         info: its format, size and orientation.
         renderings: for each way in which readers may show it, the views that the detector is shown.
+        orientations: by which each of them is turned.
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
         faultless: that it is a JPEG that libjpeg decoded without a complaint.
         hides_pixels: whether the compressed data hold others than what was decoded, so that they may not be copied.
@@ -57,6 +59,7 @@ class DecodedImage:
 
     info: ImageInfo
     renderings: tuple[tuple[View, ...], ...]
+    orientations: tuple[int, ...]
     pixels: Pixels | None
     faultless: bool
     hides_pixels: bool
@@ -206,9 +209,15 @@ def _naming(feature: str, images: int) -> Iterator[None]:
 
 def _decode_image(data: bytes, info: ImageInfo, detector: Detector) -> DecodedImage:
     preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
-    renderings = tuple(detector.prepare(rgb, info.upright_width, info.upright_height) for rgb in preview.renderings())
+    views, orientations = [], []
+    for rgb, orientation in preview.renderings():
+        views.append(detector.prepare(rgb, *info.upright_size(orientation)))
+        orientations.append(orientation)
     kept = preview.pixels if preview.pixels and preview.pixels.values.nbytes <= LARGEST_KEPT else None
-    return DecodedImage(info, renderings, kept, preview.decoded.faultless, preview.hides_pixels)
+    return DecodedImage(
+        *(info, tuple(views), tuple(orientations), kept),
+        *(preview.decoded.faultless, preview.hides_pixels),
+    )
 
 
 @dataclass(frozen=True)
@@ -293,13 +302,17 @@ def _detected(item: Decoded, faces: Iterator[Faces], detector: Detector) -> Dete
         DetectedImage(
             image.info,
             image.pixels,
-            detector.unite([next(faces) for _ in image.renderings]),
+            detector.unite([_upright(next(faces), shown, image.info) for shown in image.orientations]),
             image.faultless,
             image.hides_pixels,
         )
         for image in item.images
     )
     return Detected(item.record, tuple(images))
+
+
+def _upright(faces: Faces, shown: int, info: ImageInfo) -> Faces:
+    return reoriented(faces, shown, info.orientation, info.width, info.height)
 
 
 def in_order(batches: Iterable[DetectedBatch]) -> Iterator[Detected | Settled]:

@@ -35,7 +35,7 @@ def test_faces_are_the_same_however_a_photo_is_stored(
         data = _png(pixels, orientation)
         info = probe(data)
         assert info.orientation == orientation
-        np.testing.assert_array_equal(next(decode_for_detection(data, info, 4096).renderings()), pixels)
+        np.testing.assert_array_equal(next(decode_for_detection(data, info, 4096).renderings()).rgb, pixels)
         faces = find_faces(detector, data, info)
         assert len(faces) > 10
         np.testing.assert_array_equal(faces.boxes, expected.boxes)

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from faceveil.transforms.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.codecs import ImageInfo
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
@@ -22,9 +24,12 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.read import Loaded, Source
 from faceveil.transforms.records import Status
 from faceveil.transforms.steps import (
+    Batch,
     Decoded,
     DecodedImage,
+    Detected,
     Failed,
+    Finished,
     batch_like_shaped,
     decode,
     detect_batch,
@@ -32,6 +37,7 @@ from faceveil.transforms.steps import (
     guarded,
     in_order,
 )
+from tests.conftest import SKIMAGE_DATA
 
 
 def decoded(key: str, width: int = 32, image_width: int = 32) -> Decoded:
@@ -39,7 +45,7 @@ def decoded(key: str, width: int = 32, image_width: int = 32) -> Decoded:
     window = Window(0, 0, image_width, 32, width, 32)
     view = View(np.zeros((32, width, 3), np.uint8), window, image_width, 32)
     return Decoded(
-        Loaded(key, (b"",), None), (DecodedImage(info, ((view,),), None, faultless=False, hides_pixels=False),)
+        Loaded(key, (b"",), None), (DecodedImage(info, ((view,),), (1,), None, faultless=False, hides_pixels=False),)
     )
 
 
@@ -173,3 +179,33 @@ def test_a_failure_is_written_by_name_and_reason_alone() -> None:
         Status.QUARANTINED,
         "empty",
     )
+
+
+@pytest.mark.parametrize("is_upright_as_stored", [False, True])
+def test_a_face_is_found_and_masked_whichever_way_up_a_reader_shows_it(
+    tmp_path: Path, centerface_int8: str, is_upright_as_stored: bool
+) -> None:
+    """Only some readers go by XMP. Upside down the detector does not find this face, so it has to look both ways."""
+    portrait = Image.open(SKIMAGE_DATA / "astronaut.png").convert("RGB").resize((128, 128))
+    photo = Image.new("RGB", (1024, 1024), (120, 120, 120))
+    photo.paste(portrait, (300, 500))
+    as_stored = photo if is_upright_as_stored else photo.transpose(Image.Transpose.ROTATE_180)
+    as_stored.save(tmp_path / "a.webp", lossless=True, xmp=b'<rdf:Description tiff:Orientation="3"/>')
+    detector = Detector(DetectorConfig((centerface_int8,)))
+    source = Source("a.webp", str(tmp_path / "a.webp"), None, 0)
+    detected = detect_batch(Batch([0], [decode(source, FeatureRoles(), detector, Limits())]), detector).items[0]
+    assert isinstance(detected, Detected)
+    finished = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items[0]
+    assert isinstance(finished, Finished)
+    assert finished.serialized
+    features = tf.train.Example.FromString(finished.serialized).features.feature
+    with Image.open(io.BytesIO(features["image/encoded"].bytes_list.value[0])) as written:
+        assert dict(written.getexif()) == {}
+        masked = written if is_upright_as_stored else written.transpose(Image.Transpose.ROTATE_180)
+        face = np.asarray(masked.crop((347, 520, 365, 543)))
+    assert (face == face[0, 0]).all()
+    box = np.array(
+        [features[f"image/face/bbox/{side}"].float_list.value[0] for side in ("xmin", "ymin", "xmax", "ymax")]
+    )
+    x0, y0, x1, y1 = box * 1024 if is_upright_as_stored else 1024 - box[[2, 3, 0, 1]] * 1024
+    np.testing.assert_allclose((x0, y0, x1, y1), (345, 514, 368, 545), atol=5)

@@ -18,7 +18,7 @@ from faceveil.transforms.codecs.encode import encode_pixels, is_lossy
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.jpeg_splice import splice
 from faceveil.transforms.codecs.metadata import strip_metadata
-from faceveil.transforms.codecs.orientation import stored, stored_boxes, upright
+from faceveil.transforms.codecs.orientation import reoriented, stored, stored_boxes, upright
 from faceveil.transforms.codecs.probe import probe
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "encode_pixels",
     "is_lossy",
     "probe",
+    "reoriented",
     "splice",
     "stored",
     "stored_boxes",

@@ -54,11 +54,12 @@ def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  BMP has no place 
         Unaccounted: there is more in its run lengths than the picture.
     """
     layout, parts = _split(data)
+    is_packed = layout.compression in (_RLE8, _RLE4)
+    pixels = parts.pixels[: _rle_length(parts.pixels, layout)] if is_packed else _without_fill(parts, layout)
+    stripped = _join(parts._replace(pixels=pixels))
     if layout.bits <= 8:
-        palettes.check_indices(data, "bmp")
-    if layout.compression in (_RLE8, _RLE4):
-        return _join(parts._replace(pixels=parts.pixels[: _rle_length(parts.pixels, layout)]))
-    return _join(parts._replace(pixels=_without_fill(parts, layout)))
+        palettes.check_indices(stripped, "bmp")
+    return stripped
 
 
 def _split(data: bytes) -> tuple[_Layout, _Parts]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,18 @@ from PIL import Image
 from faceveil.transforms.codecs import heif, isobmff, jpeg, jpeg_markers, netpbm, png, sixteen_bits, tiff
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.isobmff_composition import is_padding
+from faceveil.transforms.codecs.kinds import explained_errors
 from faceveil.transforms.codecs.orientation import stored, upright
-from faceveil.transforms.codecs.pillow import decoder_errors, open_image
+from faceveil.transforms.codecs.originals import open_original
 from faceveil.transforms.codecs.renderings import renderings
 from faceveil.transforms.quarantine import Quarantine, Reason
+
+
+class Rendering(NamedTuple):
+    """What a reader may show: uint8 ``[h, w, 3]``, and the orientation, 1 to 8, by which it turns what is stored."""
+
+    rgb: NDArray[np.uint8]
+    orientation: int
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Preview:
     Attributes:
         decoded: its stored pixels, or fewer of them when it was decoded at a reduced size: by the same factor in both
             directions up to rounding up.
-        orientation: 1 to 8.
+        orientations: 1 to 8; the file's own first, then others by which some readers turn it.
         is_reduced: whether it was.
         ambiguous_inks: whether readers differ in what 0 of CMYK means.
         hides_pixels: whether the file holds pixels that are not among these, such as those beyond a crop; then its
@@ -33,7 +42,7 @@ class Preview:
     """
 
     decoded: Pixels
-    orientation: int
+    orientations: tuple[int, ...]
     is_reduced: bool
     ambiguous_inks: bool
     hides_pixels: bool
@@ -43,20 +52,23 @@ class Preview:
         """The stored pixels, if they were decoded whole on the way, so that nothing is decoded twice."""
         return None if self.is_reduced else self.decoded
 
-    def renderings(self) -> Iterator[NDArray[np.uint8]]:
-        """What readers may show, uint8 ``[h, w, 3]``, upright; one picture for nearly all images.
+    def renderings(self) -> Iterator[Rendering]:
+        """What readers may show; one picture for nearly all images.
 
         Each is made when it is asked for: of a large image they would fill the memory. It is a view where turning it
         needs no copy.
         """
-        return (upright(rgb, self.orientation) for rgb in renderings(self.decoded, self.ambiguous_inks))
+        for orientation in self.orientations:
+            for rgb in renderings(self.decoded, self.ambiguous_inks):
+                yield Rendering(upright(rgb, orientation), orientation)
 
 
 def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Preview:
     """Decode an image for a detector that works at `long_side` pixels.
 
     A JPEG that is larger by a factor of two or more is decoded at 1/2, 1/4 or 1/8, never below `long_side`;
-    everything else is decoded whole. Whatever readers may show is shown (`renderings`). First comes the picture without
+    everything else is decoded whole. Whatever readers may show is shown (`renderings`), in each orientation that the
+    file names. First comes the picture without
     alpha: the colours under transparent pixels are in the file, and whoever reads its RGB sees them. Its 16 bits are
     scaled so that the brightest value becomes 255, since many such images use only 10 to 14 of the bits.
 
@@ -73,9 +85,9 @@ def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Previe
         values = jpeg.decode(data, info, shrink)
         if values is not None:
             reduced = Pixels(values, info.mode, faultless=True)
-            return Preview(reduced, info.orientation, True, _has_ambiguous_inks(data, info), info.hides_pixels)
+            return Preview(reduced, info.orientations, True, _has_ambiguous_inks(data, info), info.hides_pixels)
     pixels, hides_pixels = _decode_whole(data, info)
-    return Preview(pixels, info.orientation, False, _has_ambiguous_inks(data, info), hides_pixels)
+    return Preview(pixels, info.orientations, False, _has_ambiguous_inks(data, info), hides_pixels)
 
 
 def _has_ambiguous_inks(data: bytes, info: ImageInfo) -> bool:
@@ -101,7 +113,7 @@ def _decode_whole(data: bytes, info: ImageInfo) -> tuple[Pixels, bool]:
         values = jpeg.decode(data, info)
         if values is not None:
             return Pixels(values, info.mode, faultless=True), info.hides_pixels
-    with decoder_errors(info.format):
+    with explained_errors(data, info.format):
         if info.format in ("avif", "heif"):
             pixels, hides_pixels = _decode_composed(data, info)
         else:
@@ -132,16 +144,13 @@ def _decode(data: bytes, info: ImageInfo) -> Pixels:
         return Pixels(stored(heif.decode(data), info.orientation), info.mode)
     if info.mode == "RGBa":
         data = tiff.as_rgba(data)
-    with open_image(data, info.format) as image:
-        image.load()
+    with open_original(data, info.format, pixels=True) as image:
         if info.format == "png":
             _scale_transparency(image, png.header(data).bit_depth)
         pixels = _pixels(image)
-    if info.format == "tiff":  # Pillow turns TIFFs upright when it loads their pixels
-        if info.mode == "I;16" and tiff.zero_is_white(data):
-            pixels = Pixels(0xFFFF - pixels.values, pixels.mode)
-        pixels = Pixels(stored(pixels.values, info.orientation), "RGBa" if info.mode == "RGBa" else pixels.mode)
-    return pixels
+    if info.format == "tiff" and info.mode == "I;16" and tiff.zero_is_white(data):
+        return Pixels(0xFFFF - pixels.values, pixels.mode)
+    return replace(pixels, mode="RGBa") if info.mode == "RGBa" else pixels
 
 
 _SIXTEEN_BITS = {"LA;16", "RGB;16", "RGBA;16", "RGBa;16", "CMYK;16"}

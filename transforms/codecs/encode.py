@@ -13,7 +13,7 @@ from faceveil.transforms.codecs import bmp, gif, heif, isobmff, jpeg, netpbm, pn
 from faceveil.transforms.codecs.decode import decode_pixels
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.orientation import orientation_exif
-from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.codecs.originals import open_original
 from faceveil.transforms.codecs.strip import strip
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -91,13 +91,12 @@ def _encode(pixels: Pixels, data: bytes, info: ImageInfo, *, lossless: bool = Fa
     if info.format == "netpbm":
         return netpbm.encode(pixels, data)
     if info.format == "heif":
-        return heif.encode(pixels, data, info.orientation, _LOSSY_QUALITY)
+        return isobmff.copy_showing(data, heif.encode(pixels, data, info.orientation, _LOSSY_QUALITY))
     if info.format == "png" and pixels.values.dtype == np.uint16 and pixels.mode != "I;16":
         return png.encode_16_bit(pixels, data)
-    with open_image(data, info.format) as original:
+    with open_original(data, info.format, pixels=info.format == "gif") as original:
         if info.format == "gif":
             before = decode_pixels(data, info)
-            original.load()
             return gif.encode(pixels, before, original, data)
         return _encode_with_pillow(_image(pixels), original, data, info, lossless or not is_lossy(data, info))
 
@@ -106,6 +105,8 @@ def _encode_with_pillow(
     image: Image.Image, original: Image.Image, data: bytes, info: ImageInfo, lossless: bool
 ) -> bytes:
     common = _kept_metadata(original)
+    if info.format == "png" and (profile := png.profile(data)):
+        common["icc_profile"] = profile
     if isinstance(original, JpegImagePlugin.JpegImageFile):
         return jpeg.encode(image, original, info.orientation, **common)
     options: dict[str, Any] = {}
@@ -123,7 +124,9 @@ def _encode_with_pillow(
     output = io.BytesIO()
     image.save(output, info.format.upper(), **common, **options)
     written = output.getvalue()
-    return isobmff.copy_colours(data, written) if info.format == "avif" else written
+    if info.format == "avif":
+        return isobmff.copy_showing(data, isobmff.copy_colours(data, written))
+    return written
 
 
 def _image(pixels: Pixels) -> Image.Image:
@@ -146,7 +149,7 @@ def _kept_metadata(original: Image.Image) -> dict[str, Any]:
 
 def _png_options(image: Image.Image, original: Image.Image, data: bytes) -> dict[str, Any]:
     colours = PngImagePlugin.PngInfo()
-    for name, start, end in png.chunks(data):
+    for name, start, end in png.sound_chunks(data):
         if name in png.COLOUR_CHUNKS:
             colours.add(name, data[start + 8 : end - 4])
     options: dict[str, Any] = {"pnginfo": colours}

@@ -17,6 +17,7 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+_CONTROL_LENGTH = 8
 _ICC = b"\x0bICCRGBG1012"  # https://www.color.org/icc1v42.pdf, annex B.5: ICC profiles in GIF
 _HAS_PALETTE = 0x80
 _CONTROL_FLAGS, _IMAGE_FLAGS = 0x1F, 0xE7  # the bits that mean something (sections 23 and 20)
@@ -46,15 +47,27 @@ def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  GIF has no place 
     if "control" in kept:
         kept["control"] = _graphic_control(kept["control"])
     kept["image"] = _image(image, header)
-    palettes.check_indices(data, "gif")
     if image[9] & header[10] & _HAS_PALETTE:  # nothing shows in the colours of the global palette
         header = header[:10] + bytes((header[10] & ~_HAS_PALETTE,)) + header[11:13]
-    return header + b"".join(kept.values()) + bytes((_TRAILER,))
+    stripped = header + b"".join(kept.values()) + bytes((_TRAILER,))
+    palettes.check_indices(stripped, "gif")
+    return stripped
+
+
+def without_extensions(data: bytes) -> bytes:
+    """The same GIF with its pictures and their transparency alone, for decoders that stumble over anything else.
+
+    Raises:
+        Quarantine: TRUNCATED or CORRUPT_IMAGE when its blocks cannot be followed.
+    """
+    blocks = _kept_blocks(data)
+    drawn = (b for b in blocks if b[0] == _IMAGE or (b[1] == _GRAPHIC_CONTROL and len(b) == _CONTROL_LENGTH))
+    return b"".join((_header(data), *drawn, bytes((_TRAILER,))))
 
 
 def _graphic_control(block: bytes) -> bytes:
     """The extension with nothing in its unused bits."""
-    if len(block) != 8:
+    if len(block) != _CONTROL_LENGTH:
         raise Unaccounted("its graphic control extension has a wrong length")
     return block[:3] + bytes((block[3] & _CONTROL_FLAGS,)) + block[4:]
 
@@ -96,6 +109,9 @@ def _kept_blocks(data: bytes) -> Iterator[bytes]:
     pictures = 0
     try:
         while data[position] != _TRAILER:
+            if not data[position]:  # some encoders end a block twice
+                position += 1
+                continue
             start, kind, label = position, data[position], data[position + 1]
             if kind == _EXTENSION:
                 position += 2

@@ -75,24 +75,30 @@ def clean_png(content: bytes) -> bytes:
         The content; empty where it holds no profile.
     """
     name, _, packed = content.partition(b"\0")
-    try:
-        unpacker = zlib.decompressobj()
-        profile = unpacker.decompress(packed[1:], _LARGEST)
-    except zlib.error:
-        return b""
-    cleaned = clean(profile) if unpacker.eof and packed[0] == 0 else b""
+    profile, behind = _unpack(packed)
+    cleaned = clean(profile)
     if not cleaned:
         return b""
     is_named = 0 < len(name) <= 79 and name.isascii() and name.decode().isprintable()
     again = zlib.compress(cleaned, 1)
-    if (
-        is_named
-        and cleaned == profile
-        and not unpacker.unused_data
-        and len(packed) <= len(again) + len(again) // 4 + 64
-    ):
+    if is_named and cleaned == profile and not behind and len(packed) <= len(again) + len(again) // 4 + 64:
         return content
     return (name if is_named else b"ICC profile") + b"\0\0" + zlib.compress(cleaned)
+
+
+def unpack_png(content: bytes) -> bytes:
+    """The profile in a PNG's iCCP chunk as it is; empty where it holds none."""
+    return _unpack(content.partition(b"\0")[2])[0]
+
+
+def _unpack(packed: bytes) -> tuple[bytes, bytes]:
+    """The profile behind an iCCP chunk's name, and the bytes behind it; empty where it is none, or too large."""
+    try:
+        unpacker = zlib.decompressobj()
+        profile = unpacker.decompress(packed[1:], _LARGEST)
+    except zlib.error:
+        return b"", b""
+    return (profile, unpacker.unused_data) if unpacker.eof and packed[0] == 0 else (b"", b"")
 
 
 def _clean(profile: bytes) -> bytes:

@@ -35,12 +35,14 @@ class ImageInfo:
         format: jpeg, png, webp, bmp, gif, tiff, netpbm, avif or heif.
         width: of the stored pixels.
         height: of the stored pixels.
-        orientation: EXIF's orientation tag, 1 to 8; 1 where there is none or a wrong one.
+        orientation: EXIF's orientation tag, 1 to 8; 1 where there is none or a wrong one. In AVIF and HEIF, what their
+            own properties say.
         mode: Pillow's name of the stored pixel layout; with ``;16`` behind it where that is of 16 bits.
         exif: the EXIF to write, a TIFF header first: the orientation, unless the format keeps it elsewhere or it is
             1, and what the user keeps. Empty when there is nothing.
         hides_pixels: whether the file is known to hold pixels that it does not show.
         read_only: why pixels of this kind could not be written back like for like; empty where they can be.
+        other_orientations: those by which some readers turn it, as XMP or a raw profile says; they are not written.
 
     Example usage::
 
@@ -56,16 +58,26 @@ class ImageInfo:
     exif: bytes = b""
     read_only: str = ""
     hides_pixels: bool = False
+    other_orientations: tuple[int, ...] = ()
+
+    @property
+    def orientations(self) -> tuple[int, ...]:
+        """Its own orientation and the others."""
+        return (self.orientation, *self.other_orientations)
+
+    def upright_size(self, orientation: int) -> tuple[int, int]:
+        """Width and height in pixels of the stored image turned by an orientation."""
+        return (self.height, self.width) if swaps_sides(orientation) else (self.width, self.height)
 
     @property
     def upright_width(self) -> int:
         """The width in pixels of the image as it is meant to be seen."""
-        return self.height if swaps_sides(self.orientation) else self.width
+        return self.upright_size(self.orientation)[0]
 
     @property
     def upright_height(self) -> int:
         """The height in pixels of the image as it is meant to be seen."""
-        return self.width if swaps_sides(self.orientation) else self.height
+        return self.upright_size(self.orientation)[1]
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs import av1, icc, isobmff_payloads, isobmff_tails
-from faceveil.transforms.codecs.isobmff_boxes import Reader, read_boxes, write_box, write_full_box
+from faceveil.transforms.codecs import av1, isobmff_payloads, isobmff_tails, orientation_claims
+from faceveil.transforms.codecs.isobmff_boxes import read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, Parts, grid_of, hides_pixels, parts_of
-from faceveil.transforms.codecs.isobmff_items import Item, Meta, boxes_of
+from faceveil.transforms.codecs.isobmff_items import Meta, boxes_of
+from faceveil.transforms.codecs.isobmff_read import read
 from faceveil.transforms.codecs.orientation import upright
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -24,6 +25,7 @@ _PICTURES = {b"av01", b"hvc1", *DERIVED}
 """Types of items that are coded as AV1 or HEVC or put together from other items."""
 
 _CODED = {b"av01", b"hvc1"}
+_METADATA = (b"Exif", b"mime", b"uri ")
 
 _PROPERTIES = {
     *(b"av1C", b"hvcC", b"ispe", b"pixi", b"colr", b"auxC", b"irot", b"imir", b"clap", b"pasp", b"lsel"),
@@ -31,6 +33,7 @@ _PROPERTIES = {
 }
 """Properties that a decoder needs or that say how the picture looks; descriptions and times go."""
 
+_SHOWN_BY = (b"pasp", b"clli", b"mdcv", b"amve", b"cclv")
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0")
 _TO_PARTS, _AUXILIARY, _PREMULTIPLIED, _THUMBNAIL = b"dimg", b"auxl", b"prem", b"thmb"
 _TONE_MAP = b"tmap"  # a second rendering of the same picture, from it and a gain map
@@ -45,12 +48,14 @@ class Facts(NamedTuple):
         is_deep: whether it is AV1 of more than 8 bits per channel.
         hides_pixels: whether what it is made from holds pixels that it does not show; of tiles that reach beyond a
             grid's edge only their pixels tell.
+        claimed_orientations: what EXIF and XMP say; some readers go by these.
     """
 
     pictures: int
     orientation: int
     is_deep: bool
     hides_pixels: bool
+    claimed_orientations: frozenset[int]
 
 
 def facts(data: bytes) -> Facts:
@@ -59,7 +64,7 @@ def facts(data: bytes) -> Facts:
     Raises:
         Quarantine: MULTIPLE_FRAMES for a sequence, UNSUPPORTED_IMAGE, CORRUPT_IMAGE or TRUNCATED.
     """
-    meta = _read(data)
+    meta = read(data)
     parts = parts_of(meta)
     needed = _needed(meta, parts)
     for number in needed:
@@ -76,7 +81,19 @@ def facts(data: bytes) -> Facts:
     # (https://aomediacodec.github.io/av1-isobmff/, section 2.3.3).
     codings = (box for number in needed for box in boxes_of(meta, number) if box[4:8] == b"av1C")
     is_deep = any(box[10] & 0x40 for box in codings)
-    return Facts(len(shown | {meta.primary}), _orientation(meta), is_deep, hides_pixels(meta, needed, parts))
+    hides = hides_pixels(meta, needed, parts, _alpha_of(meta))
+    return Facts(len(shown | {meta.primary}), _orientation(meta), is_deep, hides, _claimed_orientations(meta))
+
+
+def _claimed_orientations(meta: Meta) -> frozenset[int]:
+    """What EXIF and XMP say; that nothing is to be turned says nothing, since the picture's properties are to tell."""
+    claims: set[int] = set()
+    for item in meta.items.values():
+        if item.type == b"Exif":  # four bytes say where its TIFF header begins (ISO/IEC 23008-12, annex A.2.1)
+            claims.add(orientation_claims.of_exif(item.data[4 + int.from_bytes(item.data[:4], "big") :]) or 1)
+        elif item.type == b"mime":
+            claims |= orientation_claims.of_xmp(item.data)
+    return frozenset(claims - {1})
 
 
 def _check_size(meta: Meta, number: int) -> None:
@@ -115,7 +132,7 @@ def strip(data: bytes, exif: bytes) -> bytes:
         Quarantine: as `facts`.
         Unaccounted: there is more in the pictures' items than the pictures.
     """
-    return _written(_read(data), exif, data, accounted=True)
+    return _written(read(data), exif, data, accounted=True)
 
 
 def _written(meta: Meta, exif: bytes, data: bytes, *, accounted: bool) -> bytes:
@@ -130,17 +147,20 @@ def _written(meta: Meta, exif: bytes, data: bytes, *, accounted: bool) -> bytes:
     used = sorted(place for place, box in clean.items() if box)
     places = {property_: index for index, property_ in enumerate(used, 1)}
     infos, associations, contents = [], [], []
+    cleaned: dict[tuple[bytes, int, tuple[bytes, ...], int], bytes] = {}
     for number in kept:
         item = meta.items[number]
-        infos.append(_info(renumbered[number], item.type, item.flags))
+        infos.append(info(renumbered[number], item.type, item.flags))
         pairs = [(places[place], essential) for place, essential in _kept_properties(meta, number) if clean[place]]
         associations.append((renumbered[number], pairs))
         boxes = [clean[place] for place, _ in _kept_properties(meta, number)]
         content = item.data
         if accounted:
-            content = isobmff_payloads.item(item.type, content, boxes, len(all_parts.get(number, ())))
-            if item.type in _CODED:
-                content = isobmff_tails.without_tails(item.type, content, boxes)
+            # Several items may be the same data, and stay so.
+            same = item.type, id(content), tuple(boxes), len(all_parts.get(number, ()))
+            if same not in cleaned:
+                cleaned[same] = _accounted(item.type, content, boxes, len(all_parts.get(number, ())))
+            content = cleaned[same]
         contents.append(content)
     links = [
         (kind, renumbered[source], renumbered[to])
@@ -150,9 +170,11 @@ def _written(meta: Meta, exif: bytes, data: bytes, *, accounted: bool) -> bytes:
         if kind != _TO_PARTS or meta.items[source].type in DERIVED
     ]
     if exif:
-        infos.append(_info(len(kept) + 1, b"Exif", 1))
+        infos.append(info(len(kept) + 1, b"Exif", 1))
         contents.append(bytes(4) + exif)  # four bytes say where the TIFF header begins
         links.append((b"cdsc", len(kept) + 1, renumbered[meta.primary]))
+
+    starts, body = placed(contents)
 
     def meta_box(start: int) -> bytes:
         return write_full_box(
@@ -161,21 +183,28 @@ def _written(meta: Meta, exif: bytes, data: bytes, *, accounted: bool) -> bytes:
                 (
                     write_full_box(b"hdlr", bytes(4) + b"pict" + bytes(13)),
                     write_full_box(b"pitm", struct.pack(">H", renumbered[meta.primary])),
-                    _locations(contents, start),
+                    locations(contents, [start + begin for begin in starts]),
                     write_full_box(b"iinf", struct.pack(">H", len(infos)) + b"".join(infos)),
-                    write_full_box(b"iref", _links(links)) if links else b"",
+                    write_full_box(b"iref", link_boxes(links)) if links else b"",
                     write_box(
                         b"iprp",
-                        write_box(b"ipco", b"".join(clean[number] for number in used)) + _uses(associations),
+                        write_box(b"ipco", b"".join(clean[number] for number in used)) + uses(associations),
                     ),
                 )
             ),
         )
 
     name, start, end = next(read_boxes(data, 0, len(data)))
-    file_type = write_box(name, isobmff_payloads.file_type(data[start:end]))
+    others = (meta.items[number].type for number in meta.items.keys() - {*kept})
+    is_alone = all(kind in _METADATA for kind in others)
+    file_type = write_box(name, isobmff_payloads.file_type(data[start:end], is_alone=is_alone))
     content_at = len(file_type) + len(meta_box(0)) + 8
-    return file_type + meta_box(content_at) + write_box(b"mdat", b"".join(contents))
+    return file_type + meta_box(content_at) + write_box(b"mdat", body)
+
+
+def _accounted(kind: bytes, content: bytes, boxes: Sequence[bytes], parts: int) -> bytes:
+    content = isobmff_payloads.item(kind, content, boxes, parts)
+    return isobmff_tails.without_tails(kind, content, boxes) if kind in _CODED else content
 
 
 def uncut(data: bytes) -> bytes | None:
@@ -183,7 +212,7 @@ def uncut(data: bytes) -> bytes | None:
 
     Alpha goes: it would have to be as large.
     """
-    meta = _read(data)
+    meta = read(data)
     if meta.items[meta.primary].type != b"grid":
         return None
     grid = grid_of(meta, meta.primary, parts_of(meta))
@@ -214,9 +243,44 @@ def copy_colours(source: bytes, target: bytes) -> bytes:
     return target.replace(target_box, target_box[:12] + source_box[12:16] + target_box[16:], 1)
 
 
+def copy_showing(source: bytes, target: bytes) -> bytes:
+    """The target with what the source's properties say of how the decoded picture is to be shown.
+
+    That is the shape of its pixels, how bright it is meant to be, and in AVIF its crop, which libheif has applied when
+    it hands out a HEIC's pixels, while libavif hands out all. How it is turned stays the target's.
+    """
+    given, meta = read(source), read(target)
+    crops = any(item.type == b"av01" for item in meta.items.values())
+    items, properties = dict(meta.items), list(meta.properties)
+    pairs = [(meta.primary, given.primary), *zip(_alpha_of(meta), _alpha_of(given), strict=False)]
+    for number, of_source in pairs:
+        names = (*(_SHOWN_BY if number == meta.primary else ()), *((b"clap",) if crops else ()))
+        copied = sorted(
+            (box for box in boxes_of(given, of_source) if box[4:8] in names), key=lambda box: box[4:8] == b"clap"
+        )
+        own = items[number].properties
+        # Properties that change the picture stand behind those that do not, and act in their order: the crop first.
+        turns = [pair for pair in own if properties[pair[0]][4:8] in (b"irot", b"imir")]
+        more = ((len(properties) + place, box[4:8] == b"clap") for place, box in enumerate(copied))
+        items[number] = replace(items[number], properties=(*(pair for pair in own if pair not in turns), *more, *turns))
+        properties += copied
+    if len(properties) == len(meta.properties):
+        return target
+    return _written(Meta(meta.primary, items, meta.references, properties), b"", target, accounted=False)
+
+
+def _alpha_of(meta: Meta) -> list[int]:
+    """The items that are the primary picture's alpha."""
+    return [
+        from_
+        for kind, from_, to in meta.references
+        if kind == _AUXILIARY and to == meta.primary and _is_alpha(meta, from_)
+    ]
+
+
 def _coding_of_colours(data: bytes) -> bytes:
     """The primary picture's colr box of the kind nclx; empty if there is none."""
-    meta = _read(data)
+    meta = read(data)
     return next((box for box in boxes_of(meta, meta.primary) if box[4:12] == b"colrnclx"), b"")
 
 
@@ -250,126 +314,33 @@ def _kept_properties(meta: Meta, number: int) -> list[tuple[int, bool]]:
     return isobmff_payloads.first_of_each(pairs, meta.properties)
 
 
-def _read(data: bytes) -> Meta:
-    try:
-        top: dict[bytes, tuple[int, int]] = {}
-        try:
-            for name, start, end in read_boxes(data, 0, len(data)):
-                top.setdefault(name, (start, end))
-        except (Quarantine, struct.error, ValueError):
-            if b"meta" not in top:  # else what stands behind it is no box, or cut off, as the items' places will show
-                raise
-        if b"moov" in top:
-            raise Quarantine(Reason.MULTIPLE_FRAMES, "a sequence, if only of one picture")
-        if b"meta" not in top:
-            raise Quarantine(Reason.UNSUPPORTED_IMAGE, "heif: there is no list of pictures (meta box) in it")
-        start, end = top[b"meta"]
-        parts = {name: (begin, stop) for name, begin, stop in read_boxes(data, start + 4, end)}
-        if not {b"pitm", b"iloc", b"iinf", b"iprp"} <= parts.keys():
-            raise Quarantine(Reason.CORRUPT_IMAGE, "heif: its list of pictures (meta box) is not complete")
-        return _parse(data, parts)
-    except (struct.error, IndexError, ValueError, KeyError) as error:
-        raise Quarantine(Reason.CORRUPT_IMAGE, f"heif: its boxes cannot be followed: {error}") from error
-
-
-def _parse(data: bytes, parts: dict[bytes, tuple[int, int]]) -> Meta:
-    at, _ = parts[b"pitm"]
-    primary = int.from_bytes(data[at + 4 : at + (6 if data[at] == 0 else 8)], "big")
-    properties: list[bytes] = []
-    associations: dict[int, tuple[tuple[int, bool], ...]] = {}
-    for name, start, end in read_boxes(data, *parts[b"iprp"]):
-        if name == b"ipco":
-            properties = [_property(kind, data[begin:stop]) for kind, begin, stop in read_boxes(data, start, end)]
-        elif name == b"ipma":
-            associations.update(_read_uses(Reader(data, start, end)))
-    if any(number >= len(properties) for pairs in associations.values() for number, _ in pairs):
-        raise ValueError("an item has a property that there is not")
-    contents = _read_contents(data, parts)
-    items = {}
-    start, end = parts[b"iinf"]
-    for _, begin, stop in read_boxes(data, start + (6 if data[start] == 0 else 8), end):
-        info = Reader(data, begin, stop)
-        version, flags = info.version_and_flags()
-        number = info.number(2 if version == 2 else 4)
-        protection, kind = info.number(2), info.take(4)
-        if version < 2 or protection:
-            raise Quarantine(Reason.UNSUPPORTED_IMAGE, "heif: an item is of an old kind or protected")
-        items[number] = Item(kind, flags, contents.get(number, b""), associations.get(number, ()))
-    if primary not in items:
-        raise ValueError("there is no primary picture")
-    references = []
-    if b"iref" in parts:
-        start, end = parts[b"iref"]
-        wide = 4 if data[start] else 2
-        for kind, begin, stop in read_boxes(data, start + 4, end):
-            reference = Reader(data, begin, stop)
-            source = reference.number(wide)
-            references += [(kind, source, reference.number(wide)) for _ in range(reference.number(2))]
-    return Meta(primary, items, references, properties)
-
-
-def _property(kind: bytes, content: bytes) -> bytes:
-    """A property's box, with a clean ICC profile if it has one; one of no meaning where that is none."""
-    if kind == b"colr" and content[:4] in (b"prof", b"rICC"):
-        profile = icc.clean(content[4:])
-        return write_box(kind, content[:4] + profile) if profile else write_box(b"free", b"")
-    return write_box(kind, content)
-
-
-def _read_uses(reader: Reader) -> Iterator[tuple[int, tuple[tuple[int, bool], ...]]]:
-    """The properties of each item, numbered from 0, from an ipma box; number 0 in the file means none."""
-    version, flags = reader.version_and_flags()
-    bits = 15 if flags & 1 else 7
-    for _ in range(reader.number(4)):
-        item = reader.number(4 if version else 2)
-        pairs = [divmod(reader.number((bits + 1) // 8), 1 << bits) for _ in range(reader.number(1))]
-        yield item, tuple((number - 1, bool(essential)) for essential, number in pairs if number)
-
-
-def _read_contents(data: bytes, parts: dict[bytes, tuple[int, int]]) -> dict[int, bytes]:
-    """The bytes of each item, by the iloc box."""
-    reader = Reader(data, *parts[b"iloc"])
-    version, _ = reader.version_and_flags()
-    sizes = reader.number(2)
-    offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
-    contents = {}
-    total = 0
-    for _ in range(reader.number(4 if version == 2 else 2)):
-        item = reader.number(4 if version == 2 else 2)
-        method = reader.number(2) & 15 if version else 0
-        if reader.number(2) or method > 1:
-            raise Quarantine(Reason.UNSUPPORTED_IMAGE, "heif: an item lies in another file or item")
-        from_, to = (0, len(data)) if method == 0 else parts[b"idat"]
-        base = from_ + reader.number(base_size)
-        extents = []
-        for _ in range(reader.number(2)):
-            if version:
-                reader.number(index_size)
-            start = base + reader.number(offset_size)
-            length = reader.number(length_size) or to - start  # 0: up to the end
-            if start + length > to:
-                raise Quarantine(Reason.TRUNCATED, "heif: an item lies beyond the end")
-            total += length
-            if total > 2 * len(data):
-                raise ValueError("items overlap so often that they would fill the memory")
-            extents.append(data[start : start + length])
-        contents[item] = b"".join(extents)
-    return contents
-
-
-def _info(number: int, kind: bytes, flags: int) -> bytes:
+def info(number: int, kind: bytes, flags: int) -> bytes:
+    """The infe box of an item."""
     return write_full_box(b"infe", struct.pack(">HH", number, 0) + kind + b"\0", version=2, flags=flags & 1)
 
 
-def _locations(contents: list[bytes], start: int) -> bytes:
+def placed(contents: Sequence[bytes]) -> tuple[list[int], bytes]:
+    """Where each item's content begins in a body of all, and that body; what several items share is there once."""
+    places: dict[int, int] = {}
+    body: list[bytes] = []
+    end = 0
+    for content in contents:
+        if id(content) not in places or not content:
+            places[id(content)] = end
+            body.append(content)
+            end += len(content)
+    return [places[id(content)] for content in contents], b"".join(body)
+
+
+def locations(contents: Sequence[bytes], places: Sequence[int]) -> bytes:
+    """The iloc box of the items, which are numbered from 1."""
     parts = [struct.pack(">HH", 0x4400, len(contents))]  # offsets and lengths of four bytes, no base
-    for number, content in enumerate(contents, 1):
-        parts.append(struct.pack(">HHHII", number, 0, 1, start, len(content)))
-        start += len(content)
+    for number, (content, place) in enumerate(zip(contents, places, strict=True), 1):
+        parts.append(struct.pack(">HHHII", number, 0, 1, place, len(content)))
     return write_full_box(b"iloc", b"".join(parts))
 
 
-def _links(links: list[tuple[bytes, int, int]]) -> bytes:
+def link_boxes(links: list[tuple[bytes, int, int]]) -> bytes:
     """One box for all references of one kind from one item."""
     targets: dict[tuple[bytes, int], list[int]] = {}
     for kind, source, to in links:
@@ -379,7 +350,8 @@ def _links(links: list[tuple[bytes, int, int]]) -> bytes:
     )
 
 
-def _uses(associations: list[tuple[int, list[tuple[int, bool]]]]) -> bytes:
+def uses(associations: list[tuple[int, list[tuple[int, bool]]]]) -> bytes:
+    """The ipma box: of each item its properties' numbers, and whether they are essential."""
     wide = any(place > 127 for _, pairs in associations for place, _ in pairs)
     content = struct.pack(">I", len(associations))
     for number, pairs in associations:

@@ -59,21 +59,27 @@ def parts_of(meta: Meta) -> Parts:
     return parts
 
 
-def hides_pixels(meta: Meta, needed: set[int], parts: Parts) -> bool:
+def hides_pixels(meta: Meta, needed: set[int], parts: Parts, alpha: Sequence[int]) -> bool:
     """Whether the parts of a picture hold pixels that it does not show, but for what its tiles hold beyond its edge.
+
+    What lies beyond the crop of an AVIF is shown: libavif hands out the whole picture, and leaves it to who shows it.
 
     Args:
         meta: the items.
         needed: those that the picture is made from, its own included.
         parts: as `parts_of` returns them.
+        alpha: the items that are its alpha.
 
     Raises:
         Quarantine: CORRUPT_IMAGE for a grid that its tiles do not make.
     """
+    is_hevc = any(meta.items[number].type == b"hvc1" for number in needed)
+    alike = {number for number in (meta.primary, *alpha) if _crops(meta, number) == _crops(meta, meta.primary)}
+    whole = set() if is_hevc else alike
     for number in needed:
         item = meta.items[number]
         names = {box[4:8] for box in boxes_of(meta, number)}
-        if item.type in (b"iovl", b"iden") or names & _LAYERED or _is_cropped(meta, number):
+        if item.type in (b"iovl", b"iden") or names & _LAYERED or (number not in whole and _is_cropped(meta, number)):
             return True
         # The tiles of the picture itself may be padded; see `is_padding`.
         if item.type == b"grid" and grid_of(meta, number, parts).is_cut and number != meta.primary:
@@ -113,16 +119,19 @@ def size_of(meta: Meta, number: int) -> tuple[int, int] | None:
     return next((struct.unpack_from(">II", b, 12) for b in boxes_of(meta, number) if b[4:8] == b"ispe"), None)
 
 
+def _crops(meta: Meta, number: int) -> list[bytes]:
+    return [box for box in boxes_of(meta, number) if box[4:8] == b"clap"]
+
+
 def _is_cropped(meta: Meta, number: int) -> bool:
     """Whether a clap property leaves anything out: width and height as fractions, before the offsets."""
     size = size_of(meta, number)
-    for box in boxes_of(meta, number):
-        if box[4:8] == b"clap":
-            if size is None or len(box) != 8 + 32:
-                return True
-            width, width_divisor, height, height_divisor = struct.unpack_from(">IIII", box, 8)
-            if (width, height) != (size[0] * width_divisor, size[1] * height_divisor):
-                return True
+    for box in _crops(meta, number):
+        if size is None or len(box) != 8 + 32:
+            return True
+        width, width_divisor, height, height_divisor = struct.unpack_from(">IIII", box, 8)
+        if (width, height) != (size[0] * width_divisor, size[1] * height_divisor):
+            return True
     return False
 
 

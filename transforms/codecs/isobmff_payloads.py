@@ -14,25 +14,14 @@ from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.isobmff_boxes import write_box
 
 _BRANDS = {
-    *(
-        b"avif",
-        b"avis",
-        b"avio",
-        b"mif1",
-        b"mif2",
-        b"mif3",
-        b"msf1",
-        b"miaf",
-        b"MA1A",
-        b"MA1B",
-        b"MiHB",
-        b"MiHE",
-        b"MiHA",
-    ),
-    *(b"MiPr", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"1pic", b"tmap", b"unif"),
+    *(b"avif", b"avio", b"mif1", b"mif2", b"miaf", b"heic", b"heix", b"1pic", b"unif"),
     *(b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"iso7", b"iso8", b"iso9", b"mp41", b"mp42"),
 }
-"""Registered at https://mp4ra.org/registered-types/brands; those of files that hold still pictures."""
+"""Registered at https://mp4ra.org/registered-types/brands; those of files that hold still pictures. Others speak of
+what is left out: sequences (``avis``, ``msf1``, ``hevc``, …), layers (``heim``, …), gain maps (``tmap``)."""
+
+_PROFILES = {b"MA1A", b"MA1B", b"MiHA", b"MiHB", b"MiHE", b"MiPr"}
+"""Of MIAF: some picture in the file is coded so, which may be one that is left out."""
 
 _FULL_BOX = 4  # bytes of version and flags
 _LENGTHS = {b"ispe": 12, b"pasp": 8, b"clap": 32, b"lsel": 2, b"a1op": 1, b"clli": 4, b"mdcv": 24, b"amve": 8}
@@ -43,10 +32,16 @@ _NCLX_LENGTH = 11
 _LONGEST_CONFIGURATION = 64  # of AV1: its sequence header takes some 10 bytes
 
 
-def file_type(content: bytes) -> bytes:
-    """The ftyp box's content with the brands that there are, each once."""
+def file_type(content: bytes, *, is_alone: bool) -> bytes:
+    """The ftyp box's content with the brands that still hold, each once.
+
+    Args:
+        content: of the file's.
+        is_alone: whether no picture is left out beside the one that is kept.
+    """
+    allowed = _BRANDS | _PROFILES if is_alone else _BRANDS
     brands = [content[at : at + 4] for at in range(8, len(content) - 3, 4)]
-    kept = [brand for brand in dict.fromkeys(brands) if brand in _BRANDS]
+    kept = [brand for brand in dict.fromkeys(brands) if brand in allowed]
     return content[:8] + b"".join(kept)
 
 

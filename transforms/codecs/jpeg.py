@@ -8,7 +8,8 @@ import simplejpeg
 from PIL import Image, JpegImagePlugin
 
 from faceveil.transforms.codecs.image import ImageInfo, Values
-from faceveil.transforms.codecs.jpeg_markers import segments
+from faceveil.transforms.codecs.jpeg_markers import segments, with_end
+from faceveil.transforms.codecs.jpeg_stream import follow
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.quarantine import Quarantine
 
@@ -39,7 +40,27 @@ def decode(data: bytes, info: ImageInfo, shrink: int = 1) -> Values | None:
     Returns:
         uint8 ``[ceil(H / shrink), ceil(W / shrink), C]``, C = 3, 1 or 4; or None when libjpeg has anything to
         complain about: truncation, bytes that it did not need, but also harmless faults. Pillow tells these apart.
+        That its end marker is missing does not count where all of its scans are there.
     """
+    values = _decode(data, info, shrink)
+    if values is None and (ended := with_missing_end(data)) is not None:
+        values = _decode(ended, info, shrink)
+    return values
+
+
+def with_missing_end(data: bytes) -> bytes | None:
+    """The JPEG with its end marker, if that alone may be missing, as decoding will tell; None otherwise."""
+    try:
+        ended = with_end(data)
+        if ended is data:
+            return None
+        stream = follow(ended)
+    except Quarantine:
+        return None
+    return ended if stream and stream.is_complete else None
+
+
+def _decode(data: bytes, info: ImageInfo, shrink: int) -> Values | None:
     try:
         values: Values = simplejpeg.decode_jpeg(
             _with_last_word(data) if _RESTART_INTERVAL in data else data,

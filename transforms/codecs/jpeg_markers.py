@@ -22,6 +22,15 @@ ADOBE, ADOBE_LENGTH = b"Adobe", 12
 """What the content of Adobe's APP14 segment begins with, and its bytes."""
 
 
+JFIF, JFIF_LENGTH = b"JFIF\0", 14
+"""The same of JFIF's APP0 segment (https://www.w3.org/Graphics/JPEG/jfif3.pdf)."""
+
+EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+"""What the contents of the APP1 segments of EXIF and XMP begin with."""
+
+_READABLE = ((APP0, JFIF, JFIF_LENGTH), (APP1, EXIF, 0), (APP1, XMP, 0), (APP14, ADOBE, ADOBE_LENGTH))
+
+
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end in bytes of every segment up to EOI; a scan's coded data belong to its SOS.
 
@@ -50,6 +59,44 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             end = following.start() if following else end
         yield marker, start, end
         position = end
+
+
+def with_end(data: bytes) -> bytes:
+    """The JPEG, with an end marker if it ends without one behind a scan, which may or may not be whole.
+
+    Raises:
+        Quarantine: as `segments`, for whatever else it lacks.
+    """
+    position, last = 0, SOI
+    try:
+        for marker, start, _ in segments(data):
+            position, last = start, marker
+    except Quarantine:
+        if last != SOS or _NEXT_MARKER.search(data, position + 2):
+            raise
+        return data.rstrip(b"\xff") + b"\xff\xd9"
+    return data
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The same JPEG less what Pillow cannot read of its metadata: it refuses pictures for segments that are cut off.
+
+    EXIF and XMP stay, and so do JFIF's and Adobe's segments if they are whole.
+
+    Raises:
+        Quarantine: as `segments`.
+    """
+    kept = [data[:2]]
+    for marker, start, end in segments(data):
+        content = data[start + 4 : end]
+        if marker == SOS:
+            return b"".join((*kept, data[start:]))
+        if not (marker == COM or APP0 <= marker <= APP15) or any(
+            marker == kind and content.startswith(beginning) and len(content) >= length
+            for kind, beginning, length in _READABLE
+        ):
+            kept.append(data[start:end])
+    return b"".join(kept)
 
 
 def has_adobe_segment(data: bytes) -> bool:

@@ -81,12 +81,14 @@ class Stream:
         parts: its segments from first table to last scan, less tables that nothing uses, by the byte they began at.
         scans: the scans among them, header and coded data.
         intervals: restart intervals of all scans together.
+        is_complete: whether its scans send every bit of every coefficient.
     """
 
     frame: Frame
     parts: dict[int, bytes]
     scans: tuple[bytes, ...]
     intervals: int
+    is_complete: bool
 
     @property
     def keeps_tables(self) -> bool:
@@ -142,7 +144,8 @@ def follow(data: bytes, tables: bytes = b"") -> Stream | None:
     if reader.frame is None or reader.seen != reader.frame.components.keys() or not 0 < len(scans) <= _MOST_SCANS:
         return None
     _keep_copies(reader)
-    return Stream(reader.frame, _written(parts), scans, reader.intervals)
+    is_complete = reader.frame.marker in _SEQUENTIAL or not any(map(any, reader.progress.values()))
+    return Stream(reader.frame, _written(parts), scans, reader.intervals, is_complete)
 
 
 def used_tables(data: bytes, pictures: Iterable[bytes]) -> bytes:

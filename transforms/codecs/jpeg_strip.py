@@ -19,7 +19,10 @@ from faceveil.transforms.codecs.jpeg_markers import (
     APP1,
     APP2,
     APP14,
+    EXIF,
     FRAMES,
+    JFIF,
+    JFIF_LENGTH,
     SOS,
     segment,
     segments,
@@ -28,8 +31,7 @@ from faceveil.transforms.codecs.jpeg_stream import Stream, follow, used_tables
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
-_JFIF, _ICC = b"JFIF\0", b"ICC_PROFILE\0"
-_JFIF_LENGTH = 14
+_ICC = b"ICC_PROFILE\0"
 _JFIF_VERSIONS = (b"\1\0", b"\1\1", b"\1\2")  # https://www.w3.org/Graphics/JPEG/jfif3.pdf, and the two before it
 _LARGEST_CHUNK = 65519  # of an ICC profile, so that with its header it fits into a segment
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -50,9 +52,16 @@ def strip(data: bytes, exif: bytes, *, faultless: bool = False) -> bytes:
         Quarantine: CORRUPT_IMAGE or TRUNCATED when its segments cannot be followed to the end marker, CORRUPT_IMAGE
             when it holds more than its picture and its coefficients cannot be coded again.
     """
-    jfif, kept = _kept_segments(data)
+    try:
+        jfif, kept = _kept_segments(data)
+    except Quarantine:
+        ended = jpeg.with_missing_end(data)
+        stream = follow(ended) if ended else None
+        if ended is None or stream is None or not _is_faultless(stream, b""):
+            raise  # what is cut off would else pass for a whole picture
+        return strip(ended, exif, faultless=True)
     parts = {**kept, **_picture(data, b"", faultless=faultless)}
-    first = jfif + (segment(APP1, b"Exif\0\0" + exif) if exif else b"")
+    first = jfif + (segment(APP1, EXIF + exif) if exif else b"")
     return _SOI + first + b"".join(parts[start] for start in sorted(parts)) + _EOI
 
 
@@ -87,7 +96,7 @@ def _kept_segments(data: bytes) -> tuple[bytes, dict[int, bytes]]:
     seen = set()
     for marker, start, end in segments(data):
         content = data[start + 4 : end]
-        if marker == APP0 and content.startswith(_JFIF) and len(content) >= _JFIF_LENGTH and SOS not in seen:
+        if marker == APP0 and content.startswith(JFIF) and len(content) >= JFIF_LENGTH and SOS not in seen:
             jfif = _jfif(content)
         elif marker == APP14 and content.startswith(ADOBE) and len(content) >= ADOBE_LENGTH and SOS not in seen:
             adobe = {start: segment(APP14, content[:ADOBE_LENGTH])}
@@ -105,7 +114,7 @@ def _jfif(content: bytes) -> bytes:
     if unit > 2 or not int.from_bytes(density[:2], "big") or not int.from_bytes(density[2:], "big"):
         unit, density = 0, b"\0\1\0\1"
     return segment(
-        APP0, _JFIF + (version if version in _JFIF_VERSIONS else b"\1\1") + bytes((unit,)) + density + b"\0\0"
+        APP0, JFIF + (version if version in _JFIF_VERSIONS else b"\1\1") + bytes((unit,)) + density + b"\0\0"
     )
 
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.faces import Faces
+
 Array = TypeVar("Array", bound=np.ndarray)
 
 
@@ -42,8 +44,7 @@ def stored(values: Array, orientation: int) -> Array:
         >>> stored(np.array([[3, 1], [4, 2]]), 6).tolist()
         [[1, 2], [3, 4]]
     """
-    # Only a quarter turn is not its own inverse; 6 and 8 are each other's.
-    return upright(values, {6: 8, 8: 6}.get(orientation, orientation))
+    return upright(values, _inverse(orientation))
 
 
 def stored_boxes(boxes: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
@@ -72,6 +73,50 @@ def stored_boxes(boxes: NDArray[np.float32], orientation: int) -> NDArray[np.flo
     return np.stack(sides, axis=1)
 
 
+def reoriented(faces: Faces, shown: int, wanted: int, width: int, height: int) -> Faces:
+    """Faces that were found in an image turned by one orientation, in pixels of the image turned by another.
+
+    Args:
+        faces: in pixels of the image as it was shown.
+        shown: 1 to 8, by which it was turned.
+        wanted: 1 to 8.
+        width: of the stored image, in pixels.
+        height: of the stored image, in pixels.
+
+    Example usage::
+
+        >>> upper_left = Faces(np.array([[0, 0, 16, 8]], np.float32), np.ones(1, np.float32))
+        >>> reoriented(upper_left, shown=6, wanted=1, width=128, height=64).boxes.tolist()  # it was turned clockwise
+        [[0.0, 48.0, 8.0, 64.0]]
+    """
+    if shown == wanted or not len(faces):
+        return faces
+    sides = np.array([width, height], np.float32)
+    before = sides[::-1] if swaps_sides(shown) else sides
+    after = sides[::-1] if swaps_sides(wanted) else sides
+    shares = stored_boxes(faces.boxes / np.concatenate([before, before]), shown)
+    boxes = stored_boxes(shares, _inverse(wanted)) * np.concatenate([after, after])
+    if faces.keypoints is None:
+        return Faces(boxes, faces.scores)
+    points = _stored_points(_stored_points(faces.keypoints / before, shown), _inverse(wanted)) * after
+    if (shown in _MIRRORED) != (wanted in _MIRRORED) and points.shape[1] >= 2:
+        points = points[:, [1, 0, *range(2, points.shape[1])]]  # the eyes, named by the side they are on
+    return Faces(boxes, faces.scores, points)
+
+
+def _stored_points(points: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+    """Points x, y ``[..., 2]`` of the upright image in the stored one, as shares of their sides."""
+    x, y = points[..., 0], points[..., 1]
+    flip_rows, flip_columns = _FLIPS[orientation]
+    x, y = 1 - x if flip_columns else x, 1 - y if flip_rows else y
+    return np.stack((y, x) if swaps_sides(orientation) else (x, y), axis=-1)
+
+
+def _inverse(orientation: int) -> int:
+    """Only a quarter turn is not its own inverse; 6 and 8 are each other's."""
+    return {6: 8, 8: 6}.get(orientation, orientation)
+
+
 def orientation_exif(orientation: int) -> bytes:
     """The smallest EXIF that holds the orientation: a TIFF header and one entry, no ``Exif\\0\\0`` before it.
 
@@ -84,6 +129,8 @@ def orientation_exif(orientation: int) -> bytes:
     entry = struct.pack("<HHHIHH", 1, 0x0112, 3, 1, orientation, 0)  # count, tag, type SHORT, number, value
     return header + entry + struct.pack("<I", 0)
 
+
+_MIRRORED = {2, 4, 5, 7}
 
 # Orientation -> whether rows, then columns, are flipped, once the sides are swapped where they are.
 _FLIPS = {

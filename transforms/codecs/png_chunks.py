@@ -122,6 +122,23 @@ def read_transparency(content: bytes, layout: Layout, colours: int) -> bytes:
     return content
 
 
+def read_text(name: bytes, content: bytes, most: int) -> bytes:
+    """The text of tEXt, zTXt or iTXt (section 11.3.3), of so many bytes at most; empty where it is damaged."""
+    _, _, rest = content.partition(b"\0")
+    is_packed = name == b"zTXt"
+    if name == b"zTXt":
+        rest = rest[1:]  # the compression's method
+    elif name == b"iTXt":
+        is_packed = rest[:1] != b"\0"
+        rest = rest[2:].split(b"\0", 2)[-1]  # behind the language and the translated keyword
+    if not is_packed:
+        return rest[:most]
+    try:
+        return zlib.decompressobj().decompress(rest, max(most, 1))
+    except zlib.error:
+        return b""
+
+
 def _all_below(content: bytes, depth: int) -> bool:
     return all(value < 1 << depth for (value,) in struct.iter_unpack(">H", content))
 

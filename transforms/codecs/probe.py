@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from PIL import ExifTags, Image
+from PIL import Image
 
-from faceveil.transforms.codecs import heif, isobmff, jpeg_markers, netpbm, png, tiff, webp
+from faceveil.transforms.codecs import (
+    heif,
+    isobmff,
+    jpeg_markers,
+    netpbm,
+    orientation_claims,
+    png,
+    tiff,
+    tiff_pages,
+    webp,
+)
 from faceveil.transforms.codecs.exif import exif_to_write
 from faceveil.transforms.codecs.image import ImageInfo
+from faceveil.transforms.codecs.kinds import explained_errors
 from faceveil.transforms.codecs.orientation import swaps_sides
-from faceveil.transforms.codecs.pillow import decoder_errors, open_image
-from faceveil.transforms.codecs.signatures import DECODED, sniff
+from faceveil.transforms.codecs.originals import open_original
+from faceveil.transforms.codecs.signatures import DECODED, PICTURES, sniff
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _SUPPORTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I;16L"}
@@ -35,17 +46,20 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
         raise Quarantine(Reason.EMPTY)
     image_format = sniff(data)
     if image_format not in DECODED:
+        if image_format in PICTURES:
+            raise _unsupported(f"{image_format} is not read here; convert it to PNG or TIFF")
         raise Quarantine(Reason.NOT_AN_IMAGE, "begins like no known image format")
     if image_format == "jpeg2000":
         raise _unsupported("jpeg2000 cannot be written back like for like; convert it to PNG or JPEG")
-    with decoder_errors(image_format):
+    with explained_errors(data, image_format):
         info = _probe(data, image_format, keep_metadata)
     if max_pixels is not None and info.width * info.height > max_pixels:
         raise Quarantine(
             Reason.TOO_LARGE, f"{info.width} x {info.height} px are more than {max_pixels} (--max_pixels allows more)"
         )
     if image_format == "tiff":
-        tiff.check_pixels(data, max_pixels)
+        tiff_pages.check_pixels(data, max_pixels)
+        tiff_pages.reject_pictures(data, max_pixels)
     return info
 
 
@@ -60,7 +74,7 @@ def _probe(data: bytes, image_format: str, keep_metadata: Collection[str]) -> Im
         raise Quarantine(Reason.MULTIPLE_FRAMES, "an animation")
     if image_format == "tiff":
         return _probe_tiff(data, keep_metadata)
-    image = open_image(png.without_pixels(data) if image_format == "png" else data, image_format)
+    image = open_original(data, image_format)
     if image_format != "jpeg":  # a JPEG's other pictures stand behind its end and go as all that stands there
         _reject_frames(getattr(image, "n_frames", 1))
     if image.mode not in _SUPPORTED_MODES:
@@ -70,20 +84,34 @@ def _probe(data: bytes, image_format: str, keep_metadata: Collection[str]) -> Im
         header = png.header(data)
         if header.bit_depth == 16:
             mode = _PNG_16_BIT[header.colour_type]
-    if image_format == "avif":  # its orientation is a property of the picture, whatever EXIF and XMP say
+    if image_format == "avif":
         facts = isobmff.facts(data)
         _reject_frames(facts.pictures)
         if facts.is_deep:
             read_only = "avif with more than 8 bits per channel"
         exif = exif_to_write(image.info.get("exif", b""), 1, keep_metadata)
-        return ImageInfo(image_format, *image.size, facts.orientation, mode, exif, read_only, facts.hides_pixels)
+        return ImageInfo(
+            *(image_format, *image.size, facts.orientation, mode, exif, read_only, facts.hides_pixels),
+            orientation_claims.others(facts.orientation, facts.claimed_orientations),
+        )
     if image_format in ("bmp", "gif"):
         return ImageInfo(image_format, *image.size, 1, mode)
     if image_format == "jpeg":
         jpeg_markers.check_length(data, *image.size)
-    orientation = _orientation(image)
-    exif = exif_to_write(image.info.get("exif", b""), orientation, keep_metadata)
-    return ImageInfo(image_format, *image.size, orientation, mode, exif)
+    source = png.exif(data) if image_format == "png" else image.info.get("exif", b"")
+    orientation = orientation_claims.of_exif(source) or 1
+    claims = png.claimed_orientations(data) if image_format == "png" else _claims_of_xmp(image)
+    exif = exif_to_write(source, orientation, keep_metadata)
+    others = orientation_claims.others(orientation, claims)
+    return ImageInfo(image_format, *image.size, orientation, mode, exif, other_orientations=others)
+
+
+def _claims_of_xmp(image: Image.Image) -> set[int]:
+    """The orientations that the XMP of a JPEG or WebP names."""
+    # Of a JPEG's XMP segments Pillow tells the last.
+    segments = [content for name, content in getattr(image, "applist", ()) if name == "APP1"]
+    parts = [image.info.get("xmp", b""), *(part for part in segments if part.startswith(jpeg_markers.XMP))]
+    return set().union(*map(orientation_claims.of_xmp, parts))
 
 
 def _probe_heif(data: bytes, keep: Collection[str]) -> ImageInfo:
@@ -93,20 +121,21 @@ def _probe_heif(data: bytes, keep: Collection[str]) -> ImageInfo:
     width, height = image.size[::-1] if swaps_sides(facts.orientation) else image.size
     exif = exif_to_write(image.info.get("exif") or b"", 1, keep)
     read_only = "" if image.mode in heif.WRITABLE_MODES else f"heif with pixels of mode {image.mode}"
-    return ImageInfo("heif", width, height, facts.orientation, image.mode, exif, read_only, facts.hides_pixels)
+    others = orientation_claims.others(facts.orientation, facts.claimed_orientations)
+    return ImageInfo("heif", width, height, facts.orientation, image.mode, exif, read_only, facts.hides_pixels, others)
 
 
 def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
     flavour, directories = tiff.pages(data)
 
-    def numbers(tag: int, default: int, page: int = 0) -> tuple[int, ...]:
-        entry = directories[page].get(tag)
+    def numbers(tag: int, default: int) -> tuple[int, ...]:
+        entry = directories[0].get(tag)
         return (entry and entry.numbers(flavour)) or (default,)
 
-    _reject_frames(sum(not numbers(tiff.SUBFILE_TYPE, 0, page)[0] & 1 for page in range(1, len(directories))) + 1)
-    if numbers(tiff.SUBFILE_TYPE, 0)[0] & 1 or tiff.DNG_VERSION in directories[0]:
-        raise _unsupported("tiff whose first picture is a preview, such as a camera's raw file")
-    image = open_image(data, "tiff")
+    tiff_pages.reject_pages(directories, flavour)
+    if tiff_pages.is_marked(directories[0], flavour) or tiff.DNG_VERSION in directories[0]:
+        raise _unsupported("tiff whose first picture is a preview or a mask, such as a camera's raw file")
+    image = open_original(data, "tiff")
     samples, extra = numbers(tiff.SAMPLES_PER_PIXEL, 1)[0], numbers(tiff.EXTRA_SAMPLES, 0)
     bits = max(numbers(tiff.BITS_PER_SAMPLE, 1))
     mode = image.mode
@@ -127,22 +156,16 @@ def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
     # Pillow hands out 12 bits in 16, which would look darker if they were written as 16.
     read_only = f"tiff with {bits} bits per channel" if mode.startswith("I;16") and bits != 16 else ""
     width, height = numbers(256, 0)[0], numbers(257, 0)[0]
-    orientation = _orientation(image)
     # Pillow turns TIFFs upright, in their size too.
     if sorted(image.size) != sorted((width, height)):
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: it says its size more than once, and differently")
+    image.info.pop("xmp", None)  # by which Pillow would go as by the tag
+    tag = numbers(tiff.ORIENTATION, 0)[0] or Image.Image.getexif(image).get(tiff.ORIENTATION)
+    orientation = tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
     exif = exif_to_write(data, orientation, keep)
-    return ImageInfo("tiff", width, height, orientation, mode, exif, read_only)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The orientation tag from EXIF, else from XMP, as Pillow's `ImageOps.exif_transpose` finds it."""
-    try:
-        # The base class's method: PNG's own decodes the pixels first, to see what stands behind them.
-        tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - EXIF that cannot be read does not matter: it goes anyway
-        return 1
-    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
+    xmp = directories[0].get(tiff.XMP)
+    others = orientation_claims.others(orientation, orientation_claims.of_xmp(xmp.value) if xmp else ())
+    return ImageInfo("tiff", width, height, orientation, mode, exif, read_only, other_orientations=others)
 
 
 def _reject_frames(frames: int) -> None:

@@ -133,6 +133,13 @@ for _beginning, _name in _BEGINNINGS:
 
 DECODED = frozenset({"jpeg", "png", "gif", "tiff", "jpeg2000", "webp", "bmp", "netpbm", "avif", "heif"})
 """Images whose header can be read here."""
+PICTURES = {
+    *("jpeg 2000", "jpeg xl", "mng", "jng", "psd", "openexr", "radiance hdr", "dds", "icns", "qoi", "flif", "bpg"),
+    *("jpeg xr", "djvu", "xcf", "dpx", "cineon", "ktx", "sun raster", "dcx", "blp", "ftex", "msp", "pixar"),
+    *("xv thumbnail", "fits", "wmf", "xpm", "raf", "rw2", "orf", "crw", "x3f", "mrw", "icon", "sgi", "pcx"),
+    *("tga", "emf", "xbm", "photo cd", "bmp of an unknown kind", "bmp without its first header"),
+}
+"""Names of still pictures that are not decoded here."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 # Netpbm (https://netpbm.sourceforge.net/doc/pnm.html): a letter and digit, white space or comments, the width.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.codecs import tiff
+from faceveil.transforms.codecs import png, tiff
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -24,6 +24,8 @@ def decode(data: bytes, info: ImageInfo) -> Pixels:
     if info.format == "tiff" and tiff.has_planes(data):
         values = np.stack([_read(plane) for plane in tiff.planes(data)], axis=-1)
         return Pixels(values, info.mode)
+    if info.format == "png":
+        data = png.drawn(data)
     values = _read(tiff.as_rgba(data) if info.mode == "CMYK;16" else data)
     values = values[..., [0, 3]] if info.mode == "LA;16" else values[..., _RGBA[: values.shape[2]]]
     if info.mode == "RGB;16" and values.shape[2] == 4:

@@ -21,9 +21,9 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, ORIENTATION = 258, 259, 262, 274
 SAMPLES_PER_PIXEL, PLANAR, SAMPLE_FORMAT, EXTRA_SAMPLES = 277, 284, 339, 338
-SUBFILE_TYPE, EXIF_DIRECTORY, DNG_VERSION = 254, 34665, 50706
+XMP, EXIF_DIRECTORY, DNG_VERSION = 700, 34665, 50706
 PREMULTIPLIED, OLD_JPEG, JPEG = 1, 6, 7
-_STRIPS, _TILES = (273, 279), (324, 325)  # offsets, byte counts
+STRIPS, TILES = (273, 279), (324, 325)  # offsets, byte counts
 _JPEG_TABLES, _ICC_PROFILE, _PREDICTOR = 347, 34675, 317
 _DEFLATE = 8
 _ABOUT_COLOUR = {ORIENTATION, 282, 283, 296, 318, 319, _ICC_PROFILE}  # and about density
@@ -31,12 +31,6 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _ASCII, _SHORT, _LONG, _UNDEFINED = 2, 3, 4, 7
 _NUMBERS = {1: "B", _SHORT: "H", _LONG: "I", 13: "I", 16: "Q"}
 _STRIP_BYTES = 2**18
-_YCBCR = 6
-
-# How many bytes a byte can stand for, by the compression: 1 is none; a PackBits run is 128 bytes in 2 (TIFF 6.0,
-# section 9); an LZW code of 9 bits at least stands for 3,838 bytes at most (section 13); deflate reaches 1032
-# (https://zlib.net/zlib_tech.html).
-_MOST_EXPANSION = {1: 1, 5: 3412, _DEFLATE: 1032, 32946: 1032, 32773: 64}
 
 
 class Flavour(NamedTuple):
@@ -126,7 +120,7 @@ def _read_directory(data: bytes, flavour: Flavour, start: int, most: int) -> tup
                 entries.setdefault(tag, Entry(type_, values, data[at : at + size]))
             position += 4 + 2 * inline
         (following,) = struct.unpack_from(order + offset, data, position)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:  # BigTIFF's offsets may be too large for any memory
         raise Quarantine(Reason.TRUNCATED, f"tiff: the directory at byte {start} lies beyond the end") from error
     return entries, following, total
 
@@ -158,7 +152,7 @@ def write(
     directory: Mapping[int, Entry],
     exif: Mapping[int, Entry] | None = None,
     segments: Sequence[bytes] = (),
-    tags: tuple[int, int] = _STRIPS,
+    tags: tuple[int, int] = STRIPS,
 ) -> bytes:
     """A TIFF of one directory: header, directory, EXIF directory, segments, and nothing else.
 
@@ -223,20 +217,18 @@ def strip(data: bytes, exif: bytes) -> bytes:
         Quarantine: TRUNCATED or CORRUPT_IMAGE when the strips or tiles do not lie in the file.
         Unaccounted: there is more in them than the picture.
     """
-    flavour, directory, segments, tags = _read_picture(data)
-    layout = tiff_tags.layout(directory, flavour, is_tiled=tags == _TILES)
+    flavour, directory, segments, tags = read_picture(data)
+    layout = tiff_tags.layout(directory, flavour, is_tiled=tags == TILES)
     segments = tiff_segments.accounted(segments, layout)
     tiff_tags.check(pages(data)[1][0], directory, flavour)
     _check_tiles(flavour, directory, segments, layout)
-    if layout.photometric == tiff_tags.PALETTE:
-        palettes.check_indices(data, "tiff")
     exif_entries: Directory = {}
     if exif:
         exif_flavour, start = flavour_of(exif)
         kept, _ = read_directory(exif, exif_flavour, start)
         if pointer := kept.pop(EXIF_DIRECTORY, None):
             exif_entries, _ = read_directory(exif, exif_flavour, pointer.numbers(exif_flavour)[0])
-        if upright := kept.pop(ORIENTATION, None):  # from XMP, where it is not a tag of the picture's already
+        if upright := kept.pop(ORIENTATION, None):  # of a type that readers take, though it is not the tag's
             directory[ORIENTATION] = shorts(flavour, *upright.numbers(exif_flavour))
         directory |= kept
     if directory.get(COMPRESSION) == shorts(flavour, JPEG):
@@ -245,7 +237,10 @@ def strip(data: bytes, exif: bytes) -> bytes:
         directory.pop(_JPEG_TABLES, None)
         if tables and value:
             directory[_JPEG_TABLES] = replace(tables, count=len(value), value=value)
-    return write(flavour, directory, exif_entries, segments, tags)
+    stripped = write(flavour, directory, exif_entries, segments, tags)
+    if layout.photometric == tiff_tags.PALETTE:
+        palettes.check_indices(stripped, "tiff")
+    return stripped
 
 
 def _check_tiles(flavour: Flavour, directory: Directory, segments: list[bytes], layout: tiff_segments.Layout) -> None:
@@ -255,16 +250,19 @@ def _check_tiles(flavour: Flavour, directory: Directory, segments: list[bytes], 
         return
     canvas = {tag: entry for tag, entry in directory.items() if tag != ORIENTATION}
     canvas |= {256: longs(flavour, whole[0]), 257: longs(flavour, whole[1])}
-    tiff_segments.check_margins(write(flavour, canvas, None, segments, _TILES), layout)
+    tiff_segments.check_margins(write(flavour, canvas, None, segments, TILES), layout)
 
 
-def _read_picture(data: bytes) -> tuple[Flavour, Directory, list[bytes], tuple[int, int]]:
-    """The first page: tags of the picture but those of its segments, segments, and these segments' two tags."""
-    flavour, (entries, *_) = pages(data)
-    tags = _TILES if _TILES[0] in entries else _STRIPS
-    directory = tiff_tags.clean(
-        {tag: entry for tag, entry in entries.items() if tag not in (*_STRIPS, *_TILES)}, flavour
-    )
+def read_picture(data: bytes, page: int = 0) -> tuple[Flavour, Directory, list[bytes], tuple[int, int]]:
+    """A page: tags of the picture but those of its segments, segments, and these segments' two tags.
+
+    Raises:
+        Quarantine: TRUNCATED or CORRUPT_IMAGE when the strips or tiles do not lie in the file.
+    """
+    flavour, directories = pages(data)
+    entries = directories[page]
+    tags = TILES if TILES[0] in entries else STRIPS
+    directory = tiff_tags.clean({tag: entry for tag, entry in entries.items() if tag not in (*STRIPS, *TILES)}, flavour)
     _clean_profile(directory)
     if tags[0] not in entries:
         raise Quarantine(Reason.CORRUPT_IMAGE, "tiff: there are no pixels")
@@ -283,6 +281,27 @@ def _read_picture(data: bytes) -> tuple[Flavour, Directory, list[bytes], tuple[i
     return flavour, directory, segments, tags
 
 
+def without_metadata(data: bytes) -> bytes:
+    """The first page in a file of its own, with the tags that describe the picture: for decoders that refuse others.
+
+    Raises:
+        Quarantine: as `strip`.
+    """
+    flavour, directory, segments, tags = read_picture(data)
+    return write(flavour, directory, None, segments, tags)
+
+
+def page(data: bytes, number: int) -> bytes:
+    """A page in a file of its own, as it is stored: not turned upright.
+
+    Raises:
+        Quarantine: as `read_picture`.
+    """
+    flavour, directory, segments, tags = read_picture(data, number)
+    directory.pop(ORIENTATION, None)
+    return write(flavour, directory, None, segments, tags)
+
+
 def _clean_profile(directory: Directory) -> None:
     """Cleans a directory's ICC profile, in place."""
     if entry := directory.pop(_ICC_PROFILE, None):
@@ -291,42 +310,12 @@ def _clean_profile(directory: Directory) -> None:
             directory[_ICC_PROFILE] = replace(entry, count=len(profile), value=profile)
 
 
-def check_pixels(data: bytes, max_pixels: int | None) -> None:
-    """Looks at what decoding the first page would take, before it is tried.
-
-    Args:
-        data: the TIFF.
-        max_pixels: of a tile, which decoders hold whole, however small the picture; None for no limit.
-
-    Raises:
-        Quarantine: TRUNCATED when its strips or tiles are too few bytes for its pixels however well they compress,
-            TOO_LARGE for its tiles, and what reading its directories raises.
-    """
-    flavour, directory, segments, tags = _read_picture(data)
-
-    def number(tag: int, default: int) -> int:
-        entry = directory.get(tag)
-        return ((entry and entry.numbers(flavour)) or (default,))[0]
-
-    if tags == _TILES and max_pixels is not None and number(322, 0) * number(323, 0) > max_pixels:
-        raise Quarantine(
-            Reason.TOO_LARGE, f"tiff: its tiles are of more than {max_pixels} px (--max_pixels allows more)"
-        )
-    expansion = _MOST_EXPANSION.get(number(COMPRESSION, 1))
-    if expansion is None or number(PHOTOMETRIC, 2) == _YCBCR:  # whose colours may be sampled more coarsely
-        return
-    row = -(-number(256, 0) * number(SAMPLES_PER_PIXEL, 1) * number(BITS_PER_SAMPLE, 1) // 8)
-    held = sum(map(len, segments))
-    if held * expansion < row * number(257, 0):
-        raise Quarantine(Reason.TRUNCATED, f"tiff: {held} bytes cannot hold {number(257, 0)} rows of {row} bytes")
-
-
 def as_rgba(data: bytes) -> bytes:
     """The same four channels called RGB and plain alpha, so that decoders hand out what is stored.
 
     They would divide by a premultiplied alpha, and OpenCV turns CMYK into RGB.
     """
-    flavour, directory, segments, tags = _read_picture(data)
+    flavour, directory, segments, tags = read_picture(data)
     directory |= {PHOTOMETRIC: shorts(flavour, 2), EXTRA_SAMPLES: shorts(flavour, 2)}
     return write(flavour, directory, None, segments, tags)
 
@@ -349,7 +338,7 @@ def planes(data: bytes) -> list[bytes]:
     Raises:
         Quarantine: CORRUPT_IMAGE when the strips or tiles cannot be shared out among the channels.
     """
-    flavour, directory, segments, tags = _read_picture(data)
+    flavour, directory, segments, tags = read_picture(data)
     bits = directory[BITS_PER_SAMPLE].numbers(flavour)
     if not bits or len(segments) % len(bits):
         raise Quarantine(Reason.CORRUPT_IMAGE, f"tiff: {len(segments)} strips or tiles for {len(bits)} channels")

@@ -21,6 +21,8 @@ _KEPT = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"}
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The chunks of a RIFF file of the form WEBP: name and content.
 
+    A chunk behind the picture that is longer than the file is left out, as libwebp's decoder does.
+
     Raises:
         Quarantine: TRUNCATED when the data end before the file's stated size, CORRUPT_IMAGE when a chunk
             reaches beyond it.
@@ -30,12 +32,15 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     end = 8 + int.from_bytes(data[4:8], "little")
     if end > len(data):
         raise Quarantine(Reason.TRUNCATED, f"webp: {len(data)} of {end} bytes")
-    position = 12
+    position, has_picture = 12, False
     while position + 8 <= end:
         name, size = struct.unpack_from("<4sI", data, position)
         if position + 8 + size > end:
+            if has_picture and name not in _PICTURES:
+                return
             raise Quarantine(Reason.CORRUPT_IMAGE, f"webp: the chunk at byte {position} is longer than the file")
         yield name, data[position + 8 : position + 8 + size]
+        has_picture = has_picture or name in _PICTURES
         position += 8 + size + size % 2
 
 
@@ -45,6 +50,15 @@ def join(parts: list[tuple[bytes, bytes]]) -> bytes:
         name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2) for name, content in parts
     )
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+def whole(data: bytes) -> bytes:
+    """A file of the chunks that are whole, since Pillow refuses one that is cut off behind the picture.
+
+    Raises:
+        Quarantine: as `chunks`.
+    """
+    return join([*chunks(data)])
 
 
 def strip(data: bytes, exif: bytes) -> bytes:

@@ -12,6 +12,7 @@ from PIL import Image
 from faceveil.transforms.codecs import isobmff
 from faceveil.transforms.codecs.isobmff_boxes import read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.isobmff_items import boxes_of
+from faceveil.transforms.codecs.isobmff_read import read
 
 
 @dataclass
@@ -31,7 +32,7 @@ def coded(image: Image.Image, image_format: str, quality: int = 90) -> Item:
         image.save(output, "AVIF", quality=quality)
     else:
         pillow_heif.from_pillow(image).save(output, quality=quality)
-    meta = isobmff._read(output.getvalue())
+    meta = read(output.getvalue())
     item = meta.items[meta.primary]
     return Item(item.type, item.data, boxes_of(meta, meta.primary))
 
@@ -56,7 +57,9 @@ def overlay(width: int, height: int, offsets: list[tuple[int, int]]) -> Item:
     return Item(b"iovl", data + b"".join(struct.pack(">hh", *offset) for offset in offsets), [size(width, height)])
 
 
-def written(items: list[Item], references: list[tuple[bytes, int, int]], image_format: str) -> bytes:
+def written(
+    items: list[Item], references: list[tuple[bytes, int, int]], image_format: str, brands: tuple[bytes, ...] = ()
+) -> bytes:
     """A file whose primary picture is the first item; references by the items' numbers, from 1."""
     properties = [box for item in items for box in item.properties]
     places = {id(box): number for number, box in enumerate(properties, 1)}
@@ -64,28 +67,29 @@ def written(items: list[Item], references: list[tuple[bytes, int, int]], image_f
         (number, [(places[id(box)], box[4:8] in (b"clap", b"av1C", b"hvcC")) for box in item.properties])
         for number, item in enumerate(items, 1)
     ]
-    infos = [isobmff._info(number, item.type, int(item.hidden)) for number, item in enumerate(items, 1)]
+    infos = [isobmff.info(number, item.type, int(item.hidden)) for number, item in enumerate(items, 1)]
     contents = [item.data for item in items]
+    places, body = isobmff.placed(contents)
 
     def meta(start: int) -> bytes:
         return write_full_box(
             b"meta",
             write_full_box(b"hdlr", bytes(4) + b"pict" + bytes(13))
             + write_full_box(b"pitm", struct.pack(">H", 1))
-            + isobmff._locations(contents, start)
+            + isobmff.locations(contents, [start + place for place in places])
             + write_full_box(b"iinf", struct.pack(">H", len(infos)) + b"".join(infos))
-            + (write_full_box(b"iref", isobmff._links(references)) if references else b"")
-            + write_box(b"iprp", write_box(b"ipco", b"".join(properties)) + isobmff._uses(uses)),
+            + (write_full_box(b"iref", isobmff.link_boxes(references)) if references else b"")
+            + write_box(b"iprp", write_box(b"ipco", b"".join(properties)) + isobmff.uses(uses)),
         )
 
-    brands = b"avifmif1miaf" if image_format == "AVIF" else b"heicmif1"
-    head = write_box(b"ftyp", brands[:4] + bytes(4) + brands)
-    return head + meta(len(head) + len(meta(0)) + 8) + write_box(b"mdat", b"".join(contents))
+    brands = brands or ((b"avif", b"mif1", b"miaf") if image_format == "AVIF" else (b"heic", b"mif1"))
+    head = write_box(b"ftyp", brands[0] + bytes(4) + b"".join(brands))
+    return head + meta(len(head) + len(meta(0)) + 8) + write_box(b"mdat", body)
 
 
 def coded_parts(data: bytes) -> list[bytes]:
     """Every coded picture of a file in a file of its own, whatever the file says of it: as one who looks for more."""
-    meta = isobmff._read(data)
+    meta = read(data)
     found = []
     for number, item in meta.items.items():
         if item.type in (b"av01", b"hvc1"):

@@ -63,7 +63,7 @@ def test_16_bit_grey_keeps_its_bits_and_is_seen_in_8():
     values[0, 0] = 4095
     data = encode(Image.fromarray(values), "PNG")
     preview = decode_for_detection(data, probe(data), 1024)
-    rgb = next(preview.renderings())
+    rgb = next(preview.renderings()).rgb
     np.testing.assert_array_equal(preview.pixels.values[..., 0], values)
     assert rgb.max() == 255
     assert np.abs(rgb[..., 0].astype(float) - values / 4095 * 255).max() <= 1
@@ -85,7 +85,7 @@ def test_transparent_grey_of_four_bits_is_found():
 def test_reduced_decodes_are_never_below_the_side_asked_for(mode, size, long_side):
     data = encode(picture(mode, *size), "JPEG")
     preview = decode_for_detection(data, probe(data), long_side)
-    rgb = next(preview.renderings())
+    rgb = next(preview.renderings()).rgb
     whole = pillow(data, "RGB")
     height, width = rgb.shape[:2]
     factor = round(max(size) / max(height, width))
@@ -107,7 +107,7 @@ def test_preview_is_upright_and_pixels_are_stored(image_format, orientation):
     data = encode(image, image_format, exif=exif(orientation))
     info = probe(data)
     preview = decode_for_detection(data, info, 1024)
-    rgb = next(preview.renderings())
+    rgb = next(preview.renderings()).rgb
     with Image.open(io.BytesIO(data)) as opened:
         np.testing.assert_array_equal(rgb, np.asarray(ImageOps.exif_transpose(opened)))
     assert preview.pixels.values.shape[:2] == (61, 97)
@@ -146,7 +146,7 @@ def test_preview_drops_alpha_so_that_hidden_colours_are_seen():
     image.putalpha(0)
     data = encode(image, "PNG")
     np.testing.assert_array_equal(
-        next(decode_for_detection(data, probe(data), 512).renderings()), np.asarray(picture())
+        next(decode_for_detection(data, probe(data), 512).renderings()).rgb, np.asarray(picture())
     )
 
 
@@ -158,7 +158,7 @@ def test_every_tricky_file_decodes_or_is_quarantined(path):
     try:
         info = probe(data)
         preview = decode_for_detection(data, info, 64)
-        rgb = next(preview.renderings())
+        rgb = next(preview.renderings()).rgb
         pixels = decode_pixels(data, info)
     except Quarantine:
         return

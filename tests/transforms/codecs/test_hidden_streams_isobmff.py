@@ -9,8 +9,9 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from faceveil.transforms.codecs import decode_pixels, isobmff, probe
+from faceveil.transforms.codecs import decode_pixels, probe
 from faceveil.transforms.codecs.isobmff_boxes import write_box, write_full_box
+from faceveil.transforms.codecs.isobmff_read import read
 from tests.transforms.codecs.hidden import both, cleaned, cover, face, holds, payload
 from tests.transforms.codecs.samples import encode
 
@@ -26,7 +27,7 @@ FILES = {"avif": encode(cover(), "AVIF", quality=60), "heif": heic(cover())}
 
 def parts(data: bytes) -> tuple[list[bytes], bytes, bytes]:
     """Properties of the one picture in a file, its kind and data."""
-    meta = isobmff._read(data)
+    meta = read(data)
     item = meta.items[meta.primary]
     return [meta.properties[place] for place, _ in item.properties], item.type, item.data
 
@@ -271,7 +272,7 @@ ORDINARY: dict[str, Callable[[], bytes]] = {
 def test_ordinary_pictures_stay_as_they_are_coded(name):
     data = ORDINARY[name]()
     output = cleaned(data)
-    meta, cleaned_meta = isobmff._read(data), isobmff._read(output)
+    meta, cleaned_meta = read(data), read(output)
     before, after = meta.items[meta.primary].data, cleaned_meta.items[cleaned_meta.primary].data
     assert before.endswith(after) if name.startswith("heif") else before == after
 

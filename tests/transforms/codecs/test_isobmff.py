@@ -40,7 +40,7 @@ def test_heic_is_seen_upright_and_kept_as_it_is_stored(orientation):
     pixels = decode_pixels(data, info)
     assert np.abs(pixels.values.astype(int) - np.asarray(picture())).mean() < 1
     preview = decode_for_detection(data, info, 64)
-    rgb = next(preview.renderings())
+    rgb = next(preview.renderings()).rgb
     np.testing.assert_array_equal(rgb, upright(pixels.values, orientation))
     for written in (strip_metadata(data + b"trailing", info), encode_pixels(pixels, data, info)):
         assert probe(written) == info

@@ -296,7 +296,7 @@ def test_on_real_photos_no_other_coefficient_changes(wider_dev, centerface, tmp_
         data = (wider_dev / annotated["file"]).read_bytes()
         info = probe(data)
         preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
-        views = detector.prepare(next(preview.renderings()), info.upright_width, info.upright_height)
+        views = detector.prepare(next(preview.renderings()).rgb, info.upright_width, info.upright_height)
         [faces] = detector.detect([views])
         faces_found += len(faces)
         spliced, painted = anonymized(data, faces)

@@ -116,7 +116,7 @@ def test_a_simple_webp_is_returned_as_it_is():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (JPEGS["RGB baseline 0"][:-2], Reason.TRUNCATED),
+        (JPEGS["RGB baseline 0"][:-4], Reason.TRUNCATED),
         (JPEGS["RGB baseline 0"][:200], Reason.TRUNCATED),
         (b"\xff\xd8\xff\xd9", Reason.CORRUPT_IMAGE),
         (b"\xff\xd8" + segment(0xE5, b"") + b"\xff\xc3\0\0", Reason.CORRUPT_IMAGE),

@@ -94,7 +94,7 @@ def test_premultiplied_alpha_stays_exact_and_the_detector_sees_the_colours():
     data = output.getvalue()
     info = probe(data)
     preview = decode_for_detection(data, info, 64)
-    assert next(preview.renderings())[0, 0].tolist() == [99, 199, 0]
+    assert next(preview.renderings()).rgb[0, 0].tolist() == [99, 199, 0]
     np.testing.assert_array_equal(read(encode_pixels(preview.pixels, data, info)), image)
 
 

@@ -47,7 +47,7 @@ def test_images_may_be_one_pixel_wide(image_format: str, size: tuple[int, int]) 
     info = probe(data)
     assert (info.width, info.height) == size
     assert decode_pixels(data, info).values.shape == (*size[::-1], 3)
-    assert max(next(decode_for_detection(data, info, 64).renderings()).shape) >= 64
+    assert max(next(decode_for_detection(data, info, 64).renderings()).rgb.shape) >= 64
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _CONTROL_LENGTH = 8
+_SCREEN_LENGTH, _BACKGROUND = 13, 11  # signature and screen descriptor (sections 17 and 18); a byte of it
 _ICC = b"\x0bICCRGBG1012"  # https://www.color.org/icc1v42.pdf, annex B.5: ICC profiles in GIF
 _HAS_PALETTE = 0x80
 _CONTROL_FLAGS, _IMAGE_FLAGS = 0x1F, 0xE7  # the bits that mean something (sections 23 and 20)
@@ -47,8 +49,11 @@ def strip(data: bytes, exif: bytes) -> bytes:  # noqa: ARG001  GIF has no place 
     if "control" in kept:
         kept["control"] = _graphic_control(kept["control"])
     kept["image"] = _image(image, header)
-    if image[9] & header[10] & _HAS_PALETTE:  # nothing shows in the colours of the global palette
-        header = header[:10] + bytes((header[10] & ~_HAS_PALETTE,)) + header[11:13]
+    if image[9] & header[10] & _HAS_PALETTE:
+        if struct.unpack_from("<HH", image, 5) == struct.unpack_from("<HH", header, 6):  # nothing shows in its colours
+            header = header[:10] + bytes((header[10] & ~_HAS_PALETTE,)) + header[11:13]
+        else:
+            header = _with_background_alone(header)
     stripped = header + b"".join(kept.values()) + bytes((_TRAILER,))
     palettes.check_indices(stripped, "gif")
     return stripped
@@ -78,8 +83,6 @@ def _image(block: bytes, header: bytes) -> bytes:
     left, top, width, height = struct.unpack_from("<HHHH", block, 1)
     if left + width > screen[0] or top + height > screen[1]:
         raise Unaccounted("the picture is larger than the screen")
-    if (width, height) != screen and block[9] & header[10] & _HAS_PALETTE:
-        raise Unaccounted("there are two palettes")  # the screen's is for what the picture leaves free
     codes_at = 10 + _palette_bytes(block[9])
     if block[codes_at] not in _LITERAL_BITS:
         raise Unaccounted(f"its codes begin with {block[codes_at]} bits")
@@ -93,11 +96,19 @@ def _image(block: bytes, header: bytes) -> bytes:
     return block[:9] + bytes((block[9] & _IMAGE_FLAGS,)) + block[10:]
 
 
+def _with_background_alone(header: bytes) -> bytes:
+    """The header with one colour in its palette: readers fill with it what a picture of colours of its own leaves."""
+    palette = bytearray(len(header) - _SCREEN_LENGTH)
+    at = 3 * header[_BACKGROUND]
+    palette[at : at + 3] = header[_SCREEN_LENGTH + at : _SCREEN_LENGTH + at + 3]
+    return header[:_SCREEN_LENGTH] + palette[: len(header) - _SCREEN_LENGTH]
+
+
 def _header(data: bytes) -> bytes:
     """Signature, screen descriptor and global palette."""
-    if len(data) < 13:
+    if len(data) < _SCREEN_LENGTH:
         raise Quarantine(Reason.TRUNCATED, "gif: ends within its header")
-    return data[: 13 + _palette_bytes(data[10])]
+    return data[: _SCREEN_LENGTH + _palette_bytes(data[10])]
 
 
 def _palette_bytes(flags: int) -> int:
@@ -163,34 +174,73 @@ def encode(pixels: Pixels, before: Pixels, image: Image.Image, data: bytes) -> b
         image: the original, its pixels loaded.
         data: the original.
     """
-    indices = np.array(image)
+    header, block = _header(data), next(block for block in _kept_blocks(data) if block[0] == _IMAGE)
+    place = _place(block, header)
+    indices, values = np.array(image), pixels.values
+    changed = (values != before.values).any(axis=-1)
+    if place:
+        indices, values, changed = indices[place], values[place], changed[place]
     palette = np.zeros((256, 3), np.uint8)
     colours = np.arange(256)[:, np.newaxis].repeat(3, 1) if image.mode == "L" else _palette(image)
     palette[: len(colours)] = colours
     transparent = image.info.get("transparency")
-    see_through = pixels.values[..., -1] < 128 if pixels.has_alpha else np.zeros(indices.shape, np.bool_)
-    changed = (pixels.values != before.values).any(axis=-1)
+    see_through = values[..., -1] < 128 if pixels.has_alpha else np.zeros(indices.shape, np.bool_)
     used = np.bincount(indices[~changed], minlength=256) > 0
+    if place:  # readers fill what it leaves free with the first colour, or with the background's
+        used[0 if block[9] & _HAS_PALETTE else [0, header[_BACKGROUND]]] = True
     if isinstance(transparent, int):
         used[transparent] = True
         indices[changed & see_through] = transparent
     painted = changed & ~see_through
     if painted.any():
-        indices[painted] = _paint(pixels, painted, palette, used, transparent)
+        indices[painted] = _paint(replace(pixels, values=values), painted, palette, used, transparent)
     palette[~used] = 0
     alpha = np.full(256, 255, np.uint8)
     if isinstance(transparent, int):
         alpha[transparent] = 0
     indices = palettes.first_of_each_colour(palette, alpha)[indices]
-    written = Image.frombytes("P", image.size, np.ascontiguousarray(indices).tobytes())
+    written = Image.frombytes("P", indices.shape[::-1], np.ascontiguousarray(indices).tobytes())
     written.putpalette(palette.tobytes())
     output = io.BytesIO()
     options = {"transparency": transparent} if isinstance(transparent, int) else {}
     written.save(output, "GIF", optimize=False, **options)
     profile = b"".join(block for block in _kept_blocks(data) if block[2:].startswith(_ICC))
     clean = output.getvalue()
-    header = _header(clean)
-    return b"GIF89a" + header[6:] + profile + clean[len(header) :]
+    if place:
+        return _at_its_place(clean, header, block, profile)
+    head = _header(clean)
+    return b"GIF89a" + head[6:] + profile + clean[len(head) :]
+
+
+def _place(block: bytes, header: bytes) -> tuple[slice, slice] | None:
+    """The rows and columns of the screen that a picture takes; None where it takes all, or more."""
+    screen = struct.unpack_from("<HH", header, 6)
+    left, top, width, height = struct.unpack_from("<HHHH", block, 1)
+    if (width, height) == screen or left + width > screen[0] or top + height > screen[1]:
+        return None
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _at_its_place(clean: bytes, header: bytes, block: bytes, profile: bytes) -> bytes:
+    """A picture with a screen around it as the original's: its place, size, background and kind of palette.
+
+    Args:
+        clean: the picture as a GIF of its own size, its palette a global one.
+        header: the original's.
+        block: the original's picture.
+        profile: the original's, as a block.
+    """
+    head = _header(clean)
+    *controls, picture = _kept_blocks(clean)
+    palette, size = head[_SCREEN_LENGTH:], head[10] & 7
+    if block[9] & _HAS_PALETTE:
+        screen = _with_background_alone(header) if header[10] & _HAS_PALETTE else header
+        flags, palettes_of_picture = picture[9] | _HAS_PALETTE | size, palette
+    else:
+        screen = header[:10] + bytes((header[10] & 0x70 | _HAS_PALETTE | size,)) + header[11:_SCREEN_LENGTH] + palette
+        flags, palettes_of_picture = picture[9], b""
+    picture = picture[:1] + block[1:9] + bytes((flags,)) + palettes_of_picture + picture[10:]
+    return b"".join((b"GIF89a", screen[6:], profile, *controls, picture, bytes((_TRAILER,))))
 
 
 def _palette(image: Image.Image) -> NDArray[np.uint8]:

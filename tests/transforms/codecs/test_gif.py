@@ -1,7 +1,10 @@
 import io
+import struct
 
+import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from faceveil.transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, strip_metadata
@@ -99,3 +102,81 @@ def test_one_that_ends_within_a_block_is_called_truncated_when_it_is_written_too
     with pytest.raises(Quarantine, match="within a block") as caught:
         encode_pixels(pixels, data, info)
     assert caught.value.reason == Reason.TRUNCATED
+
+
+SCREEN, PLACE = (97, 61), (20, 10, 60, 40)  # left, top, right, bottom of a picture that is smaller
+OTHER_COLOURS = bytes(range(100, 200)) * 7 + bytes(68)
+BACKGROUND = 5
+
+
+def smaller(palette: str, transparency: int | None) -> bytes:
+    """A picture of 40 x 30 px on a screen of 97 x 61, with colours of its own, the screen's, or both."""
+    options = {} if transparency is None else {"transparency": transparency}
+    plain = encode(picture(width=40, height=30).quantize(64), "GIF", **options)
+    flags = plain[10]
+    colours, rest = plain[13 : 13 + 3 * 64], plain[13 + 3 * 64 :]
+    assert flags & 0x87 == 0x85
+    at = rest.index(b",\0\0\0\0")
+    screen = b"GIF89a" + struct.pack("<HH", *SCREEN)
+    place = b"," + struct.pack("<HH", *PLACE[:2]) + rest[at + 5 : at + 9]
+    if palette == "the screen's":
+        head = screen + bytes((flags, BACKGROUND, 0)) + colours
+        return head + rest[:at] + place + rest[at + 9 :]
+    others = OTHER_COLOURS if palette == "both" else b""
+    head = screen + bytes((0xF7 if others else 0x70, BACKGROUND, 0)) + others
+    return head + rest[:at] + place + bytes((rest[at + 9] | 0x85,)) + colours + rest[at + 10 :]
+
+
+def readings(data: bytes) -> dict[str, np.ndarray]:
+    """What readers show; around a picture that is smaller than the screen they differ."""
+    return {
+        "Pillow": pillow(data, "RGBA"),
+        "OpenCV": cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED),
+        "TensorFlow": tf.io.decode_gif(data).numpy()[0],
+    }
+
+
+@pytest.mark.parametrize("transparency", [None, 3])
+@pytest.mark.parametrize("palette", ["its own", "the screen's", "both"])
+def test_a_picture_that_is_smaller_than_the_screen_stays_where_it_is(palette: str, transparency: int | None) -> None:
+    data = smaller(palette, transparency)
+    info = probe(data)
+    assert (info.width, info.height) == SCREEN
+    pixels = decode_pixels(data, info)
+    face = np.s_[20:35, 30:50]
+    painted = pixels.values.copy()
+    painted[face][..., :3] = (1, 2, 3)
+    painted[face][..., 3:] = 255
+    painted[2:6, 2:6] = pixels.values.max()  # a mask that reaches beyond the picture, where there is nothing
+    encoded = encode_pixels(Pixels(painted, pixels.mode), data, info)
+    before = readings(data)
+    for written in (strip_metadata(data, info), encoded):
+        assert struct.unpack_from("<HH", written, 6) == SCREEN
+        assert written[11] == BACKGROUND
+        assert strip_metadata(written, probe(written)) is written
+        for name, shown in readings(written).items():
+            outside = np.ones(shown.shape[:2], np.bool_)
+            outside[face] = written is not encoded
+            np.testing.assert_array_equal(shown[outside], before[name][outside], err_msg=name)
+    assert (pillow(encoded, "RGB")[face] == (1, 2, 3)).all()
+
+
+def test_of_the_screen_s_colours_the_background_alone_stays_beside_a_picture_s_own() -> None:
+    data = smaller("both", None)
+    for written in (
+        strip_metadata(data, probe(data)),
+        encode_pixels(decode_pixels(data, probe(data)), data, probe(data)),
+    ):
+        colours = written[13 : 13 + 768]
+        at = 3 * BACKGROUND
+        assert colours[at : at + 3] == OTHER_COLOURS[at : at + 3]
+        assert not any(colours[:at] + colours[at + 3 :])
+
+
+def test_a_smaller_picture_that_cannot_be_copied_keeps_its_place_too() -> None:
+    """Its codes hold more than its pixels, so it is encoded again as it is shown."""
+    data = smaller("the screen's", None)
+    laden = data[:-2] + b"\x05faces\0;"
+    assert b"faces" not in strip_metadata(laden, probe(laden))
+    for name, shown in readings(strip_metadata(laden, probe(laden))).items():
+        np.testing.assert_array_equal(shown, readings(data)[name], err_msg=name)

@@ -1,40 +1,156 @@
-"""The size that an AV1 bitstream says its frames have, from its sequence header.
+"""The open bitstream units of an AV1 still picture, as AVIF's items hold them, and the tiles in them.
 
-AV1 Bitstream & Decoding Process Specification (https://aomediacodec.github.io/av1-spec/), sections 5.3 to 5.5.
+AV1 Bitstream & Decoding Process Specification (https://aomediacodec.github.io/av1-spec/), sections 5.3, 5.10 and 5.11.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from faceveil.transforms.codecs import av1_frame, av1_sequence
 from faceveil.transforms.codecs.accounting import Unaccounted
 
 SEQUENCE_HEADER, TEMPORAL_DELIMITER, FRAME_HEADER, TILE_GROUP, FRAME = 1, 2, 3, 4, 6
 """Types of open bitstream units (section 6.2.2)."""
 
 
-class _Bits:
-    """Reads bits, the most significant of each byte first."""
+class Unit(NamedTuple):
+    """An open bitstream unit.
 
-    def __init__(self, data: bytes) -> None:
-        self._number = int.from_bytes(data, "big")
-        self._left = 8 * len(data)
+    Attributes:
+        header: its first byte, and a second one if it has an extension.
+        size_bytes: how many bytes say how long the body is; 0 where it goes on up to the end of the data.
+        body: what it holds.
+    """
 
-    def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise ValueError("av1: the sequence header is cut off")
-        return self._number >> self._left & (1 << count) - 1
+    header: bytes
+    size_bytes: int
+    body: bytes
 
-    def skip_uvlc(self) -> None:
-        """A number in exponential Golomb code (section 4.10.3)."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        self.take(zeros)
+    @property
+    def kind(self) -> int:
+        """One of the types above, or another."""
+        return self.header[0] >> 3 & 15
+
+    def with_body(self, body: bytes) -> Unit:
+        """The unit with another body, whose length takes as few bytes as it can."""
+        return self if body == self.body else self._replace(size_bytes=min(self.size_bytes, 1), body=body)
+
+    def __bytes__(self) -> bytes:
+        return self.header + (_leb128(len(self.body), self.size_bytes) if self.size_bytes else b"") + self.body
 
 
-_LONGEST_HEADER = 1024  # far above what 32 operating points take
+@dataclass(frozen=True)
+class Picture:
+    """A still picture whose coded data are divided into tiles.
+
+    Attributes:
+        frame: its header.
+        tiles: the coded data of each, in their order.
+    """
+
+    frame: av1_frame.Frame
+    tiles: tuple[bytes, ...]
+    _parts: tuple[_Part, ...]
+
+    def joined(self, tiles: Sequence[bytes], *, plain: bool = False) -> bytes:
+        """Its units with these coded data.
+
+        Args:
+            tiles: as many as there are.
+            plain: whether decoders shall leave out the filters that they can, and film grain.
+        """
+        units = []
+        size_bytes = av1_frame.LONGEST_SIZE if plain else self.frame.size_bytes
+        for unit, prefix, header_bytes, first, end in self._parts:
+            pieces = [prefix]
+            if header_bytes and plain:
+                pieces = [self.frame.plain_header(alone=unit.kind == FRAME_HEADER), prefix[header_bytes:]]
+            for number in range(first, end):
+                if number < end - 1:
+                    pieces.append((len(tiles[number]) - 1).to_bytes(size_bytes, "little"))
+                pieces.append(tiles[number])
+            units.append(bytes(unit.with_body(b"".join(pieces))))
+        return b"".join(units)
+
+
+class _Part(NamedTuple):
+    """A unit, what stands in it before its tiles, how much of this is the frame's header, and which tiles it has."""
+
+    unit: Unit
+    prefix: bytes
+    header_bytes: int
+    first: int
+    end: int
+
+
+def units(data: bytes) -> Iterator[Unit]:
+    """The open bitstream units (section 5.3).
+
+    Raises:
+        Unaccounted: one ends beyond the data, is of a layer, or has bits that mean nothing.
+    """
+    position = 0
+    while position < len(data):
+        header = data[position : position + 1 + (data[position] >> 2 & 1)]
+        if header[0] & 0x81 or any(header[1:]):  # obu_forbidden_bit, obu_reserved_1bit; numbers of layers
+            raise Unaccounted("an AV1 unit has a header that a still picture's has not")
+        start = position = position + len(header)
+        size = len(data) - position
+        if header[0] >> 1 & 1:
+            size, position = _read_leb128(data, position)
+        if position + size > len(data) or size < 0:
+            raise Unaccounted("an AV1 unit ends beyond its item")
+        yield Unit(header, position - start, data[position : position + size])
+        position += size
+
+
+def picture(data: bytes) -> Picture:
+    """A still picture, divided into its tiles.
+
+    Args:
+        data: its units: a sequence header, then a frame, or a frame's header and groups of tiles.
+
+    Raises:
+        Unaccounted: it holds something else, or is of a kind that is not known.
+    """
+    sequence = frame = None
+    tiles: list[bytes] = []
+    parts = []
+    for unit in units(data):
+        first, header_bytes, at = len(tiles), 0, len(unit.body)
+        if unit.kind == SEQUENCE_HEADER and not sequence:
+            sequence = av1_sequence.sequence_header(unit.body)
+        elif unit.kind in (FRAME_HEADER, FRAME) and sequence and not frame:
+            frame, header_bytes = av1_frame.frame_header(unit.body, sequence, alone=unit.kind == FRAME_HEADER)
+        elif not (unit.kind == TILE_GROUP and frame) and (unit.kind != TEMPORAL_DELIMITER or unit.body):
+            raise Unaccounted("the units of an AV1 picture are not those of a still one")
+        if unit.kind in (FRAME, TILE_GROUP) and frame:
+            at = header_bytes
+            start, last, length = av1_frame.tile_group(unit.body[at:], frame, whole=unit.kind == FRAME)
+            if not first == start <= last < frame.tiles:
+                raise Unaccounted("the tiles of an AV1 picture are not in their order")
+            at += length
+            tiles += _tiles(unit.body[at:], last - start, frame.size_bytes)
+        parts.append(_Part(unit, unit.body[:at], header_bytes, first, len(tiles)))
+    if not frame or len(tiles) != frame.tiles:
+        raise Unaccounted("an AV1 picture lacks tiles")
+    return Picture(frame, tuple(tiles), tuple(parts))
+
+
+def _tiles(body: bytes, sized: int, size_bytes: int) -> Iterator[bytes]:
+    """The tiles of a group: so many with their sizes before them, and one that takes the rest."""
+    position = 0
+    for _ in range(sized):
+        size = int.from_bytes(body[position : position + size_bytes], "little") + 1
+        position += size_bytes
+        yield body[position : position + size]
+        position += size
+    if position >= len(body):
+        raise Unaccounted("the tiles of an AV1 picture are longer than their unit")
+    yield body[position:]
 
 
 def frame_size(data: bytes) -> tuple[int, int]:
@@ -44,7 +160,7 @@ def frame_size(data: bytes) -> tuple[int, int]:
         data: open bitstream units, as an AVIF's items hold them.
 
     Raises:
-        ValueError: there is no sequence header, or it is cut off.
+        Unaccounted: there is no sequence header, or it is cut off.
     """
     position = 0
     while position < len(data):
@@ -52,51 +168,14 @@ def frame_size(data: bytes) -> tuple[int, int]:
         position += 1 + (header >> 2 & 1)
         size = len(data) - position
         if header >> 1 & 1:
-            size, position = _leb128(data, position)
+            size, position = _read_leb128(data, position)
         if header >> 3 & 15 == SEQUENCE_HEADER:
-            return _size_in_sequence_header(_Bits(data[position : position + min(size, _LONGEST_HEADER)]))
+            return av1_sequence.largest_size(data[position : position + size])
         position += size
-    raise ValueError("av1: there is no sequence header")
+    raise Unaccounted("there is no AV1 sequence header")
 
 
-def units(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The open bitstream units (section 5.3): type, and bytes with their header.
-
-    Raises:
-        Unaccounted: one ends beyond the data.
-    """
-    position = 0
-    while position < len(data):
-        header, start = data[position], position
-        position += 1 + (header >> 2 & 1)
-        size = len(data) - position
-        if header >> 1 & 1:
-            try:
-                size, position = _leb128(data, position)
-            except ValueError as error:
-                raise Unaccounted(str(error)) from error
-        position += size
-        if position > len(data) or size < 0:
-            raise Unaccounted("an AV1 unit ends beyond its item")
-        yield header >> 3 & 15, data[start:position]
-
-
-def split(unit: bytes) -> tuple[bytes, bytes]:
-    """A unit's header without its size, and its body."""
-    position = 1 + (unit[0] >> 2 & 1)
-    body_at = _leb128(unit, position)[1] if unit[0] >> 1 & 1 else position
-    return unit[:position], unit[body_at:]
-
-
-def join(head: bytes, body: bytes) -> bytes:
-    """A unit of such parts, with its size."""
-    size, rest = b"", len(body)
-    while rest > 0x7F:
-        size, rest = size + bytes((rest & 0x7F | 0x80,)), rest >> 7
-    return bytes((head[0] | 2,)) + head[1:] + size + bytes((rest,)) + body
-
-
-def _leb128(data: bytes, position: int) -> tuple[int, int]:
+def _read_leb128(data: bytes, position: int) -> tuple[int, int]:
     """A number in little-endian base 128 (section 4.10.5), and where it ends."""
     value = 0
     for index in range(8):
@@ -106,35 +185,10 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * index
         if not byte & 0x80:
             return value, position + index + 1
-    raise ValueError("av1: the size of a unit is cut off")
+    raise Unaccounted("the size of an AV1 unit is cut off")
 
 
-def _size_in_sequence_header(bits: _Bits) -> tuple[int, int]:
-    """By section 5.5.1; names of fields are those there."""
-    bits.take(4)  # seq_profile, still_picture
-    if bits.take(1):  # reduced_still_picture_header
-        bits.take(5)
-    else:
-        _skip_operating_points(bits)
-    width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
-    return bits.take(width_bits) + 1, bits.take(height_bits) + 1
-
-
-def _skip_operating_points(bits: _Bits) -> None:
-    delay_bits = 0
-    if bits.take(1):  # timing_info_present_flag
-        bits.take(64)
-        if bits.take(1):  # equal_picture_interval
-            bits.skip_uvlc()
-        if bits.take(1):  # decoder_model_info_present_flag
-            delay_bits = bits.take(5) + 1
-            bits.take(42)
-    display_delay = bits.take(1)
-    for _ in range(bits.take(5) + 1):
-        bits.take(12)  # operating_point_idc
-        if bits.take(5) > 7:  # seq_level_idx
-            bits.take(1)
-        if delay_bits and bits.take(1):
-            bits.take(2 * delay_bits + 1)
-        if display_delay and bits.take(1):
-            bits.take(4)
+def _leb128(value: int, least: int) -> bytes:
+    """A number in little-endian base 128, in so many bytes at least."""
+    groups = max(-(-value.bit_length() // 7), least)
+    return bytes(value >> 7 * group & 0x7F | 0x80 * (group < groups - 1) for group in range(groups))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from faceveil.transforms.codecs.accounting import Unaccounted
+from faceveil.transforms.codecs.bits import Bits
 
 _VPS, _SPS, _PPS = 32, 33, 34
 _PARAMETERS = (_VPS, _SPS, _PPS)
@@ -110,7 +111,7 @@ def _check_parameters(unit: bytes, kind: int) -> None:
 
 def _margins(unit: bytes) -> list[int]:
     """What the conformance window of a sequence parameter set (section 7.3.2.2) cuts off on each side, in pixels."""
-    bits = _Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
+    bits = Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
     bits.take(4)
     layers = bits.take(3)
     bits.take(1 + 96)  # sps_temporal_id_nesting_flag, general profile, tier and level
@@ -127,23 +128,3 @@ def _margins(unit: bytes) -> list[int]:
         return [0]
     across, down = (2 if chroma in (1, 2) else 1), (2 if chroma == 1 else 1)
     return [bits.exponential() * unit for unit in (across, across, down, down)]
-
-
-class _Bits:
-    """Reads bits, the most significant of each byte first."""
-
-    def __init__(self, data: bytes) -> None:
-        self._number, self._left = int.from_bytes(data, "big"), 8 * len(data)
-
-    def take(self, count: int) -> int:
-        self._left -= count
-        if self._left < 0:
-            raise Unaccounted("an HEVC parameter set is cut off")
-        return self._number >> self._left & (1 << count) - 1
-
-    def exponential(self) -> int:
-        """A number in exponential Golomb code (section 9.2)."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceveil.transforms.codecs import av1, isobmff_payloads, isobmff_tails, orientation_claims
+from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.isobmff_boxes import read_boxes, write_box, write_full_box
 from faceveil.transforms.codecs.isobmff_composition import DERIVED, Grid, Parts, grid_of, hides_pixels, parts_of
 from faceveil.transforms.codecs.isobmff_items import Meta, boxes_of
@@ -103,8 +104,8 @@ def _check_size(meta: Meta, number: int) -> None:
     if item.type == b"av01" and said:
         try:
             coded = av1.frame_size(item.data)
-        except ValueError as error:
-            raise Quarantine(Reason.CORRUPT_IMAGE, str(error)) from error
+        except Unaccounted as error:
+            raise Quarantine(Reason.CORRUPT_IMAGE, f"avif: {error}") from error
         if coded != said[0]:
             raise Quarantine(Reason.CORRUPT_IMAGE, f"avif: it is said to be {said[0]} px large, but coded as {coded}")
 

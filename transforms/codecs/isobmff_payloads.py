@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from faceveil.transforms.codecs import av1, hevc
+from faceveil.transforms.codecs import av1, av1_sequence, hevc
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.isobmff_boxes import write_box
 
@@ -30,6 +30,8 @@ _MOST_REPEATED = 4
 _ICC = (b"rICC", b"prof")
 _NCLX_LENGTH = 11
 _LONGEST_CONFIGURATION = 64  # of AV1: its sequence header takes some 10 bytes
+_MOST_UNITS = 32  # of an AV1 picture: each group of tiles is one
+_DELIMITER = b"\x12\0"
 
 
 def file_type(content: bytes, *, is_alone: bool) -> bytes:
@@ -110,13 +112,20 @@ def _property(name: bytes, content: bytes) -> tuple[bytes, int] | None:
         length = 1 + 24 * (content[0] >> 5 & 1) + 4 * (content[0] >> 2 & 7).bit_count()
         return content[:length], length
     if name == b"av1C":
-        units = b"".join(data for kind, data in av1.units(content[4:]) if kind == av1.SEQUENCE_HEADER)
-        if len(units) > _LONGEST_CONFIGURATION:
-            raise Unaccounted("its AV1 configuration is too long")
-        return content[:4] + units, 4
+        return content[:4] + _av1_configuration(content[4:]), 4
     if name == b"hvcC":
         return hevc.configuration(content), 23
     return None
+
+
+def _av1_configuration(data: bytes) -> bytes:
+    """The sequence header that a configuration may hold; metadata go."""
+    headers = [unit for unit in av1.units(data) if unit.kind == av1.SEQUENCE_HEADER]
+    if len(headers) > 1 or any(len(unit.body) > _LONGEST_CONFIGURATION for unit in headers):
+        raise Unaccounted("its AV1 configuration is too long")
+    for unit in headers:
+        av1_sequence.sequence_header(unit.body)
+    return b"".join(map(bytes, headers))
 
 
 def item(kind: bytes, data: bytes, properties: Sequence[bytes], parts: int) -> bytes:
@@ -150,16 +159,17 @@ def item(kind: bytes, data: bytes, properties: Sequence[bytes], parts: int) -> b
 
 def _av1_picture(data: bytes) -> bytes:
     """The sequence header and the one frame of an AV1 item; metadata, padding, tile lists and copies go."""
-    kept, frames, headers = [], 0, 0
-    for kind, unit in av1.units(data):
-        if kind == av1.SEQUENCE_HEADER:
-            headers += 1
-            if len(unit) > _LONGEST_CONFIGURATION:
-                raise Unaccounted("its AV1 sequence header is too long")
-        frames += kind in (av1.FRAME_HEADER, av1.FRAME)
-        is_delimiter = kind == av1.TEMPORAL_DELIMITER and len(unit) <= 3 and unit[-1] == 0
-        if is_delimiter or kind in (av1.SEQUENCE_HEADER, av1.FRAME_HEADER, av1.TILE_GROUP, av1.FRAME):
+    kept: list[av1.Unit] = []
+    for unit in av1.units(data):
+        if unit.kind == av1.SEQUENCE_HEADER and len(unit.body) > _LONGEST_CONFIGURATION:
+            raise Unaccounted("its AV1 sequence header is too long")
+        is_delimiter = not kept and bytes(unit) == _DELIMITER
+        if is_delimiter or unit.kind in (av1.SEQUENCE_HEADER, av1.FRAME_HEADER, av1.TILE_GROUP, av1.FRAME):
             kept.append(unit)
+    if len(kept) > _MOST_UNITS:
+        raise Unaccounted("an AV1 item has too many units")
+    kinds = [unit.kind for unit in kept]
+    frames, headers = kinds.count(av1.FRAME_HEADER) + kinds.count(av1.FRAME), kinds.count(av1.SEQUENCE_HEADER)
     if frames != 1 or headers != 1:
         raise Unaccounted(f"an item holds {frames} frames and {headers} sequence headers")
-    return b"".join(kept)
+    return b"".join(map(bytes, kept))

@@ -1,7 +1,7 @@
 """Cutting off what no decoder reads at the ends of AV1's and HEVC's data.
 
-How far arithmetic codes reach, only decoding them tells. Decoders do not refuse data that are too short, but they show
-other pixels then. So where the pixels stay the same without the last few bytes, nobody read these bytes.
+How far arithmetic codes reach, only decoding them tells. Decoders refuse data that are too short, or show other pixels
+then. So where the pixels stay the same without the last few bytes, nobody read these bytes.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from faceveil.transforms.codecs import av1, heif, hevc
+from faceveil.transforms.codecs import av1, av1_tiles, heif, hevc
 from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
 from faceveil.transforms.codecs.isobmff_boxes import write_box, write_full_box
 
 _SLACK = 32
 """Bytes at the end of a unit that encoders may write in vain: x265 writes up to 27 for a white picture, else 1 or 2."""
 
-_MOST_UNITS = 16  # slices or groups of tiles of one picture; each takes a decoding
+_MOST_UNITS = 16  # slices, or tiles that are looked at alone, of one picture; each takes a decoding
 _NEEDED = (b"av1C", b"hvcC", b"ispe", b"pixi")
 
 
 def without_tails(kind: bytes, data: bytes, properties: Sequence[bytes]) -> bytes:
-    """A coded item's data without the bytes at the ends of its units that no decoder reads.
+    """A coded item's data without the bytes at the ends of its units or tiles that no decoder reads.
 
     Args:
         kind: av01 or hvc1.
@@ -34,44 +34,50 @@ def without_tails(kind: bytes, data: bytes, properties: Sequence[bytes]) -> byte
         properties: the item's boxes.
 
     Raises:
-        Unaccounted: it cannot be decoded alone, or consists of too many units.
+        Unaccounted: it cannot be decoded alone, is of a kind that is not known, or consists of too many units.
     """
     boxes = [box for box in properties if box[4:8] in _NEEDED]
-    units, join = _av1_units(data) if kind == b"av01" else _hevc_units(data, boxes)
-    if sum(is_coded for is_coded, _, _ in units) > _MOST_UNITS:
+    decode = functools.partial(_pixels, kind, boxes=boxes)
+    pieces, suspects, slack, join = _av1_tiles(data, decode) if kind == b"av01" else _hevc_units(data, boxes)
+    if len(suspects) > _MOST_UNITS:
         raise Unaccounted("a picture consists of too many units")
-    pixels = _pixels(kind, data, boxes)
+    if not suspects:
+        return data
+    pixels = decode(data)
     if pixels is None:
         raise Unaccounted("an item cannot be decoded alone")
 
-    def is_same(body: bytes, index: int) -> bool:
-        """Whether the picture stays the same with this body of a unit."""
-        other = _pixels(kind, join([*units[:index], (True, units[index][1], body), *units[index + 1 :]]), boxes)
+    def is_same(body: bytes, place: int) -> bool:
+        """Whether the picture stays the same with this body of a unit or tile."""
+        other = decode(join([*pieces[:place], body, *pieces[place + 1 :]]))
         return other is not None and np.array_equal(other, pixels)
 
-    before = [body for _, _, body in units]
-    for index, (is_coded, head, body) in enumerate(units):
-        if is_coded:
-            units[index] = (True, head, without_tail(body, functools.partial(is_same, index=index), _SLACK))
-    return data if [body for _, _, body in units] == before else join(units)
+    for place in suspects:
+        kept = without_tail(pieces[place], functools.partial(is_same, place=place), slack)
+        if any(pieces[place][len(kept) :]):  # zeros stay, since some encoders append them
+            pieces[place] = kept
+    return join(pieces)
 
 
-_Unit = tuple[bool, bytes, bytes]
-"""Whether it holds pixels, what stands before its body, and its body."""
+_Pieces = tuple[list[bytes], list[int], int, Callable[[list[bytes]], bytes]]
+"""Pieces, the places of those whose ends may be unread, how long such an end may be, and how they are put together."""
 
 
-def _av1_units(data: bytes) -> tuple[list[_Unit], Callable[[list[_Unit]], bytes]]:
-    units = [(kind in (av1.FRAME, av1.TILE_GROUP), *av1.split(unit)) for kind, unit in av1.units(data)]
-    return units, lambda parts: b"".join(av1.join(head, body) for _, head, body in parts)
+def _av1_tiles(data: bytes, decode: av1_tiles.Decode) -> _Pieces:
+    picture = av1.picture(data)
+    tiles = list(picture.tiles)
+    suspects = av1_tiles.suspects(picture, decode) if len(tiles) > 1 else [0]
+    return tiles, suspects, av1_tiles.slack(len(tiles)), picture.joined
 
 
-def _hevc_units(data: bytes, boxes: Sequence[bytes]) -> tuple[list[_Unit], Callable[[list[_Unit]], bytes]]:
+def _hevc_units(data: bytes, boxes: Sequence[bytes]) -> _Pieces:
     size = hevc.length_size(next((box[8:] for box in boxes if box[4:8] == b"hvcC"), b""))
-    units = [(not hevc.is_parameters(unit), b"", unit) for unit in hevc.units(data, size)]
-    return units, lambda parts: b"".join(len(body).to_bytes(size, "big") + body for _, _, body in parts)
+    units = list(hevc.units(data, size))
+    coded = [place for place, unit in enumerate(units) if not hevc.is_parameters(unit)]
+    return units, coded, _SLACK, lambda bodies: b"".join(len(body).to_bytes(size, "big") + body for body in bodies)
 
 
-def _pixels(kind: bytes, data: bytes, boxes: Sequence[bytes]) -> np.ndarray | None:
+def _pixels(kind: bytes, data: bytes, *, boxes: Sequence[bytes]) -> np.ndarray | None:
     """The decoded item; None when it cannot be decoded."""
     alone = _file(kind, data, boxes)
     try:

@@ -146,6 +146,27 @@ def test_units_in_the_av1_configuration_that_hold_no_picture_do_not_pass(kind):
     assert not holds(output, payload())
 
 
+def test_bytes_behind_a_sequence_header_do_not_pass():
+    boxes, item, content = parts(FILES["avif"])
+    secret = payload()[:48]
+    length = content[3]
+    assert content[:3] == b"\x12\0\x0a"
+    longer = content[:3] + bytes((length + len(secret),)) + content[4 : 4 + length] + secret + content[4 + length :]
+    assert secret not in cleaned(build(boxes, item, longer))
+    header = obu(1, content[4 : 4 + length] + secret)
+    configured = [write_box(b"av1C", box[8:] + header) if box[4:8] == b"av1C" else box for box in boxes]
+    assert secret not in cleaned(build(configured, item, content))
+
+
+def test_delimiters_between_units_of_av1_do_not_pass():
+    """The length of nothing may be written in one to eight bytes, so each of many would say three bits."""
+    boxes, item, content = parts(FILES["avif"])
+    delimiters = b"".join(b"\x12" + b"\x80" * (byte & 7) + b"\0" for byte in payload())
+    for data in (delimiters + content, content[:2] + delimiters + content[2:], content + delimiters):
+        output = cleaned(build(boxes, item, data))
+        assert parts(output)[2] in (content, content[2:])
+
+
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("kind", [35, 36, 38, 39, 40, 41, 48, 63])
 def test_units_of_hevc_that_hold_no_picture_do_not_pass(kind, first):

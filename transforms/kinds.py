@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from functools import lru_cache
 from typing import Literal
 
 from faceveil.transforms import storage
@@ -84,37 +85,52 @@ def kind_of(path: str) -> Kind | None:
         >>> kind_of("a/B.JPG"), kind_of("x.tfrecord-00000-of-00004"), kind_of("part-r-00000")
         ('image', 'tfrecord', None)
     """
-    if os.path.splitext(path)[1].lower() in IMAGE_ENDINGS:
+    if _ending(path.rpartition("/")[2]) in IMAGE_ENDINGS:
         return "image"
     return "tfrecord" if _TFRECORD_NAME.search(path) else None
 
 
-def reason_to_ignore(path: str) -> str | None:
-    """Why a file is left out, judged by its name; None where it is an input, or its first bytes have to tell.
+def judge_name(path: str) -> tuple[Kind | None, str]:
+    """What a file holds, judged by its name, or why it is ignored; neither where its first bytes have to tell.
 
     Args:
         path: of the file below the fixed part of its glob.
 
     Example usage::
 
-        >>> [reason_to_ignore(path) == SYSTEM for path in ("a/.DS_Store", "a/._x.jpg", "__MACOSX/a/x.jpg")]
+        >>> judge_name("a/.x.jpg"), judge_name("labels.json"), judge_name("part-r-00000")
+        (('image', ''), (None, 'no image or TFRecord by its ending'), (None, ''))
+        >>> [judge_name(path)[1] == SYSTEM for path in ("a/.DS_Store", "a/._x.jpg", "__MACOSX/a/x.jpg")]
         [True, True, True]
-        >>> reason_to_ignore("labels.json"), reason_to_ignore(".x.jpg"), reason_to_ignore("part-r-00000")
-        ('no image or TFRecord by its ending', None, None)
     """
-    [*folders, name] = path.split("/")
-    if is_of_system(name) or any(map(is_of_system, folders)):
-        return SYSTEM
-    if kind_of(name):
-        return None
-    ending = os.path.splitext(name)[1].lower()
+    folders, _, name = path.rpartition("/")
+    in_system, in_hidden = _judge_folders(folders)
+    if in_system or is_of_system(name):
+        return None, SYSTEM
+    kind = kind_of(name)
+    if kind:
+        return kind, ""
+    ending = _ending(name)
     if ending in _UNFINISHED_ENDINGS:
-        return UNFINISHED
+        return None, UNFINISHED
     if ending in _RAW_ENDINGS:
-        return RAW
+        return None, RAW
     if ending in _DATA_ENDINGS:
-        return BY_ENDING
-    return HIDDEN if any(part.startswith(".") for part in (*folders, name)) else None
+        return None, BY_ENDING
+    return None, HIDDEN if in_hidden or name.startswith(".") else ""
+
+
+@lru_cache(maxsize=1024)
+def _judge_folders(path: str) -> tuple[bool, bool]:
+    """Whether one of some folders is a system's, and whether one is hidden."""
+    folders = path.split("/")
+    return any(map(is_of_system, folders)), any(folder.startswith(".") for folder in folders)
+
+
+def _ending(name: str) -> str:
+    """As by ``os.path.splitext``, in lower case; of a name without folders."""
+    place = name.rfind(".")
+    return name[place:].lower() if name[:place].strip(".") and place > 0 else ""
 
 
 def is_of_system(name: str) -> bool:
@@ -134,7 +150,7 @@ def ending_of(path: str) -> str:
         >>> ending_of("a/b.JSON"), ending_of("a/.DS_Store"), ending_of("Letter to Dr. Weber")
         ('.json', 'no ending', 'no ending')
     """
-    ending = os.path.splitext(path.rpartition("/")[2])[1].lower()
+    ending = _ending(path.rpartition("/")[2])
     return ending if _SHORT_ENDING.fullmatch(ending) and ending.isascii() else "no ending"
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OwnOutputError
-from faceveil.transforms.kinds import Kind, is_of_system, kind_of, look, reason_to_ignore, unreadable
+from faceveil.transforms.kinds import Kind, is_of_system, judge_name, kind_of, look, unreadable
 from faceveil.transforms.own_output import OwnOutput
 from faceveil.transforms.selection import Exclusion, Selection, Taken, common_folder, real_prefix
 from faceveil.transforms.stores.local import UNKNOWN_VERSION, Identity, Scope, may_access
@@ -73,7 +73,7 @@ class Listing:
                 for found in some:
                     known = found if found.kind or found.reason else FoundFile(found.stored, *next(looks))
                     if known.kind:
-                        _check_readable(known.stored.path)
+                        _check_readable(known.stored)
                     yield known
 
     def _by_name(self, pool: ThreadPoolExecutor) -> Iterator[FoundFile]:
@@ -90,8 +90,7 @@ class Listing:
             if self.own and (folder := self.own.holds(real)):
                 raise _own_output(selection, file.path, folder)
             explicit = self.explicit and not selection.expression
-            reason = None if explicit else reason_to_ignore(below)
-            yield FoundFile(file, None if reason else kind_of(below), reason or "")
+            yield FoundFile(file, kind_of(below)) if explicit else FoundFile(file, *judge_name(below))
 
     def _found(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Selection, StoredFile]]:
         """The files of all selections; a file that several of them hold comes several times."""
@@ -137,11 +136,11 @@ class Listing:
                 raise unreadable(file.path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
     def _leaves_out(self, path: str) -> bool:
-        return self.exclusion.leaves_out(self.start, path[len(self.start) :])
+        return bool(self.exclusion) and self.exclusion.leaves_out(self.start, path[len(self.start) :])
 
     def _may_be_folder(self, path: str, below: str) -> bool:
         """Whether a link to nothing may have led to a folder of inputs: its name is not that of a file."""
-        return kind_of(below) is None and reason_to_ignore(below) is None and not self._leaves_out(path)
+        return judge_name(below) == (None, "") and not self._leaves_out(path)
 
     def _check_own(self, selection: Selection, listed: str, identity: Identity | None) -> None:
         """Refuses a selection that would hold what the job is going to write."""
@@ -170,10 +169,10 @@ def _look_in_turn(files: Sequence[StoredFile]) -> list[tuple[Kind | None, str]]:
     return [look(file) for file in files]
 
 
-def _check_readable(path: str) -> None:
+def _check_readable(file: StoredFile) -> None:
     """Makes sure that a file on disk may be read; what is none is left to whoever reads it."""
-    if storage.is_local(path) and not may_access(path, os.R_OK) and os.path.exists(path):
-        raise unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    if file.restricted and not may_access(file.path, os.R_OK) and os.path.exists(file.path):
+        raise unreadable(file.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

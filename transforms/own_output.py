@@ -26,6 +26,7 @@ class OwnOutput:
         for folder, names in ((output, "{}.tfrecord"), (records_output, "{}.parquet"), (records_output, ".{}.attempt")):
             self._folders.setdefault(folder, []).extend(map(names.format, shards))
         self._places = {real_prefix(storage.join(folder, "")): folder for folder in self._folders}
+        self._every_place = tuple(self._places)
         # A folder that is listed may be one of these or hold one, whatever links lead there: what identifies a folder,
         # and what is still to come below it.
         self._ways: dict[Identity, list[tuple[str, str]]] = {}
@@ -37,7 +38,9 @@ class OwnOutput:
 
     def holds(self, path: str) -> str | None:
         """The folder of the job in which a file lies, its path spelt as by ``real_prefix``; None if in none."""
-        return next((folder for place, folder in self._places.items() if path.startswith(place)), None)
+        if not path.startswith(self._every_place):
+            return None
+        return next(folder for place, folder in self._places.items() if path.startswith(place))
 
     def files_below(self, listed: str, identity: Identity | None = None) -> Iterator[tuple[str, str]]:
         """Files that the job will write below a folder that is listed, however deep; with the folder they belong to.

@@ -115,10 +115,12 @@ class Taken:
 
     def holds(self, path: str) -> bool:
         """Whether an earlier input has selected a path, spelt as by ``real_prefix``."""
-        return path in self.files or any(
-            path.startswith(prefix) and expression.fullmatch(path, len(prefix))
-            for prefix, expression in self.expressions
-        )
+        if path in self.files:
+            return True
+        for prefix, expression in self.expressions:
+            if path.startswith(prefix) and expression.fullmatch(path, len(prefix)):
+                return True
+        return False
 
 
 class Exclusion:
@@ -145,6 +147,9 @@ class Exclusion:
         self.used: set[str] = set()
         self.count = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._expressions)
+
     def leaves_out(self, prefix: str, below: str) -> bool:
         """Whether a file or folder is left out; counts it if it is."""
         count = self.count
@@ -153,8 +158,6 @@ class Exclusion:
 
     def would_leave_out(self, prefix: str, below: str) -> bool:
         """The same for what is yet to be written."""
-        if not self._expressions:
-            return False
         spellings = (below, prefix + below, _from_root(prefix) + below)
         matching = {
             glob

@@ -16,7 +16,7 @@ from PIL import Image
 
 from faceveil.transforms import kinds, storage
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.kinds import ending_of, kind_of, look, reason_to_ignore
+from faceveil.transforms.kinds import ending_of, judge_name, kind_of, look
 from faceveil.transforms.stores.object_store import StoredFile
 from faceveil.transforms.tfrecord import frame
 from tests.conftest import as_nobody, noise_image
@@ -94,10 +94,10 @@ def test_a_file_that_may_not_be_read_is_an_error_that_names_it(public_folder: Pa
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        ("a.jpg B.JPG a/b.webp .a.jpg .hidden/a.jpg _a.jpg x.tfrecord x.tfrecords.gz train-00000-of-01024", None),
+        ("a.jpg B.JPG a/b.webp .a.jpg .hidden/a.jpg _a.jpg x.tfrecord x.tfrecords.gz train-00000-of-01024", ""),
         (
             "train train.record x.records x.tf_record x.tfr part-r-00000 train-0-of-8 img a.jpg.1 a.JPG~ a.bin a.gz",
-            None,
+            "",
         ),
         (".DS_Store a/.DS_Store Thumbs.db thumbs.DB desktop.ini ._a.jpg ._a a/__MACOSX/b/a.jpg", kinds.SYSTEM),
         (
@@ -110,15 +110,22 @@ def test_a_file_that_may_not_be_read_is_an_error_that_names_it(public_folder: Pa
         ("a.dng a.CR2 a/b.nef", kinds.RAW),
     ],
 )
-def test_names_that_tell(names: str, reason: str | None) -> None:
-    assert {name: reason_to_ignore(name) for name in names.split()} == dict.fromkeys(names.split(), reason)
+def test_names_that_tell(names: str, reason: str) -> None:
+    told = {name: judge_name(name) for name in names.split()}
+    assert {name: why for name, (_, why) in told.items()} == dict.fromkeys(names.split(), reason)
+    assert all(kind is None or not why for kind, why in told.values())
 
 
-@given(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12))
+@given(st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(lambda stem: stem.strip(".")))
 def test_a_name_that_is_read_by_its_ending_is_not_ignored_by_it(stem: str) -> None:
     for ending in (*kinds.IMAGE_ENDINGS, ".tfrecord"):
         assert kind_of(stem + ending)
-        assert reason_to_ignore(stem + ending) in (None, kinds.SYSTEM)
+        assert judge_name(stem + ending) in ((kind_of(stem + ending), ""), (None, kinds.SYSTEM))
+
+
+@given(st.text(max_size=10).filter(lambda name: "/" not in name))
+def test_an_ending_is_the_system_s(name: str) -> None:
+    assert kinds._ending(name) == os.path.splitext(name)[1].lower()
 
 
 @given(st.text(max_size=40))

@@ -69,8 +69,7 @@ def list_local(folder: str, scope: Scope) -> Iterator[StoredFile]:
             continue
         identity = (status.st_dev, status.st_ino)
         if not stat.S_ISDIR(status.st_mode):
-            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-            yield StoredFile(path, size, repr(status.st_mtime))
+            yield _stored(path, status)
         elif identity in (inside for _, inside in open_folders):
             yield StoredFile(path, 0, repr(status.st_mtime))
         elif scope.enters(path, identity):
@@ -94,7 +93,8 @@ def may_access(path: str, mode: int) -> bool:
 
 def _entries(folder: str) -> Iterator[str]:
     try:
-        return iter([os.path.join(folder, name) for name in sorted(os.listdir(folder or "."))])
+        start = os.path.join(folder, "")
+        return iter([start + name for name in sorted(os.listdir(folder or "."))])
     except OSError as error:
         raise _unlistable(folder or ".", error) from error
 
@@ -128,7 +128,12 @@ def find_local(path: str) -> StoredFile | None:
         return None
     except (OSError, ValueError) as error:
         raise AccessError(f"{path}: cannot be reached: {error}") from error
-    return StoredFile(path, status.st_size, repr(status.st_mtime))
+    return _stored(path, status)
+
+
+def _stored(path: str, status: os.stat_result) -> StoredFile:
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return StoredFile(path, size, repr(status.st_mtime), not status.st_mode & stat.S_IROTH)
 
 
 def open_local(path: str, version: str | None = None, size: int | None = None) -> BinaryIO:

@@ -26,11 +26,13 @@ class StoredFile:
         size: in bytes.
         version: another one whenever its content is another: Cloud Storage's generation, S3's ETag, on disk the time of
             its last change in seconds since the epoch.
+        restricted: on disk, whether its mode does not let everybody read it.
     """
 
     path: str
     size: int
     version: str
+    restricted: bool = False
 
 
 class ObjectStore(Protocol):

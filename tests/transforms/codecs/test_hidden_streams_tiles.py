@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceveil.transforms.codecs import isobmff
+from faceveil.transforms.codecs.isobmff_read import read
 from tests.transforms.codecs.hidden import cleaned, cover, face, holds, payload
 from tests.transforms.codecs.samples import pillow
 from tests.transforms.codecs.test_hidden_streams_isobmff import build, parts
@@ -117,7 +117,7 @@ def test_a_few_bytes_behind_each_of_many_tiles_do_not_add_up(length):
 def test_bytes_behind_a_tile_of_colours_or_alpha_do_not_pass(of_alpha):
     image = Image.merge("RGBA", (*cover(512, 512).split(), face(512, 512).convert("L")))
     data = tiled(image, 2, 2, quality=70)
-    meta = isobmff._read(data)
+    meta = read(data)
     number = next(number for number, item in meta.items.items() if (number != meta.primary) is of_alpha)
     content = meta.items[number].data
     boxes = [meta.properties[place] for place, _ in meta.items[number].properties]
@@ -126,7 +126,7 @@ def test_bytes_behind_a_tile_of_colours_or_alpha_do_not_pass(of_alpha):
     np.testing.assert_array_equal(pillow(changed), pillow(data))
     output = cleaned(changed)
     assert not holds(output, payload())
-    assert {item.data for item in isobmff._read(output).items.values()} == {item.data for item in meta.items.values()}
+    assert {item.data for item in read(output).items.values()} == {item.data for item in meta.items.values()}
 
 
 def moved(data: bytes, content: bytes, longer: bytes) -> bytes:

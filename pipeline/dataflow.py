@@ -31,6 +31,7 @@ from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.pipeline.remote_job import RemoteJob
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
+from faceveil.transforms.paths import read_path_list
 from faceveil.transforms.progress import Progress
 from faceveil.transforms.records import Status
 
@@ -79,6 +80,8 @@ def _check_places(options: JobOptions, cloud: GoogleCloudOptions) -> None:
         if place and not place.startswith("gs://"):
             raise OptionError(f"--{name} {place}: must be in Cloud Storage with Dataflow, such as gs://bucket/temp")
     places = [("input", given.pattern) for given in options.inputs]
+    remote_lists = [given.pattern for given in options.inputs if given.is_list and not storage.is_local(given.pattern)]
+    places += [("input", line) for path in remote_lists for line in read_path_list(path) if line]
     places += [("output", options.output), ("records_output", options.records_output or options.output)]
     for name, place in places:
         if storage.is_local(place):

@@ -30,6 +30,7 @@ from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.inputs import Input, list_inputs
 from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.paths import as_path
 
 # The options that `faceveil run` has, too.
 _DETECTION = frozenset(name for name, option in FIELDS.items() if option.metadata["group"] == "detection")
@@ -95,8 +96,8 @@ def _read_text(path: str) -> str:
 
 def _list_images(pattern: str) -> dict[str, str]:
     """The paths of the images, by what of them is below the glob's folder."""
-    files = list_inputs([Input("data", pattern)], 0)
-    paths = {file.key: file.path for file in files if file and file.kind == "image"}
+    files = list_inputs([Input("data", as_path(pattern, glob=True))], 0)
+    paths = {file.key: file.path for file in files if file.kind == "image"}
     if not paths:
         raise AccessError(f"--images {pattern}: matches no image; quote the glob, and use ** to include sub-folders")
     return paths

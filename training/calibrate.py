@@ -115,7 +115,7 @@ def main() -> None:
     given = parser.parse_args()
     graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph
     found = list_inputs([Input("data", given.images)], 0)
-    paths = sorted(file.path for file in found if file and file.kind == "image")
+    paths = sorted(file.path for file in found if file.kind == "image")
     chosen = random.Random(given.seed).sample(paths, min(given.count, len(paths)))  # noqa: S311 (no secret)
     weights = load_weights(given.weights) if given.weights else read_weights(graph)
     ranges = calibrate(graph, weights, map(_load, chosen))

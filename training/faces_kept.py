@@ -99,7 +99,7 @@ def cascade_finds(cascade: Cascade, image: _Image, box: NDArray[np.float32]) -> 
 
 def photos(pattern: str, every: int) -> Iterator[tuple[str, _Image]]:
     """The names and upright pixels of every so many of the photos in colour."""
-    listed = [file for file in list_inputs([Input("data", pattern)], 0) if file and file.kind == "image"]
+    listed = [file for file in list_inputs([Input("data", pattern)], 0) if file.kind == "image"]
     for file in sorted(listed, key=lambda file: file.key)[::every]:
         data = storage.read_bytes(file.path)
         info = probe(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +56,8 @@ class Input:
         hints = []
         if "[" in self.pattern and not self.is_list:
             hints.append("[ ] stand for one of the characters between them, [[] for a bracket")
+        if unicodedata.normalize("NFC", self.pattern) != unicodedata.normalize("NFD", self.pattern):
+            hints.append("letters with accents may be spelt another way there (NFC or NFD), * matches both")
         if self.named and not self.pattern.startswith(("/", "./")):
             hints.append(f"it is read as the split {self.split}, a path would begin with ./{self.split}=")
         return "".join(f"; {hint}" for hint in hints)

@@ -17,10 +17,8 @@ from faceveil.transforms.kinds import Kind, is_of_system, judge_name, kind_of, l
 from faceveil.transforms.own_output import OwnOutput
 from faceveil.transforms.selection import Exclusion, Selection, Taken, common_folder, real_prefix
 from faceveil.transforms.stores.local import UNKNOWN_VERSION, Identity, Scope, may_access
-from faceveil.transforms.stores.object_store import StoredFile
+from faceveil.transforms.stores.object_store import REQUESTS_AT_ONCE, StoredFile
 
-_AT_ONCE = 32
-"""Files that are looked into side by side, for storage may be far away."""
 _IN_TURN = 8
 """Files that a thread looks into one after the other: where storage is near, handing them over takes longer."""
 
@@ -66,8 +64,8 @@ class Listing:
             AccessError: a place cannot be listed, a file not be read, or there is none where one was named.
             OwnOutputError: the job's own output lies here, or will.
         """
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for some in _batches(self._by_name(pool), _AT_ONCE * _IN_TURN):
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+            for some in _batches(self._by_name(pool), REQUESTS_AT_ONCE * _IN_TURN):
                 unknown = [found.stored for found in some if not found.kind and not found.reason]
                 looks = itertools.chain.from_iterable(pool.map(_look_in_turn, _batches(unknown, _IN_TURN)))
                 for found in some:
@@ -99,7 +97,7 @@ class Listing:
                 for selection in alike:
                     yield from ((selection, file) for file in self._below(selection))
                 continue
-            for some in _batches(alike, _AT_ONCE * _IN_TURN):
+            for some in _batches(alike, REQUESTS_AT_ONCE * _IN_TURN):
                 for selection, file in zip(some, pool.map(_find, some), strict=True):
                     if not self._leaves_out(selection.path):
                         yield selection, file

@@ -13,6 +13,8 @@ PIECE = 8 * 2**20
 """Bytes that are read or sent at once; what a file that is read or written piece by piece holds in memory."""
 PATIENCE_SECONDS = 300.0
 """How long a request is repeated, with growing pauses, before the store counts as out of reach."""
+REQUESTS_AT_ONCE = 32
+"""How many files are looked for or looked into side by side, since an answer takes its time."""
 CHECK_SECONDS = 5.0
 """The same before a job begins, when somebody is waiting and nothing is lost."""
 

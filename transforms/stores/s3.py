@@ -23,7 +23,15 @@ from google.api_core.retry import Retry
 
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.parallel import usable_cores
-from faceveil.transforms.stores.object_store import CHECK_SECONDS, PIECE, StoredFile, one_line, ranged_file, split_path
+from faceveil.transforms.stores.object_store import (
+    CHECK_SECONDS,
+    PIECE,
+    REQUESTS_AT_ONCE,
+    StoredFile,
+    one_line,
+    ranged_file,
+    split_path,
+)
 
 _BROKEN_OFF = (
     botocore.exceptions.HTTPClientError,
@@ -195,7 +203,7 @@ def _connect(options: S3Options, patience: float) -> tuple[Any, bool]:
         read_timeout=min(60, patience),
         retries={"mode": "standard", "total_max_attempts": 2 if patience <= CHECK_SECONDS else 8},
         # A pool's thread reads while shards are sent in two pieces each.
-        max_pool_connections=3 * usable_cores() + 7,
+        max_pool_connections=REQUESTS_AT_ONCE + 3 * usable_cores() + 7,
         signature_version=UNSIGNED if anonymous else None,
     )
     client = session.client(

@@ -43,6 +43,23 @@ def test_files_come_back_as_they_were_written(connect: Connect, top: str, share:
     assert not list(storage.list_files(top))
 
 
+@pytest.mark.parametrize("share", [0, 0.3])
+def test_the_start_of_a_file_is_read_alone(connect: Connect, object_store: Server, top: str, share: float) -> None:
+    connect(share=share, seed=5)
+    content = bytes(range(256)) * 4096
+    for name, data in (("large", content), ("small", b"12345"), ("empty", b"")):
+        storage.write_bytes(f"{top}/{name}", data)
+        found = storage.find(f"{top}/{name}")
+        assert found
+        assert storage.read_start(found, 1000) == data[:1000]
+    if object_store.has_versions:
+        found = storage.find(f"{top}/small")
+        assert found
+        storage.write_bytes(f"{top}/small", b"54321")
+        with pytest.raises(AccessError, match="small: was changed"):
+            storage.read_start(found, 3)
+
+
 def test_nobody_ever_sees_a_part(connect: Connect, object_store: Server, top: str) -> None:
     seen = []
     name = f"{top.rpartition('/')[2]}/x"

@@ -30,8 +30,8 @@ _RESTORATION_REACH, _SUPERRES_REACH = 6, 8
 
 LONGEST_SIZE = 4  # bytes that may say how long a tile is
 
-
 _Change = tuple[int, int, str]
+"""Where bits of a header begin and end, and what stands in their place."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Frame:
         size_bytes: how many bytes say how long a tile is; 0 for a single one.
         reach: how many pixels beyond its edges a tile tells on in the plain frame, in pixels before superres.
         header: its bits, each a character.
-        plain: what other bits of the header make a frame plain: where these begin and end, and the other ones.
+        plain: which other bits of the header make a frame plain.
     """
 
     columns: tuple[int, ...]

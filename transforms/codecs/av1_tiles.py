@@ -19,6 +19,8 @@ _SLACK, _SLACK_OF_A_PICTURE = 8, 128
 _ROOM = 4096
 """Zeros behind a tile's other end: it may take more bytes to read, and dav1d shows no picture that ends too early."""
 
+_MOST_HALVED = 64  # tiles that are told apart by decoding half of them again and again
+
 Decode = Callable[[bytes], np.ndarray | None]
 
 
@@ -44,8 +46,8 @@ def suspects(picture: Picture, decode: Decode) -> list[int]:
     rest = _unchanged(long, picture, pixels, decode)
     # Tiles that do not touch: what changes in one of them has its cause there, however near the edge it is.
     columns = len(picture.frame.columns) - 1
-    for kind in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        apart = [number for number in rest if (number // columns % 2, number % columns % 2) == kind]
+    for parity in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        apart = [number for number in rest if (number // columns % 2, number % columns % 2) == parity]
         still = _unchanged(apart, picture, pixels, decode)
         rest = [number for number in rest if number not in apart or number in still]
     return rest
@@ -57,6 +59,8 @@ def _unchanged(numbers: Sequence[int], picture: Picture, pixels: np.ndarray, dec
         return []
     other = decode(picture.joined(_with_other_ends(numbers, picture), plain=True))
     if other is None:  # one of them no longer is a tile, so its end is read
+        if len(numbers) > _MOST_HALVED:
+            return list(numbers)
         half = len(numbers) // 2
         parts = (numbers[:half], numbers[half:]) if len(numbers) > 1 else ()
         return [number for part in parts for number in _unchanged(part, picture, pixels, decode)]

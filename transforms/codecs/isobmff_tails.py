@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from faceveil.transforms.codecs import av1, av1_tiles, heif, hevc
+from faceveil.transforms.codecs import av1, av1_tiles, heif, hevc, libde265
 from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
 from faceveil.transforms.codecs.isobmff_boxes import write_box, write_full_box
 
@@ -45,7 +45,7 @@ def without_tails(kind: bytes, data: bytes, properties: Sequence[bytes]) -> byte
         return data
     pixels = decode(data)
     if pixels is None:
-        raise Unaccounted("an item cannot be decoded alone")
+        raise Unaccounted("an item cannot be decoded alone, or parts of it do not follow each other")
 
     def is_same(body: bytes, place: int) -> bool:
         """Whether the picture stays the same with this body of a unit or tile."""
@@ -71,14 +71,22 @@ def _av1_tiles(data: bytes, decode: av1_tiles.Decode) -> _Pieces:
 
 
 def _hevc_units(data: bytes, boxes: Sequence[bytes]) -> _Pieces:
-    size = hevc.length_size(next((box[8:] for box in boxes if box[4:8] == b"hvcC"), b""))
+    size = hevc.length_size(_configuration(boxes))
     units = list(hevc.units(data, size))
     coded = [place for place, unit in enumerate(units) if not hevc.is_parameters(unit)]
     return units, coded, _SLACK, lambda bodies: b"".join(len(body).to_bytes(size, "big") + body for body in bodies)
 
 
+def _configuration(boxes: Sequence[bytes]) -> bytes:
+    return next((box[8:] for box in boxes if box[4:8] == b"hvcC"), b"")
+
+
 def _pixels(kind: bytes, data: bytes, *, boxes: Sequence[bytes]) -> np.ndarray | None:
-    """The decoded item; None when it cannot be decoded."""
+    """The decoded item; None when it cannot be decoded, or has gaps."""
+    if kind == b"hvc1":
+        parts = hevc.in_parts(data, _configuration(boxes))
+        if parts and not libde265.is_contiguous(parts):
+            return None
     alone = _file(kind, data, boxes)
     try:
         if kind == b"hvc1":

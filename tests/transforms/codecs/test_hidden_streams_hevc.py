@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceveil.transforms.codecs import isobmff
+from faceveil.transforms.codecs import isobmff_read
 from tests.transforms.codecs.hidden import cleaned, cover, face, holds, payload
 from tests.transforms.codecs.test_hidden_streams_isobmff import build, heic, parts
 
@@ -51,7 +51,7 @@ def test_bytes_behind_a_row_of_blocks_do_not_pass(coding, row):
     np.testing.assert_array_equal(shown(changed), shown(build(boxes, b"hvc1", slice_.unit())))
     output = cleaned(changed)
     assert not holds(output, payload())
-    # The last row's end is found and cut off. What lies between rows, nobody can tell from them: it is held back.
+    # The last row's end is found and cut off. What lies between rows, nobody can tell from them: it is quarantined.
     assert bool(output) is (row == ROWS - 1)
     if output:
         assert len(parts(output)[2]) <= len(slice_.unit())
@@ -107,7 +107,7 @@ ORDINARY = {
 @pytest.mark.parametrize("name", ORDINARY)
 def test_ordinary_pictures_stay_as_they_are_coded(name):
     data = ORDINARY[name]()
-    meta, output = isobmff._read(data), isobmff._read(cleaned(data))
+    meta, output = isobmff_read.read(data), isobmff_read.read(cleaned(data))
     assert len(output.items) == sum(item.type == b"hvc1" for item in meta.items.values())
     before = [item.data for item in meta.items.values()]
     for item in output.items.values():  # less what x265 says of itself

@@ -45,7 +45,7 @@ def named_input(split: str, pattern: str) -> str:
         'train=photos/*.jpg'
     """
     text = f"{split}={pattern}"
-    return f"{split}=./{pattern}" if is_path(text) else text
+    return f"{split}=./{pattern}" if is_path(text) and not pattern.startswith((_LIST, "/", "~")) else text
 
 
 def is_path(text: str) -> bool:

@@ -57,10 +57,10 @@ _SYSTEM_FOLDERS = frozenset(
     (
         *("__macosx", ".appledouble", ".appledb", ".spotlight-v100", ".fseventsd", ".temporaryitems"),
         *(".documentrevisions-v100", ".trashes", ".trash", "$recycle.bin", "system volume information"),
-        *("lost+found", "@eadir", "#recycle", ".ipynb_checkpoints", "_temporary"),
+        *("lost+found", "@eadir", ".@__thumb", "#recycle", ".dropbox.cache", ".ipynb_checkpoints", "_temporary"),
     )
 )
-_SYSTEM_NAME_START = re.compile(r"\._|\.trash-|_started_\d|_committed_\d", re.IGNORECASE)
+_SYSTEM_NAME_START = re.compile(r"\._|\.#|\.trash-|_started_\d|_committed_\d", re.IGNORECASE)
 _SHORT_ENDING = re.compile(r"\.[\w~+-]{1,16}")
 
 SYSTEM = "left behind by a system or program"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OwnOutputError
+from faceveil.transforms.globs import escape_glob
 from faceveil.transforms.kinds import Kind, is_of_system, judge_name, kind_of, look, unreadable
 from faceveil.transforms.own_output import OwnOutput
 from faceveil.transforms.selection import Exclusion, Selection, Taken, common_folder, real_prefix
@@ -86,7 +88,7 @@ class Listing:
             if len(self.selections) > 1:
                 seen.add(real)
             if self.own and (folder := self.own.holds(real)):
-                raise _own_output(selection, file.path, folder)
+                raise _own_output(selection, file.path, folder, "narrow the glob")
             explicit = self.explicit and not selection.expression
             yield FoundFile(file, kind_of(below)) if explicit else FoundFile(file, *judge_name(below))
 
@@ -123,7 +125,7 @@ class Listing:
         scope = Scope(enters, lambda path: expression.fullmatch(path[len(prefix) :]) is not None)
         if not storage.is_local(prefix):
             self._check_own(selection, prefix, None)
-        elif not os.path.exists(prefix or "."):
+        elif storage.find(prefix or ".") is None:
             raise AccessError(f"{selection.given}: {prefix} does not exist{selection.hint}")
         for file in itertools.chain(storage.list_files(prefix, scope), closed):
             below = file.path[len(prefix) :]
@@ -146,13 +148,14 @@ class Listing:
         for path, folder in self.own.files_below(listed, identity) if self.own else ():
             matches = selection.expression.fullmatch(path[len(selection.prefix) :])
             if matches and not self.exclusion.would_leave_out(self.start, path[len(self.start) :]):
-                raise _own_output(selection, path, folder)
+                hint = f"leave it out with --exclude {shlex.quote(escape_glob(os.path.dirname(path)))}"
+                raise _own_output(selection, path, folder, hint)
 
 
-def _own_output(selection: Selection, path: str, folder: str) -> OwnOutputError:
+def _own_output(selection: Selection, path: str, folder: str, hint: str) -> OwnOutputError:
     return OwnOutputError(
         f"{selection.given}: matches {path} in {folder}, where the job writes, so it would anonymize its own output; "
-        f"write elsewhere, narrow the glob, or leave it out with --exclude {folder}"
+        f"write elsewhere, or {hint}"
     )
 
 

@@ -63,6 +63,40 @@ def test_splits() -> None:
     assert built(input=["dir/x=1/*.jpg"]).inputs == [Input("data", "dir/x=1/*.jpg")]
 
 
+def test_what_is_left_out_is_left_out_of_every_input() -> None:
+    options = built(input=["train=a", "val=@list"], exclude=["*.gif", "thumbs"])
+    assert [(given.is_list, given.exclude) for given in options.inputs] == [
+        (False, ("*.gif", "thumbs")),
+        (True, ("*.gif", "thumbs")),
+    ]
+
+
+def test_paths_in_quotes_and_files_may_begin_at_home_or_be_urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "salt").write_text("salt")
+    text = "output: ~/out\nrecords_output: file:///a%20b\nmodel: [~/m, centerface]\ngenerator: ~/g\nsalt_file: ~/salt"
+    (tmp_path / "c.yaml").write_text(f"{text}\nmethod: synthesize\ninput: {{train: ~/a/**, val: ~/b}}")
+    options, _ = build_options({}, [], "~/c.yaml")
+    assert (options.output, options.records_output) == (f"{tmp_path}/out", "/a b")
+    assert (options.models, options.generator) == ((f"{tmp_path}/m", "centerface"), f"{tmp_path}/g")
+    assert [given.pattern for given in options.inputs] == [f"{tmp_path}/a/**", f"{tmp_path}/b"]
+    assert options.face_salt == b"salt"
+    with pytest.raises(OptionError, match="output 5: must be a text"):
+        configured(tmp_path, "records_output: 5")
+
+
+def test_a_split_in_the_file_is_one_even_where_a_folder_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "date=2024").mkdir()
+    (tmp_path / "c.yaml").write_text("input: {date: 2024/**}\noutput: out")
+    options, _ = build_options({}, [], "c.yaml")
+    assert options.inputs == [Input("date", "./2024/**", True)]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -99,7 +99,7 @@ def test_a_file_that_may_not_be_read_is_an_error_that_names_it(public_folder: Pa
             "train train.record x.records x.tf_record x.tfr part-r-00000 train-0-of-8 img a.jpg.1 a.JPG~ a.bin a.gz",
             "",
         ),
-        (".DS_Store a/.DS_Store Thumbs.db thumbs.DB desktop.ini ._a.jpg ._a a/__MACOSX/b/a.jpg", kinds.SYSTEM),
+        (".DS_Store a/.DS_Store Thumbs.db thumbs.DB desktop.ini ._a.jpg ._a .#a.jpg a/__MACOSX/b/a.jpg", kinds.SYSTEM),
         (
             "_SUCCESS _temporary/0/part-r-00000 .Trash-1000/files/a.jpg $RECYCLE.BIN/a.jpg @eaDir/a.jpg/b.jpg",
             kinds.SYSTEM,

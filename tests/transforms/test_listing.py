@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shlex
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -320,8 +321,14 @@ def test_an_output_that_a_glob_matches_is_refused_before_it_is_there(
     (tmp_path / "there" / "linked").symlink_to(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
     pattern, output = (text.format(tmp=tmp_path, name=tmp_path.name) for text in (pattern, output))
-    with pytest.raises(OwnOutputError, match="its own output"):
+    with pytest.raises(OwnOutputError, match="its own output") as caught:
         summary_of(pattern, output=output)
+    _, told, glob = str(caught.value).partition("--exclude ")
+    if told:  # what the message says to do helps, though there may be nothing left then
+        try:
+            summary_of(pattern, output=output, exclude=shlex.split(glob))
+        except AccessError as error:
+            assert not isinstance(error, OwnOutputError)
 
 
 def test_an_audit_trail_that_a_glob_matches_is_refused(tmp_path: Path) -> None:

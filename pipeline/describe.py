@@ -27,12 +27,16 @@ _VERSIONED = (
 )
 LIMITS = ("max_pixels", "max_image_bytes")
 """Options that decide which images are quarantined and about nothing else."""
+RAISABLE = (*LIMITS, "allow_label_maps")
+"""Options that may be raised, but not lowered, when what was quarantined is tried again."""
 _DECISIVE_OPTIONS = (
     *("method", "strength", "coverage", "margin", "shape"),
     *("score_threshold", "quality", "detect_size", "shares_views", "classes", "engine", "precision"),
     *("image_feature", "drop_features", "allow_features", "keep_metadata"),
     *LIMITS,
 )
+_LATER_OPTIONS = ("strict_features", "allow_label_maps")
+"""Told only where they are given, so that all other jobs are what they were before there were these options."""
 
 
 def describe_job(
@@ -57,8 +61,9 @@ def describe_job(
     """
     job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
     job["shape"] = options.geometry.shape
-    if options.strict_features:  # only then, so that all other jobs are what they were before there was the option
-        job["strict_features"] = True
+    for name in _LATER_OPTIONS:
+        if getattr(options, name):
+            job[name] = True
     key_hash = options.key_hash
     job["hash_keys"] = key_hash.fingerprint if key_hash else None
     job["generator"] = generator and {"name": generator.name, "sha256": generator.sha256}
@@ -103,7 +108,8 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
     there, here = dict(old.get("job", {})), dict(new.job)
     there["model"], here["model"] = old.get("model"), new.model
     for job in (there, here):
-        job.setdefault("strict_features", False)
+        for name in _LATER_OPTIONS:
+            job.setdefault(name, False)
     lines = []
     for name in here:
         if name in ("digest", "settings_digest") or there.get(name) == here[name]:
@@ -123,4 +129,4 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
 # A manifest names what the workers really used; a job that has not begun only what was asked for.
 _RESOLVED = ("engine", "precision")
 # What may be another when quarantined inputs are tried again: it does not change how any other record is made.
-_RETRIED_WITH = ("inputs_digest", *LIMITS)
+_RETRIED_WITH = ("inputs_digest", *RAISABLE)

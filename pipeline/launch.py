@@ -274,7 +274,8 @@ def _anonymization(
     keep, limits = options.keep_metadata, options.limits
     synthesis = synthesis_config(options, generator)
     return Anonymization(
-        *(detector, options.method, style, options.features, keep, limits, processes, synthesis, options.hash_keys)
+        *(detector, options.method, style, options.features, keep, limits, processes, synthesis, options.hash_keys),
+        allow_label_maps=options.allow_label_maps,
     )
 
 

@@ -242,6 +242,12 @@ class JobOptions:
         "what lies around a face, box)",
         allowed=get_args(Shape),
     )
+    allow_label_maps: bool = _option(
+        False,
+        "anonymization",
+        "mask faces in maps of labels and distances too; they are quarantined, since a mask makes their labels wrong",
+        parse=bool,
+    )
     keep_metadata: tuple[str, ...] = _option(
         (),
         "anonymization",

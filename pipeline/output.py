@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Any
 
-from faceveil.pipeline.describe import LIMITS, differences
+from faceveil.pipeline.describe import RAISABLE, differences
 from faceveil.pipeline.lock import is_live, lock_path, read_lock
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
@@ -79,7 +79,9 @@ def check_retry(output: Output, description: JobDescription, inputs: Sequence[In
     job, before = description.job, previous["job"]
     if before.get("settings_digest") != job["settings_digest"]:
         raise _other_job(output, differences(previous, description))
-    lowered = [f"{name}: {before[name]} there, less here" for name in LIMITS if job[name] < before[name]]
+    lowered = [
+        f"{name}: {before[name]} there, less here" for name in RAISABLE if job.get(name, 0) < before.get(name, 0)
+    ]
     if lowered:
         raise _other_job(output, lowered)
     complete = _finished(output.directory) is not None

@@ -17,6 +17,7 @@ from faceveil.transforms.codecs import (
     decode_pixels,
     encode_pixels,
     is_lossy,
+    kind_of_labels,
     splice,
     stored,
     strip_metadata,
@@ -40,11 +41,13 @@ class Masking:
         method: the method's name.
         style: the masks' shape and the method's strength.
         synthesizer: what draws new faces; None for all methods that need none.
+        allow_label_maps: whether faces are masked in maps of labels and distances too.
     """
 
     method: str
     style: Style
     synthesizer: Synthesizer | None = None
+    allow_label_maps: bool = False
 
     @property
     def group_size(self) -> int:
@@ -158,6 +161,9 @@ def _open(detected: Detected, masking: Masking) -> _Opened:
 
 def _open_image(data: bytes, image: DetectedImage, name: str, masking: Masking) -> _Canvas:
     pixels = image.pixels or decode_pixels(data, image.info)
+    if not masking.allow_label_maps and not is_lossy(data, image.info) and (kind := kind_of_labels(pixels)):
+        found = "a face" if len(image.faces) == 1 else f"{len(image.faces)} faces"
+        raise Quarantine(Reason.LABEL_MAP, f"{found} found in {kind}; --allow_label_maps masks faces all the same")
     values = upright(pixels.values, image.info.orientation)
     if masking.synthesizer is None:
         return _Canvas(pixels, values)

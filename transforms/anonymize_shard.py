@@ -73,6 +73,7 @@ class Anonymization:
         processes: worker processes that share a machine; 0 for one on every core.
         synthesis: what draws new faces, for the method that does.
         hashed_keys: whether the names of files are hidden, so that one in an Example is worth a warning.
+        allow_label_maps: whether faces are masked in maps of labels and distances too.
     """
 
     detector: DetectorConfig
@@ -84,6 +85,7 @@ class Anonymization:
     processes: int = 1
     synthesis: SynthesisConfig | None = None
     hashed_keys: bool = False
+    allow_label_maps: bool = False
 
 
 class Worker:
@@ -107,7 +109,7 @@ class Worker:
         if synthesis := config.synthesis:
             generator = storage.local_copy(synthesis.model_dir)
             drawing = Synthesizer(replace(synthesis, model_dir=generator, threads=threads))
-        self.masking = Masking(config.method, config.style, drawing)
+        self.masking = Masking(config.method, config.style, drawing, config.allow_label_maps)
         self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
         self.names = NameReporter(config.features) if config.hashed_keys else None
         self.watchdog = Watchdog(config.limits.image_timeout)

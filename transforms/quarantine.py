@@ -34,6 +34,8 @@ class Reason(StrEnum):
     """The Example lacks an image feature, or it does not hold exactly one value of bytes."""
     EMBEDDED_IMAGE = "embedded_image"
     """A feature that was not named is or may hold an image, which nobody looked at."""
+    LABEL_MAP = "label_map"
+    """Faces were found in what looks like a map of labels or distances, which painting them would make wrong."""
     DETECTION_FAILED = "detection_failed"
     """The detector failed on this image."""
     ANONYMIZATION_FAILED = "anonymization_failed"

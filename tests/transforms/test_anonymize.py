@@ -17,6 +17,7 @@ from faceveil.transforms.read import Loaded
 from faceveil.transforms.records import ShardResult
 from faceveil.transforms.steps import Detected, DetectedImage, Failed, Finished, Settled, finish
 from tests.conftest import noise_image
+from tests.transforms.codecs.test_label_maps import coloured, distances, face_parsing
 
 
 def anonymize(detected: Detected, method: str) -> Finished:
@@ -142,3 +143,37 @@ def test_a_lossy_image_that_is_encoded_again_as_a_whole_is_counted(data: bytes, 
         result = ShardResult("data-00000-of-00001", "data")
         result.count(row)
         assert result.reencoded == expected
+
+
+def label_map() -> bytes:
+    buffer = io.BytesIO()
+    coloured(face_parsing()).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def distance_map() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(distances().astype(np.uint16)).save(buffer, "tiff")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("data", [label_map(), distance_map()])
+def test_a_map_of_labels_or_distances_with_faces_is_held_back_unless_an_option_allows_it(data: bytes) -> None:
+    faces = Faces(np.array([[30, 40, 90, 120]], np.float32), np.array([0.75], np.float32))
+    detected = Detected(Loaded("a.png", (data,), None), (DetectedImage(probe(data), None, faces),))
+    [held_back] = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items
+    assert isinstance(held_back, Failed)
+    assert held_back.error.reason is Reason.LABEL_MAP
+    assert "a face found in" in held_back.error.detail
+    assert "--allow_label_maps" in held_back.error.detail
+    allowed = Masking("solid", Style(), allow_label_maps=True)
+    [masked] = anonymize_group(Group([detected]), allowed, FeatureRoles()).items
+    assert isinstance(masked, Finished)
+    assert masked.row.status == "anonymized"
+
+
+@pytest.mark.parametrize("data", [label_map(), distance_map()])
+def test_a_map_without_faces_passes_as_it_is(data: bytes) -> None:
+    output, feature = anonymized(data, Faces.none())
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(output))), np.asarray(Image.open(io.BytesIO(data))))
+    assert feature["image/face/count"].int64_list.value == [0]

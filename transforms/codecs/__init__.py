@@ -17,6 +17,7 @@ from faceveil.transforms.codecs.decode import Preview, decode_for_detection, dec
 from faceveil.transforms.codecs.encode import encode_pixels, is_lossy
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.jpeg_splice import splice
+from faceveil.transforms.codecs.label_maps import kind_of_labels
 from faceveil.transforms.codecs.metadata import strip_metadata
 from faceveil.transforms.codecs.orientation import reoriented, stored, stored_boxes, upright
 from faceveil.transforms.codecs.probe import probe
@@ -29,6 +30,7 @@ __all__ = [
     "decode_pixels",
     "encode_pixels",
     "is_lossy",
+    "kind_of_labels",
     "probe",
     "reoriented",
     "splice",

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 
 import faceveil
+from faceveil.pipeline.console import say, say_result
+from faceveil.pipeline.ending import exit_status, tell_end
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, build_options
@@ -21,7 +23,6 @@ from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
-INTERRUPTED = 130  # as a shell says it
 
 _EXIT_STATUSES = """\
 exit status:
@@ -30,7 +31,8 @@ exit status:
   2  wrong options or configuration
   3  done, but more was quarantined than --max_quarantined allows
   4  the output holds another job's data, or another job is writing to it
-  5  an input, the model or storage cannot be reached
+  5  an input, the model or storage cannot be reached, or memory ran out
+  130, 143  interrupted (SIGINT), terminated (SIGTERM); the same command goes on
 """
 _RUN_EXAMPLES = """\
 examples:
@@ -72,9 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AccountingError as error:
         return _fail(error, BUG)
     except KeyboardInterrupt:
-        hint = "; the same command goes on where this one stopped" if given.command == "run" else ""
-        print(f"faceveil: interrupted{hint}", file=sys.stderr)
-        return INTERRUPTED
+        tell_end()
+        return exit_status()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,13 +111,12 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
 
     manifest = run_job(options, beam_flags)
     records_output = options.records_output or storage.join(options.output, "records")
-    print(format_report(manifest, options.output, records_output))
+    say_result(format_report(manifest, options.output, records_output))
     share = quarantined_share(manifest)
     if share > options.max_quarantined:
-        print(
+        say(
             f"faceveil: {share:.1%} of the records are quarantined, more than "
-            f"--max_quarantined {options.max_quarantined:g} allows",
-            file=sys.stderr,
+            f"--max_quarantined {options.max_quarantined:g} allows"
         )
         return TOO_MANY_QUARANTINED
     return DONE
@@ -125,19 +125,18 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
 def _left_running(left: LeftRunning) -> int:
     job = left.job
     if job.id is None:
-        print(f"job {job.name} is prepared; the Flex Template's launcher submits it")
+        say_result(f"job {job.name} is prepared; the Flex Template's launcher submits it")
         return DONE
     goes_on = "interrupted; the job goes on: " if left.interrupted else ""
-    print(
+    (say if left.interrupted else say_result)(
         f"{goes_on}Dataflow job {job.id}\n"
         f"  to look at it: {job.console}\n"
         f"  to cancel it:  {job.cancel_command}\n"
-        "  for the result, run the same command when it has ended",
-        file=sys.stderr if left.interrupted else sys.stdout,
+        "  for the result, run the same command when it has ended"
     )
-    return INTERRUPTED if left.interrupted else DONE
+    return exit_status() if left.interrupted else DONE
 
 
 def _fail(error: Exception, status: int) -> int:
-    print(f"faceveil: {error}", file=sys.stderr)
+    say(f"faceveil: {error}")
     return status

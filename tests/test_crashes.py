@@ -95,26 +95,3 @@ def test_a_job_on_hold_is_not_taken_for_a_hanging_one(photos: Path, tmp_path: Pa
     time.sleep(4)
     os.killpg(process.pid, signal.SIGCONT)
     assert process.wait(timeout=60) == 0
-
-
-def test_whoever_ends_the_command_ends_the_job(photos: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "faceveil", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
-    for number, status in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
-        process = subprocess.Popen([*command, *FAST], cwd=ROOT, start_new_session=True)
-        while not list((tmp_path).glob("out/records/.*.attempt")):
-            assert process.poll() is None
-            time.sleep(0.01)
-        process.send_signal(number)
-        assert process.wait(timeout=60) == status
-        deadline = time.monotonic() + 10
-        while _group_lives(process.pid):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        [marker] = (tmp_path).glob("out/records/.*.attempt")
-        marker.unlink()
-
-
-def _group_lives(group: int) -> bool:
-    """Whether a process of the group is left that is not a zombie."""
-    states = subprocess.run(["ps", "-o", "stat=", "-g", str(group)], capture_output=True, text=True).stdout.split()
-    return any(not state.startswith("Z") for state in states)

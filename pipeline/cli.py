@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 
 import faceveil
+from faceveil.pipeline.console import say, say_result
+from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end, was_interrupted
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, build_options
@@ -18,10 +20,10 @@ from faceveil.pipeline.options import FIELDS, OptionError
 from faceveil.pipeline.remote_job import LeftRunning
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.transforms import storage
-from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError
+from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError, WorkerDiedError
+from faceveil.transforms.memory import is_out_of_memory
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
-INTERRUPTED = 130  # as a shell says it
 
 _EXIT_STATUSES = """\
 exit status:
@@ -30,7 +32,8 @@ exit status:
   2  wrong options or configuration
   3  done, but more was quarantined than --max_quarantined allows
   4  the output holds another job's data, or another job is writing to it
-  5  an input, the model or storage cannot be reached
+  5  an input, the model or storage cannot be reached, or memory ran out
+  130, 143  interrupted (SIGINT), terminated (SIGTERM); the same command goes on
 """
 _RUN_EXAMPLES = """\
 examples:
@@ -52,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("faceveil").setLevel(logging.INFO)
     # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
     beam = ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options")
-    # That there are no credentials is an error of ours, too, where it matters.
-    for name in (*beam, "google.auth"):
+    # That there are no credentials is an error of ours, too, where it matters; and so is a worker that has died.
+    workers = "apache_beam.runners.portability.fn_api_runner.worker_handlers"
+    for name in (*beam, workers, "google.auth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if given.command == "run":
@@ -63,18 +67,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_models_command(given) if given.command == "models" else run_evaluate_command(given)
     except LeftRunning as left:
         return _left_running(left)
-    except OptionError as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  a bug is raised again
+        # Whoever is interrupted in the middle of something may fail in any way.
+        if was_interrupted() or isinstance(error, KeyboardInterrupt):
+            tell_end()
+            return exit_status()
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Says what went wrong; an error that is a bug is raised."""
+    if isinstance(error, OptionError):
         return _fail(error, WRONG_OPTIONS)
-    except OutputError as error:
+    if isinstance(error, OutputError):
         return _fail(error, OUTPUT_TAKEN)
-    except (AccessError, ModelError) as error:
-        return _fail(error, UNREACHABLE)
-    except AccountingError as error:
+    if isinstance(error, AccountingError):
         return _fail(error, BUG)
-    except KeyboardInterrupt:
-        hint = "; the same command goes on where this one stopped" if given.command == "run" else ""
-        print(f"faceveil: interrupted{hint}", file=sys.stderr)
-        return INTERRUPTED
+    if is_out_of_memory(error):
+        return _fail(f"{error or 'memory ran out'}{hint()}{MEMORY_ADVICE}", UNREACHABLE)
+    if isinstance(error, WorkerDiedError):
+        return _fail(f"{error}{hint()}", UNREACHABLE)
+    if isinstance(error, (AccessError, ModelError)):
+        return _fail(error, UNREACHABLE)
+    raise error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -110,13 +125,12 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
 
     manifest = run_job(options, beam_flags)
     records_output = options.records_output or storage.join(options.output, "records")
-    print(format_report(manifest, options.output, records_output))
+    say_result(format_report(manifest, options.output, records_output))
     share = quarantined_share(manifest)
     if share > options.max_quarantined:
-        print(
+        say(
             f"faceveil: {share:.1%} of the records are quarantined, more than "
-            f"--max_quarantined {options.max_quarantined:g} allows",
-            file=sys.stderr,
+            f"--max_quarantined {options.max_quarantined:g} allows"
         )
         return TOO_MANY_QUARANTINED
     return DONE
@@ -125,19 +139,18 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
 def _left_running(left: LeftRunning) -> int:
     job = left.job
     if job.id is None:
-        print(f"job {job.name} is prepared; the Flex Template's launcher submits it")
+        say_result(f"job {job.name} is prepared; the Flex Template's launcher submits it")
         return DONE
     goes_on = "interrupted; the job goes on: " if left.interrupted else ""
-    print(
+    (say if left.interrupted else say_result)(
         f"{goes_on}Dataflow job {job.id}\n"
         f"  to look at it: {job.console}\n"
         f"  to cancel it:  {job.cancel_command}\n"
-        "  for the result, run the same command when it has ended",
-        file=sys.stderr if left.interrupted else sys.stdout,
+        "  for the result, run the same command when it has ended"
     )
-    return INTERRUPTED if left.interrupted else DONE
+    return exit_status() if left.interrupted else DONE
 
 
-def _fail(error: Exception, status: int) -> int:
-    print(f"faceveil: {error}", file=sys.stderr)
+def _fail(error: Exception | str, status: int) -> int:
+    say(f"faceveil: {error}")
     return status

@@ -18,7 +18,6 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner, DataflowRuntimeException
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState, create_runner
 from apache_beam.transforms.environments import PythonLoopbackEnvironment
@@ -29,21 +28,23 @@ from faceveil.pipeline import dataflow
 from faceveil.pipeline.access import check_access
 from faceveil.pipeline.describe import describe_job
 from faceveil.pipeline.detection import FoundModel, detector_config, find_generator, find_models, synthesis_config
+from faceveil.pipeline.direct_runner import DirectRunner
+from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.feature_names import check_feature_names
 from faceveil.pipeline.graph import AnonymizeDataset
-from faceveil.pipeline.lock import hold_lock, remove_stale_lock
+from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, refuse_live, remove_stale_lock
 from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
 from faceveil.pipeline.progress_bar import local_progress_bar, progress_bar
 from faceveil.pipeline.remote_job import LeftRunning
-from faceveil.pipeline.supervise import allow_restart
+from faceveil.pipeline.supervise import allow_restart, is_restart, run_id
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.child_process import safe_children
 from faceveil.transforms.detectors.detector import Detector
-from faceveil.transforms.errors import AccessError, OwnOutputError
+from faceveil.transforms.errors import AccessError, MemoryPressureError, OwnOutputError, WorkerDiedError
 from faceveil.transforms.inputs import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.models.saved_model import model_digest
@@ -66,10 +67,13 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         OutputError: the output holds another job's data, or another job is writing to it.
         LeftRunning: the job goes on without this command.
     """
+    if is_restart():  # it has removed what was there when it started first
+        options = replace(options, overwrite=False)
     beam_options = PipelineOptions(list(beam_flags))
     _check_runner(beam_options, options)
     check_access(options, beam_options)
     dataflow.refuse_while_running(options.output, beam_options)
+    refuse_live(options.output)
     summary = _summarize(options)
     check_feature_names(options, summary)
     layout = _lay_out(options, summary)
@@ -83,35 +87,29 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         options.records_output or storage.join(options.output, "records"),
         description.job["settings_digest"],
     )
-    state = _check_output(options, output, description)
-    if state is State.COMPLETE:
+    if _check_output(options, output, description, read_lock(options.output)) is State.COMPLETE:
         _LOGGER.info("%s is complete already; nothing is done", options.output)
         remove_stale_lock(options.output)
     else:
-        if state is State.RESUME:
-            left = "quarantined" if options.retry_quarantined else "unfinished"
-            _LOGGER.info("%s: going on with what an earlier run has left %s", options.output, left)
-        config = _anonymization(options, found, generator, _processes(beam_options))
-        anonymize = AnonymizeShards(config, output, options.retry_quarantined)
-        # A model that does not load is noticed before anything is written; a local run then finds it loaded.
-        _log_detector(anonymize.load().detector, description, by_default=options.model is None)
-        if not _works_here(beam_options):
-            anonymize = replace(anonymize, config=_staged(config, beam_options))
-        if options.overwrite:
-            clear_output(output)
-        owner = {"job": description.job, "model": model}
-        job = AnonymizeDataset(options.inputs, summary, layout, anonymize, description)
-        with hold_lock(options.output, owner) as note_remote:
-            # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
-            storage.delete([storage.join(options.output, manifest.NAME)])
-            remove_unpublished(output)
-            if dataflow.is_chosen(beam_options):
-                _run_on_dataflow(job, beam_options, options.no_wait, note_remote)
-            elif _works_here(beam_options):
-                _run_here(job, beam_options)
-            else:
-                _wait(_submit(job, beam_options))
-            remove_unpublished(output)
+        with hold_lock(options.output, on_sudden_end) as lock:
+            # Another job may have been there until just now.
+            state = _check_output(options, output, description, lock.before)
+            if state is not State.COMPLETE:
+                if state is State.RESUME:
+                    left = "quarantined" if options.retry_quarantined else "unfinished"
+                    _LOGGER.info("%s: going on with what an earlier run has left %s", options.output, left)
+                config = _anonymization(options, found, generator, _processes(beam_options))
+                # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
+                wary = is_restart() and options.retry_quarantined
+                anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
+                # A model that does not load is noticed before anything is written; a local run then finds it loaded.
+                _log_detector(anonymize.load().detector, found, by_default=options.model is None)
+                _make(
+                    AnonymizeDataset(options.inputs, summary, layout, anonymize, description),
+                    options,
+                    beam_options,
+                    lock,
+                )
     written = manifest.read_manifest(options.output)
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
@@ -125,24 +123,53 @@ def _summarize(options: JobOptions) -> InputSummary:
         raise OptionError(str(error)) from error
 
 
+def _make(job: AnonymizeDataset, options: JobOptions, beam_options: PipelineOptions, lock: HeldLock) -> None:
+    """Does the work, once all that could be checked before has been."""
+    output = job.anonymize.output
+    if not _works_here(beam_options):
+        job = replace(job, anonymize=replace(job.anonymize, config=_staged(job.anonymize.config, beam_options)))
+    if options.overwrite:
+        lock.note_job({})
+        clear_output(output)
+    lock.note_job({"job": job.description.job, "model": job.description.model})
+    # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
+    written = storage.join(options.output, manifest.NAME)
+    storage.delete([written])
+    remove_unpublished(output)
+    if dataflow.is_chosen(beam_options):
+        _run_on_dataflow(job, beam_options, options.no_wait, lock.note_remote)
+    elif _works_here(beam_options):
+        _run_here(job, beam_options)
+    else:
+        _wait(_submit(job, beam_options))
+    remove_unpublished(output)
+    try:
+        lock.check()
+    except AccessError:  # shards may be gone of which it speaks
+        storage.delete([written])
+        raise
+
+
 def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
-    if options.retry_quarantined and (previous := previous_job(options.output)):
+    if options.retry_quarantined and (previous := previous_job(options.output, read_lock(options.output))):
         # Repaired files have other sizes, but all shards must keep their names.
         return lay_out_as_before(summary, previous["job"]["num_shards"])
     return lay_out(summary, options.shard_bytes, options.num_shards)
 
 
-def _check_output(options: JobOptions, output: Output, description: JobDescription) -> State:
+def _check_output(
+    options: JobOptions, output: Output, description: JobDescription, lock: dict[str, Any] | None
+) -> State:
     if options.overwrite:
         return State.BEGIN
     check = check_retry if options.retry_quarantined else check_output
-    return check(output, description, options.inputs)
+    return check(output, description, options.inputs, lock)
 
 
-def _log_detector(detector: Detector, description: JobDescription, by_default: bool) -> None:
-    name = description.model["name"] + (", the default (--model takes another)" if by_default else "")
-    for engine in detector.engines:
-        _LOGGER.info("detector %s; on %s, %s, %s", name, engine.name, engine.precision, engine.device)
+def _log_detector(detector: Detector, found: Sequence[FoundModel], by_default: bool) -> None:
+    chosen = ", the default (--model takes another)" if by_default else ""
+    for model, engine in zip(found, detector.engines, strict=True):
+        _LOGGER.info("detector %s%s; on %s, %s, %s", model.name, chosen, engine.name, engine.precision, engine.device)
 
 
 def _images(summary: InputSummary) -> int | None:
@@ -156,8 +183,11 @@ def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
     # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
     with safe_children(), local_progress_bar(_images(job.summary)) as directory:
         job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
-        # Named outright: Beam's DirectRunner would first look for Prism and fall back in silence.
-        _wait(_submit(job, beam_options, FnApiRunner() if _is_direct(beam_options) else None))
+        try:
+            _wait(_submit(job, beam_options, DirectRunner() if _is_direct(beam_options) else None))
+        except (MemoryPressureError, WorkerDiedError):  # a new process knows how careful it has to be
+            allow_restart(wanted=True)
+            raise
 
 
 def _run_on_dataflow(
@@ -217,8 +247,6 @@ def _original_error(error: Exception) -> BaseException:
     told = f"{type(error).__module__}.{type(error).__name__}: {error}"
     if "KeyboardInterrupt [while running" in told:
         return KeyboardInterrupt()
-    if "Channel closed prematurely" in told:  # what Beam says when one of several worker processes dies
-        return AccessError("a worker process has died; the same command goes on, and is careful where it died")
     if "StatusCode.UNAVAILABLE" in told:  # what gRPC says when nobody is there
         return AccessError("the runner has died or cannot be reached; the same command goes on where the job stopped")
     match = re.search(r"faceveil\.transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)

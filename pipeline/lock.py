@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from types import NoneType
 from typing import Any
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
+from faceveil.transforms.machine import ProcessIdentity, is_running, this_process
 
 NAME = ".faceveil-lock.json"
 _BEAT_SECONDS = 30
 # Long enough for a few beats to get lost, short enough to wait for after a machine has died.
 _STALE_SECONDS = 180
+# How old what cannot be read may be to count as half written.
+_HALF_WRITTEN_SECONDS = 5
 
 
 def lock_path(directory: str) -> str:
@@ -29,7 +34,7 @@ def read_lock(directory: str) -> dict[str, Any] | None:
     """The content of an output's lock file; None where there is none.
 
     Raises:
-        AccessError: storage cannot be reached.
+        AccessError: storage cannot be reached, or the file not be read.
     """
     lock, _ = _read(lock_path(directory))
     return lock
@@ -41,44 +46,188 @@ def _read(path: str) -> tuple[dict[str, Any] | None, str | None]:
     if found is None:
         return None, None
     try:
-        lock: dict[str, Any] = json.loads(storage.read_bytes(path))
-    except (OSError, ValueError):
-        # Removed or half written this very moment: whoever did so is alive.
-        lock = {"host": "", "pid": 0, "time": time.time(), "job": {}}
-    return lock, found.version
+        data = storage.read_bytes(path)
+    except OSError as error:
+        if storage.find(path) is None:  # its job has ended this very moment
+            return None, None
+        raise AccessError(f"{path}: cannot be read: {error}") from error
+    return _parsed(data) or _unreadable(path), found.version
 
 
-def is_live(lock: dict[str, Any]) -> bool:
-    """Whether the job that holds a lock is still at work, as far as can be told from here."""
-    if lock["pid"] is None or time.time() - lock["time"] > _STALE_SECONDS:
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    """What a lock file says; None where it is none."""
+    kinds: dict[str, Any] = {"host": str, "pid": (int, NoneType), "time": (int, float), "job": (dict, NoneType)}
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        lock: dict[str, Any] = json.loads(data)
+        if all(isinstance(lock[name], kind) for name, kind in kinds.items()) and 0 < (lock["pid"] or 1) < 2**31:
+            return lock
+    return None
+
+
+def _unreadable(path: str) -> dict[str, Any]:
+    """What counts for a file that cannot be read: who has just begun to write it is alive, who left it so is not."""
+    just_begun = False
+    if storage.is_local(path):
+        with contextlib.suppress(OSError):
+            just_begun = time.time() - os.stat(path).st_mtime < _HALF_WRITTEN_SECONDS
+    return {"host": "an unknown machine", "pid": 0 if just_begun else None, "time": time.time(), "job": {}}
+
+
+def is_live(lock: dict[str, Any], directory: str) -> bool:
+    """Whether the job that holds a lock is still at work, as far as can be told from here.
+
+    On the same kernel that is certain: its process can be seen, or, from another container, the kernel's lock on the
+    directory. Of other machines only the time is known at which they have last been heard of.
+
+    Args:
+        lock: the lock file's content.
+        directory: the output that it is about.
+    """
+    if lock["pid"] is None:
         return False
-    if lock["host"] != socket.gethostname():
-        return True
-    return _process_lives(lock["pid"])
+    heard = time.time() - lock["time"] <= _STALE_SECONDS
+    here = this_process()
+    known: dict[str, Any] = {name: lock.get(name) for name in vars(here)}
+    there = ProcessIdentity(**known)
+    if here.boot is None or there.boot is None:
+        # No start is known either, so after a while the number may be another process's.
+        return heard and (there.host != here.host or is_running(there.pid, None))
+    if there.boot == here.boot:
+        return _lives_on_this_kernel(there, here, directory, heard)
+    same_machine = there.host == here.host and there.machine == here.machine is not None
+    return heard and not same_machine  # on this machine, it has ended with the kernel
 
 
-def _process_lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    # One that has died and that nobody has waited for yet still answers.
-    return _state_of(pid) != "Z"
+def _lives_on_this_kernel(there: ProcessIdentity, here: ProcessIdentity, directory: str, heard: bool) -> bool:
+    if there.pid_namespace == here.pid_namespace:
+        return is_running(there.pid, there.started)
+    # It is in another container, where its number says nothing.
+    if storage.is_local(directory):
+        held = _is_held(directory)
+        if held is not None:
+            return held
+    # A container that was started again keeps its name, although it has a namespace of its own for names, too.
+    started_again = there.host == here.host and there.uts_namespace != here.uts_namespace
+    return heard and not started_again
 
 
-def _state_of(pid: int) -> str:
-    """The process's state in one letter (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html); "" elsewhere."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return ""
+def refuse_live(directory: str) -> None:
+    """Refuses an output that another job is writing to.
+
+    Raises:
+        OutputError: a live job holds its lock.
+        AccessError: storage cannot be reached.
+    """
+    lock = read_lock(directory)
+    if lock and is_live(lock, directory):
+        since = max(0, round(time.time() - lock["time"]))
+        raise OutputError(
+            f"{directory}: process {lock['pid']} on {lock['host']} is writing to it, seen {since} s ago; wait for it "
+            f"to end, or choose another --output. A job that died on another machine is taken over after "
+            f"{_STALE_SECONDS} s"
+        )
+
+
+class HeldLock:
+    """The lock of an output while it is held; made by ``hold_lock``.
+
+    Attributes:
+        before: what the lock file of an earlier job said; None where there was none.
+    """
+
+    def __init__(self, path: str, before: dict[str, Any] | None) -> None:
+        self.before = before
+        self._path = path
+        self._content = {**asdict(this_process()), "time": time.time(), "job": before["job"] if before else None}
+        if before and "remote" in before:
+            self._content["remote"] = before["remote"]
+        self._is_ours = False
+        self._left = False
+        self._busy = threading.RLock()
+
+    def take(self, version: str | None) -> None:
+        """Writes the file, if this version of it is still there."""
+        # Two jobs that start at the same moment both see no lock, or a dead one; storage lets one of them have it.
+        if not storage.replace(self._path, json.dumps(self._content).encode(), version):
+            raise OutputError(f"{self._path}: another job has just begun to write there")
+
+    def note_job(self, job: dict[str, Any]) -> None:
+        """Says from now on, also when the job has failed, whose shards lie there.
+
+        Args:
+            job: the job's description, with its digest; empty while an earlier job's data are being removed.
+
+        Raises:
+            AccessError: it cannot be written.
+        """
+        with self._busy:
+            self._content = {**self._content, "job": job}
+            self._content.pop("remote", None)
+            self._write(self._content)
+            self._is_ours = True
+
+    def note_remote(self, remote: dict[str, Any]) -> None:
+        """Notes which job of a service does the work (`RemoteJob`, as a dictionary)."""
+        with self._busy:
+            self._content["remote"] = remote
+            with contextlib.suppress(AccessError):  # then the next beat does
+                self._write(self._content)
+
+    def beat(self) -> None:
+        """Says that the job is alive."""
+        with self._busy, contextlib.suppress(AccessError):  # one lost beat does not matter
+            if not self._left and self._is_there():
+                self._write({**self._content, "time": time.time()})
+
+    def check(self) -> None:
+        """Makes sure that the lock is still held.
+
+        Raises:
+            OutputError: another job has taken it over.
+            AccessError: it was removed, and so the output may have been.
+        """
+        if not self._is_there():
+            name = self._path
+            if read_lock(os.path.dirname(name)):
+                raise OutputError(f"{name}: another job has taken over; run the same command again when it has ended")
+            raise AccessError(
+                f"{name}: was removed while the job ran, and maybe more of the output; run the same command again"
+            )
+
+    def _is_there(self) -> bool:
+        lock, _ = _read(self._path)
+        return lock is not None and all(lock.get(name) == self._content[name] for name in asdict(this_process()))
+
+    def _write(self, content: dict[str, Any]) -> None:
+        storage.write_bytes(self._path, json.dumps(content).encode())
+
+    def leave(self) -> None:
+        """Leaves the file without an owner, or as it was if nothing was begun; to be called once the job has failed."""
+        with self._busy:
+            if self._left:
+                return
+            self._left = True
+            with contextlib.suppress(AccessError):  # the error that ended the job matters more
+                lock, _ = _read(self._path)
+                if lock is not None and not self._is_there():
+                    return  # another job's
+                content = self._content if self._is_ours else self.before
+                if content:
+                    self._write({**content, "pid": None})
+                else:
+                    storage.delete([self._path])
+
+    def remove(self) -> None:
+        """Removes the file when the job has ended well."""
+        with self._busy:
+            self._left = True
+            storage.delete([self._path])
 
 
 @contextlib.contextmanager
-def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[Callable[[dict[str, Any]], None]]:
+def hold_lock(
+    directory: str, on_sudden_end: Callable[[Callable[[], None]], None] = lambda _: None
+) -> Iterator[HeldLock]:
     """Holds the lock of an output while the block runs.
 
     The file is left behind, without an owner, when the block fails: it tells a later run whose shards these are. It
@@ -86,47 +235,83 @@ def hold_lock(directory: str, job: dict[str, Any]) -> Iterator[Callable[[dict[st
 
     Args:
         directory: the output.
-        job: the job's description, with its digest.
-
-    Yields:
-        A function that notes in the file which job of a service does the work (`RemoteJob`, as a dictionary).
+        on_sudden_end: is given what releases the lock, for when the process has to end without leaving the block.
 
     Raises:
         OutputError: a live job holds the lock.
         AccessError: the output cannot be written.
     """
-    path = lock_path(directory)
-    held, version = _read(path)
-    if held and is_live(held):
-        since = max(0, round(time.time() - held["time"]))
-        raise OutputError(
-            f"{directory}: process {held['pid']} on {held['host']} is writing to it, seen {since} s ago; wait for it "
-            f"to end, or choose another --output. A job that died is taken over after {_STALE_SECONDS} s"
-        )
-    lock = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time(), "job": job}
-    # Two jobs that start at the same moment both see no lock, or a dead one; storage lets one of them have it.
-    if not storage.replace(path, json.dumps(lock).encode(), version):
-        raise OutputError(f"{path}: another job has just begun to write there")
-
-    def note_remote(remote: dict[str, Any]) -> None:
-        lock["remote"] = remote
-        with contextlib.suppress(AccessError):  # then the next beat does
-            _write(path, lock)
-
-    ended = threading.Event()
-    heart = threading.Thread(target=_beat, args=(path, lock, ended), daemon=True)
-    heart.start()
-    try:
-        yield note_remote
-    except BaseException:
+    refuse_live(directory)
+    with _kernel_lock(directory):
+        # Only now nobody on this machine can change it any more.
+        before, version = _read(lock_path(directory))
+        lock = HeldLock(lock_path(directory), before)
+        lock.take(version)
+        ended = threading.Event()
+        heart = threading.Thread(target=_beat, args=(lock, ended), daemon=True)
+        heart.start()
+        on_sudden_end(lock.leave)
+        try:
+            yield lock
+        except BaseException:
+            ended.set()
+            lock.leave()
+            raise
         ended.set()
-        heart.join()
-        with contextlib.suppress(AccessError):  # the error that ended the job matters more
-            _write(path, {**lock, "pid": None})
-        raise
-    ended.set()
-    heart.join()
-    storage.delete([path])
+        lock.remove()
+
+
+@contextlib.contextmanager
+def _kernel_lock(directory: str) -> Iterator[None]:
+    """Holds the kernel's own lock on an output on disk: of the jobs that start on a machine at once, one gets it.
+
+    It goes with its process, however that ends, and holds between containers. On a disk that machines share others do
+    not see it.
+    """
+    if not storage.is_local(directory):
+        yield
+        return
+    made = []
+    folder = directory.rstrip("/") or "/"
+    while folder and not os.path.exists(folder):
+        made.append(folder)
+        folder = os.path.dirname(folder)
+    try:
+        os.makedirs(directory, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise AccessError(f"{directory}: cannot be written: {error}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            refuse_live(directory)
+            raise OutputError(f"{directory}: another job has just begun to write there") from None
+        except OSError:  # of a file system that has no such locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # what is not empty stays
+            for each in made:
+                os.rmdir(each)
+
+
+def _is_held(directory: str) -> bool | None:
+    """Whether a process of this machine holds the kernel's lock on an output; None if that cannot be told."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def remove_stale_lock(directory: str) -> None:
@@ -136,15 +321,10 @@ def remove_stale_lock(directory: str) -> None:
         AccessError: storage cannot be reached.
     """
     left = read_lock(directory)
-    if left and not is_live(left):
+    if left and not is_live(left, directory):
         storage.delete([lock_path(directory)])
 
 
-def _write(path: str, lock: dict[str, Any]) -> None:
-    storage.write_bytes(path, json.dumps(lock).encode())
-
-
-def _beat(path: str, lock: dict[str, Any], ended: threading.Event) -> None:
+def _beat(lock: HeldLock, ended: threading.Event) -> None:
     while not ended.wait(_BEAT_SECONDS):
-        with contextlib.suppress(AccessError):  # one lost beat does not matter
-            _write(path, {**lock, "time": time.time()})
+        lock.beat()

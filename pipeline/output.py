@@ -8,7 +8,6 @@ from enum import Enum, auto
 from typing import Any
 
 from faceveil.pipeline.describe import RAISABLE, differences
-from faceveil.pipeline.lock import is_live, lock_path, read_lock
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.inputs import Input
@@ -29,8 +28,16 @@ class State(Enum):
     COMPLETE = auto()
 
 
-def check_output(output: Output, description: JobDescription, inputs: Sequence[Input]) -> State:
+def check_output(
+    output: Output, description: JobDescription, inputs: Sequence[Input], lock: dict[str, Any] | None
+) -> State:
     """Whether the job has to begin, go on or do nothing.
+
+    Args:
+        output: where it writes.
+        description: what it is.
+        inputs: all its globs.
+        lock: what an earlier job has left in the lock file.
 
     Raises:
         OutputError: the output holds another job's data; says what differs, changed inputs by name.
@@ -39,10 +46,8 @@ def check_output(output: Output, description: JobDescription, inputs: Sequence[I
     if finished:
         _refuse_other_job(output, finished, description, inputs, complete=True)
         return State.COMPLETE
-    lock = read_lock(output.directory)
-    if lock:
-        if lock["job"] or not is_live(lock):
-            _refuse_other_job(output, lock["job"], description, inputs, complete=False)
+    if lock and lock["job"] is not None:
+        _refuse_other_job(output, lock["job"], description, inputs, complete=False)
         return State.RESUME
     leftovers = _job_files(output)
     if leftovers:
@@ -53,7 +58,7 @@ def check_output(output: Output, description: JobDescription, inputs: Sequence[I
     return State.BEGIN
 
 
-def previous_job(directory: str) -> dict[str, Any] | None:
+def previous_job(directory: str, lock: dict[str, Any] | None) -> dict[str, Any] | None:
     """``{"job": …, "model": …}`` of the job that has written to an output, finished or not; None where there is none.
 
     Raises:
@@ -62,18 +67,19 @@ def previous_job(directory: str) -> dict[str, Any] | None:
     finished = _finished(directory)
     if finished:
         return finished
-    lock = read_lock(directory)
     return lock["job"] if lock and lock["job"] else None
 
 
-def check_retry(output: Output, description: JobDescription, inputs: Sequence[Input]) -> State:
-    """Whether there is something to make again of what was quarantined.
+def check_retry(
+    output: Output, description: JobDescription, inputs: Sequence[Input], lock: dict[str, Any] | None
+) -> State:
+    """Whether there is something to make again of what was quarantined; takes what ``check_output`` does.
 
     Raises:
         OutputError: nothing was made yet, or with other settings, or with inputs that have changed although they were
             not quarantined.
     """
-    previous = previous_job(output.directory)
+    previous = previous_job(output.directory, lock)
     if previous is None:
         raise OutputError(f"{output.directory}: --retry_quarantined needs the output of an earlier run; there is none")
     job, before = description.job, previous["job"]
@@ -102,6 +108,8 @@ def _refuse_other_job(
     output: Output, other: dict[str, Any], description: JobDescription, inputs: Sequence[Input], complete: bool
 ) -> None:
     before = other.get("job", {})
+    if not before:
+        raise _other_job(output, ["its description cannot be read, or an --overwrite was interrupted"])
     if before.get("digest") == description.job["digest"]:
         return
     lines = differences(other, description)
@@ -111,7 +119,7 @@ def _refuse_other_job(
 
 
 def _other_job(output: Output, lines: Sequence[str]) -> OutputError:
-    differing = "\n  ".join(lines) or "its description cannot be read"
+    differing = "\n  ".join(lines)
     return OutputError(
         f"{output.directory}: holds another job's data; use --overwrite or another --output. "
         f"What differs:\n  {differing}"
@@ -126,16 +134,13 @@ def _shortened(lines: Sequence[str]) -> list[str]:
 def clear_output(output: Output) -> None:
     """Removes what earlier jobs have written: the manifest first, so that at no time it speaks of shards that are gone.
 
+    The caller holds the lock.
+
     Raises:
-        OutputError: a live job is writing there.
         AccessError: something cannot be removed.
     """
-    lock = read_lock(output.directory)
-    if lock and is_live(lock):
-        raise OutputError(f"{output.directory}: process {lock['pid']} on {lock['host']} is writing to it")
     storage.delete([storage.join(output.directory, manifest.NAME)])
     storage.delete(_job_files(output))
-    storage.delete([lock_path(output.directory)])
 
 
 def remove_unpublished(output: Output) -> None:

@@ -8,66 +8,165 @@ waits costs a few megabytes and no time.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import threading
-import time
 from types import FrameType
+from typing import NoReturn
+
+from faceveil.pipeline.console import flush_streams, open_missing_streams, say, spell_everything
+from faceveil.pipeline.ending import MEMORY_ADVICE, SIGNALS, end_on_signals, hint, is_job
+from faceveil.transforms.child_process import end_with_parent, leave_now
+from faceveil.transforms.machine import oom_kills
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 """How native code dies, and how a watchdog ends a hanging process. Not SIGKILL and SIGTERM: somebody wanted those."""
 _MOST_RESTARTS = 20
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Ctrl-C reaches both processes, and the one that waits hands it on as well.
-_SAME_INTERRUPT_SECONDS = 0.5
-_PERMISSION = "FACEVEIL_RESTART_FD"
+_STATUSES = frozenset([*range(6), *(128 + number for number in SIGNALS)])
+"""The exit statuses of the command itself."""
+_UNREACHABLE = 5  # the one when something cannot be written
+_WANTED = b"!"
+# A job that is told to end does so within two seconds, unless it waits for an object store.
+_KILLED_AFTER_SECONDS = 6
+_PERMISSION, _RUN, _RESTARTS = "FACEVEIL_RESTART_FD", "FACEVEIL_RUN", "FACEVEIL_RESTARTS"
 
 
 def main() -> int:
-    """Runs the command and returns its exit status."""
+    """Runs the command and returns its exit status; to be called at the end of the process."""
+    open_missing_streams()
+    spell_everything()
     if not hasattr(os, "fork"):
         return _command()
+    os.environ[_RUN] = secrets.token_hex(8)
+    status = _run_to_its_end()
+    # As Python ends it would give signals their default meaning, and the status would be another one.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    return status
+
+
+def _run_to_its_end() -> int:
+    """Runs the command, again where it has crashed; its exit status."""
+    command = _Command()
     for restart in range(_MOST_RESTARTS + 1):
-        status, may_restart = _run_once()
-        if os.WIFEXITED(status):
-            return os.WEXITSTATUS(status)
-        cause = signal.Signals(os.WTERMSIG(status))
-        if cause not in _CRASHES or not may_restart:
+        os.environ[_RESTARTS] = str(restart)
+        killed_before = oom_kills()
+        status, permission = command.run()
+        exit_status = os.waitstatus_to_exitcode(status)
+        if command.asked_to_end:
+            return exit_status if exit_status >= 0 else 128 + command.asked_to_end
+        may_restart = bool(permission) and restart < _MOST_RESTARTS
+        if exit_status in _STATUSES:
+            if not (may_restart and _WANTED in permission):
+                return exit_status
+            say("faceveil: started again, the job goes on")
+            continue
+        memory = exit_status == -signal.SIGKILL and killed_before != oom_kills()
+        # Libraries that cannot go on end their process by a signal, or with a status of their own.
+        goes_on = may_restart and (memory or exit_status >= 0 or -exit_status in _CRASHES)
+        _tell_death(exit_status, memory, goes_on)
+        if not goes_on:
             break
-        hint = "the job goes on" if restart < _MOST_RESTARTS else "the same command goes on where this one stopped"
-        print(f"faceveil: crashed ({cause.name}); {hint}", file=sys.stderr, flush=True)
-    return 128 + cause  # as a shell says it
+    return exit_status if exit_status >= 0 else 128 - exit_status  # as a shell says it
 
 
-def allow_restart() -> None:
-    """Says that this command may be run again if it crashes: it is a job with its only worker in this process."""
+def allow_restart(wanted: bool = False) -> None:
+    """Says that this command may be run again if it crashes: it is a job whose workers are this process and its own.
+
+    Args:
+        wanted: whether it is to be run again also if it ends by itself, with whatever status.
+    """
     permission = os.environ.get(_PERMISSION)
     if permission:
-        os.write(int(permission), b"+")
+        os.write(int(permission), _WANTED if wanted else b"+")
 
 
-def _run_once() -> tuple[int, bool]:
-    """Runs the command in a child process; its wait status, and whether it may be restarted."""
-    permission, granted = os.pipe()
-    alive, held = os.pipe()
-    child = os.fork()
-    if child == 0:
+def run_id() -> str:
+    """What this command's run has in common with its restarts, and with no other."""
+    return os.environ.get(_RUN) or secrets.token_hex(8)
+
+
+def is_restart() -> bool:
+    """Whether this process goes on for one that has crashed."""
+    return os.environ.get(_RESTARTS, "0") != "0"
+
+
+class _Command:
+    """The command in a child process, which gets the signals that ask this one to end.
+
+    Attributes:
+        asked_to_end: the first such signal.
+    """
+
+    def __init__(self) -> None:
+        self.asked_to_end: signal.Signals | None = None
+        self._child: int | None = None
+        # Whoever starts a command by nohup wants it to outlive its terminal.
+        ignored = {number for number in (signal.SIGHUP,) if signal.getsignal(number) is signal.SIG_IGN}
+        for number in set(SIGNALS) - ignored:
+            signal.signal(number, self._hand_on)
+        signal.signal(signal.SIGALRM, self._kill)
+
+    def run(self) -> tuple[int, bytes]:
+        """Runs it; its wait status, and what it says about being run again."""
+        permission, granted = os.pipe()
+        alive, held = os.pipe()
+        parent = os.getpid()
+        child = os.fork()
+        if child == 0:
+            os.close(permission)
+            os.close(held)
+            os.environ[_PERMISSION] = str(granted)
+            _be_child(parent, alive)
+        os.close(granted)
+        os.close(alive)
+        self._child = child
+        if self.asked_to_end:  # just before it was there
+            os.kill(child, self.asked_to_end)
+        _, status = os.waitpid(child, 0)
+        self._child = None
+        signal.alarm(0)
+        said = os.read(permission, 2)
         os.close(permission)
         os.close(held)
-        os.environ[_PERMISSION] = str(granted)
-        threading.Thread(target=_follow, args=(alive,), daemon=True).start()
-        signal.signal(signal.SIGINT, _Interrupts())
-        sys.exit(_command())
-    os.close(granted)
-    os.close(alive)
-    before = {number: signal.signal(number, lambda number, _: os.kill(child, number)) for number in _FORWARDED}
-    _, status = os.waitpid(child, 0)
-    for number, handler in before.items():
-        signal.signal(number, handler)
-    may_restart = bool(os.read(permission, 1))
-    os.close(permission)
-    os.close(held)
-    return status, may_restart
+        return status, said
+
+    def _hand_on(self, number: int, _: FrameType | None) -> None:
+        if self._child:
+            os.kill(self._child, number)
+        if not self.asked_to_end:
+            self.asked_to_end = signal.Signals(number)
+            signal.alarm(_KILLED_AFTER_SECONDS)
+
+    def _kill(self, *_: object) -> None:
+        if self._child:
+            os.kill(self._child, signal.SIGKILL)
+
+
+def _be_child(parent: int, alive: int) -> NoReturn:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    end_with_parent(parent)
+    threading.Thread(target=_follow, args=(alive,), daemon=True).start()
+    end_on_signals()
+    status = _command()
+    if status >= 128:
+        leave_now(status)
+    sys.exit(status)
+
+
+def _tell_death(exit_status: int, memory: bool, goes_on: bool) -> None:
+    """Says how the job's process died, and what comes next."""
+    next_step = "; the job goes on" if goes_on else hint()
+    if memory:
+        say(f"faceveil: killed by the kernel, since memory ran out{next_step}{'' if goes_on else MEMORY_ADVICE}")
+    elif exit_status == -signal.SIGKILL:
+        say(f"faceveil: killed (SIGKILL), as the kernel does when memory runs out{next_step}{MEMORY_ADVICE}")
+    elif exit_status < 0:
+        crashed = "crashed" if -exit_status in _CRASHES else "ended"
+        say(f"faceveil: {crashed} ({signal.Signals(-exit_status).name}){next_step}")
+    else:
+        say(f"faceveil: crashed (exit status {exit_status}){next_step}")
 
 
 def _command() -> int:
@@ -78,23 +177,15 @@ def _command() -> int:
     defer_imports()
     from faceveil.pipeline.cli import main as command
 
-    return command()
+    try:
+        status = command()
+    except SystemExit as ended:  # argparse's, after help and refusals
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    # The result of a job is its files; of other commands, what they print.
+    return status if flush_streams() or status or is_job() else _UNREACHABLE
 
 
 def _follow(alive: int) -> None:
     """Ends this process when the one that waits for it is gone: whoever has killed that one meant both."""
     os.read(alive, 1)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-class _Interrupts:
-    """Raises KeyboardInterrupt, once for what is one Ctrl-C."""
-
-    def __init__(self) -> None:
-        self._last = -_SAME_INTERRUPT_SECONDS
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if now - self._last > _SAME_INTERRUPT_SECONDS:
-            self._last = now
-            signal.default_int_handler(number, frame)

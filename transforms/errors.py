@@ -19,3 +19,15 @@ class AccountingError(Exception):
 
 class OwnOutputError(AccessError):
     """The job's own output lies, or would lie, where it looks for inputs."""
+
+
+class OutOfMemoryError(Exception):
+    """Memory ran out, which is no record's fault."""
+
+
+class MemoryPressureError(OutOfMemoryError):
+    """Memory ran out while several records were worked on: a new process, which knows of it, may go on."""
+
+
+class WorkerDiedError(Exception):
+    """A process of this job's has died; another run is careful where it died."""

@@ -14,6 +14,7 @@ from faceveil.transforms.example import Example, InvalidExampleError
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import InputFile
 from faceveil.transforms.kinds import LOOKED_AT, unreadable
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.tfrecord import (
@@ -140,6 +141,8 @@ def read_records(file: Source, max_bytes: int) -> Iterator[Source]:
     except PermissionError as error:
         raise unreadable(path, error) from error
     except OSError as error:
+        if is_out_of_memory(error):
+            raise
         yield Source(f"{key}#{index}", path, None, 0, _unreadable(error, f"record {index} and what follows: "))
 
 

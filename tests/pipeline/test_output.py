@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from faceveil.pipeline.lock import NAME as LOCK
-from faceveil.pipeline.lock import hold_lock
+from faceveil.pipeline.lock import read_lock
 from faceveil.pipeline.output import State, check_output, clear_output, remove_unpublished
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.inputs import Input
@@ -26,31 +26,42 @@ def write_manifest(output: Output, job: dict[str, object]) -> None:
     (Path(output.directory) / MANIFEST).write_text(json.dumps({"schema": 1, **job}))
 
 
-def write_lock(output: Output, job: dict[str, object]) -> None:
+def write_lock(output: Output, job: dict[str, object] | None) -> None:
     (Path(output.directory) / LOCK).write_text(json.dumps({"host": "h", "pid": None, "time": 0, "job": job}))
 
 
 def test_an_empty_output_begins(output: Output) -> None:
-    assert check_output(output, HERE, []) is State.BEGIN
+    assert check_output(output, HERE, [], read_lock(output.directory)) is State.BEGIN
 
 
 def test_files_of_others_do_not_matter(output: Output) -> None:
     (Path(output.directory) / "notes.txt").touch()
-    assert check_output(output, HERE, []) is State.BEGIN
+    assert check_output(output, HERE, [], read_lock(output.directory)) is State.BEGIN
 
 
 def test_the_same_job_resumes_or_is_complete(output: Output) -> None:
     write_lock(output, SAME)
-    assert check_output(output, HERE, []) is State.RESUME
+    assert check_output(output, HERE, [], read_lock(output.directory)) is State.RESUME
     write_manifest(output, SAME)
-    assert check_output(output, HERE, []) is State.COMPLETE
+    assert check_output(output, HERE, [], read_lock(output.directory)) is State.COMPLETE
 
 
 @pytest.mark.parametrize("write", [write_lock, write_manifest])
 def test_another_job_is_refused_and_told_what_differs(output: Output, write: object) -> None:
     write(output, THERE)  # type: ignore[operator]
     with pytest.raises(OutputError, match="method: bar there, blur here"):
-        check_output(output, HERE, [])
+        check_output(output, HERE, [], read_lock(output.directory))
+
+
+def test_a_job_that_was_killed_before_it_began_is_no_other_job(output: Output) -> None:
+    write_lock(output, None)
+    assert check_output(output, HERE, [], read_lock(output.directory)) is State.BEGIN
+
+
+def test_what_nobody_knows_is_refused(output: Output) -> None:
+    write_lock(output, {})
+    with pytest.raises(OutputError, match="an --overwrite was interrupted"):
+        check_output(output, HERE, [], read_lock(output.directory))
 
 
 @pytest.mark.parametrize("name", ["data-00000-of-00001.tfrecord", "records/data-00000-of-00001.parquet"])
@@ -59,7 +70,7 @@ def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str
     path.parent.mkdir(exist_ok=True)
     path.touch()
     with pytest.raises(OutputError, match=path.name):
-        check_output(output, HERE, [])
+        check_output(output, HERE, [], read_lock(output.directory))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 99}', "\xff"])
@@ -88,7 +99,7 @@ def test_clearing_removes_the_job_s_files_and_no_others(output: Output) -> None:
     folder = Path(output.directory)
     (folder / "records").mkdir()
     (folder / "more").mkdir()
-    kept = ["notes.txt", "train.tfrecord", "more/data-00000-of-00001.tfrecord"]
+    kept = [LOCK, "notes.txt", "train.tfrecord", "more/data-00000-of-00001.tfrecord"]
     gone = [
         "data-00000-of-00001.tfrecord",
         "val-00011-of-00012.tfrecord",
@@ -112,8 +123,3 @@ def test_what_killed_attempts_were_writing_is_removed(output: Output) -> None:
         (folder / name).touch()
     remove_unpublished(output)
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)
-
-
-def test_clearing_leaves_a_live_job_alone(output: Output) -> None:
-    with hold_lock(output.directory, SAME), pytest.raises(OutputError, match="is writing to it"):
-        clear_output(output)

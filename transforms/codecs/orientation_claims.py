@@ -26,8 +26,10 @@ def of_exif(exif: bytes) -> int | None:
     try:
         tags.load(exif)
         tag = tags.get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001 - EXIF that cannot be read does not matter: it goes anyway
-        return None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return None  # EXIF that cannot be read does not matter: it goes anyway
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else None
 
 

@@ -33,9 +33,11 @@ def open_original(data: bytes, image_format: str, *, pixels: bool = False) -> Im
         return _opened(png.drawn(data, pixels=pixels), image_format, pixels)
     try:
         return _opened(data, image_format, pixels)
-    except (MemoryError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
         raise
     except Exception as refusal:
+        if is_out_of_memory(refusal):
+            raise
         without_metadata = _WITHOUT_METADATA.get(image_format)
         if without_metadata is None:
             raise

@@ -85,6 +85,8 @@ def reject_pictures(data: bytes, max_pixels: int | None) -> None:
     except MemoryError:
         raise
     except Exception as error:  # as in decoder_errors: Pillow promises no list of them
+        if is_out_of_memory(error):
+            raise
         raise _several(1 + len(others)) from error
 
 

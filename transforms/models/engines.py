@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from faceveil.transforms.errors import ModelError
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.models.frameworks import load_openvino, load_tensorflow
 
 EngineName = Literal["auto", "openvino", "tensorflow"]
@@ -149,6 +152,8 @@ def _converted(model_dir: str, contract: Contract, precision: Precision, threads
     try:
         contract.try_out(loaded)
     except (RuntimeError, ModelError) as error:
+        if is_out_of_memory(error):
+            raise
         # OpenVINO can convert a model wrongly, too; if the model is at fault, TensorFlow will say so.
         raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
     return loaded
@@ -191,35 +196,21 @@ class _OpenVinoEngine:
                 )
             quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
             self.precision = f"int8 and {floats}" if quantised else floats
-            compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
-                    # One single-threaded stream per caller, not pinned to cores: pinning gained nothing
-                    # measurable, and other processes share the machine.
-                    "NUM_STREAMS": threads,
-                    "INFERENCE_NUM_THREADS": threads,
-                    "ENABLE_CPU_PINNING": False,
-                },
-            )
-            self._outputs = {
-                name: port
-                for port in compiled.outputs
-                for name in port.names
-                if contract.outputs is None or name in contract.outputs
-            }
-            self._requests: SimpleQueue[Any] = SimpleQueue()
-            for _ in range(threads):
-                self._requests.put(compiled.create_infer_request())
+            names = [name for port in self.signature.outputs for name in port.names]
+            self._outputs = [name for name in names if contract.outputs is None or name in contract.outputs]
+            self._compile = functools.partial(_compile, core, model, floats, threads)
+            self._requests: SimpleQueue[Any] | None = self._compile()
+            self._changing = Lock()
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
 
     def run(self, inputs: Mapping[str, Any], take: Callable[[dict[str, Any]], T]) -> T:
         """See ``Engine.run``."""
         with self._request() as request:
             results = request.infer(dict(inputs), share_outputs=True)
-            return take({name: results[port] for name, port in self._outputs.items()})
+            return take({name: results[name] for name in self._outputs})
 
     @contextlib.contextmanager
     def _request(self) -> Iterator[Any]:
@@ -228,11 +219,40 @@ class _OpenVinoEngine:
         Who loads a model has to run it once before threads share it: two that make a process's first call at once may
         block each other for good (OpenVINO 2026.4's bindings set NumPy up under a lock of C++ and Python's own).
         """
-        request = self._requests.get()
+        with self._changing:
+            requests = self._requests = self._requests or self._compile()
+        request = requests.get()
         try:
             yield request
+        except BaseException:
+            # What has failed half-way, as for want of memory, may compute something else from now on: OpenVINO keeps
+            # shapes from one call to the next. So the model is compiled anew before it is used again.
+            with self._changing:
+                if self._requests is requests:
+                    self._requests = None
+            raise
         finally:
-            self._requests.put(request)
+            requests.put(request)
+
+
+def _compile(core: Any, model: Any, floats: str, threads: int) -> SimpleQueue[Any]:
+    """A request for each of the threads that will call at once."""
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
+            # One single-threaded stream per caller, not pinned to cores: pinning gained nothing measurable, and
+            # other processes share the machine.
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,
+        },
+    )
+    requests: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(threads):
+        requests.put(compiled.create_infer_request())
+    return requests
 
 
 _KINDS = {"u8": "uint8", "f32": "float32", "f64": "float64"}
@@ -277,6 +297,8 @@ class _TensorFlowEngine:
         try:
             self._model = tf.saved_model.load(model_dir)  # held: it owns the variables
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelError(f"TensorFlow cannot load {model_dir}: {first_line(error)}") from error
         if "serving_default" not in self._model.signatures:
             raise ModelError(f"{model_dir} lacks the signature serving_default")
@@ -299,6 +321,8 @@ class _TensorFlowEngine:
             results = self._serve(**{name: tf.constant(array) for name, array in inputs.items()})
             outputs = {name: results[name].numpy() for name in self._outputs}
         except tf.errors.OpError as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelError(f"TensorFlow cannot run the model: {first_line(error)}") from error
         return take(outputs)
 

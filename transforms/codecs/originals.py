@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 
 from faceveil.transforms.codecs import gif, jpeg_markers, png, tiff, webp
 from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine
 
 _WITHOUT_METADATA: dict[str, Callable[[bytes], bytes]] = {

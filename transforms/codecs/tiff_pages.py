@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from faceveil.transforms.codecs import tiff
 from faceveil.transforms.codecs.pillow import open_image
 from faceveil.transforms.codecs.tiff_tags import number
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255

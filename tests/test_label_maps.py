@@ -1,4 +1,4 @@
-"""Maps of labels beside photos, as data sets have them: held back where the detector sees a face in one."""
+"""Maps of labels beside photos, as data sets have them: quarantined where the detector sees a face in one."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str
 def test_a_manifest_that_is_not_ours_is_refused_with_what_to_do(output: Output, content: str) -> None:
     (Path(output.directory) / MANIFEST).write_text(content)
     with pytest.raises(OutputError, match=r"manifest.json.*use --overwrite or another --output"):
-        check_output(output, HERE, [])
+        check_output(output, HERE, [], None)
 
 
 @pytest.mark.parametrize(("files", "more"), [(9, None), (10, None), (11, "and 1 more"), (25, "and 15 more")])
@@ -89,7 +89,7 @@ def test_of_many_changed_files_ten_are_named_and_the_others_counted(
         (tmp_path / "in" / f"{number:02}.jpg").touch()
     write_manifest(output, {"job": {**HERE.job, "digest": "before"}, "model": HERE.model})
     with pytest.raises(OutputError) as refused:
-        check_output(output, HERE, [Input("data", f"{tmp_path}/in/*.jpg")])
+        check_output(output, HERE, [Input("data", f"{tmp_path}/in/*.jpg")], None)
     named = [line.strip() for line in str(refused.value).splitlines() if ".jpg" in line]
     assert named == [f"{number:02}.jpg: was added" for number in range(min(files, 10))]
     assert str(refused.value).splitlines()[-1].strip() == (more or named[-1])

@@ -53,7 +53,7 @@ def work(path):
     source = Source("a", path, None, 8 * os.path.getsize(path))
     decoded = decode(source, FeatureRoles(), Stub(), Limits())
     face = Faces(np.array([[5, 5, 30, 30]], np.float32), np.array([0.9], np.float32), None)
-    images = tuple(DetectedImage(i.info, i.pixels, face, i.shows_all, i.faultless) for i in decoded.images)
+    images = tuple(DetectedImage(i.info, i.pixels, face, i.faultless, i.hides_pixels) for i in decoded.images)
     [item] = anonymize_group(Group([Detected(decoded.record, images)]), Masking("solid", Style()), FeatureRoles()).items
     return hashlib.sha256(item.serialized).hexdigest() if hasattr(item, "serialized") else repr(item)
 

@@ -83,7 +83,7 @@ def _split(data: bytes) -> tuple[_Layout, _Parts]:
         colours = most
         header = header[:32] + struct.pack("<I", most) + header[36:]
     palette_end = palette_at + masks + (colours or most) * (3 if size == _CORE else 4)
-    if pixels_at == palette_at and most:  # readers go by the palette where this is wrong so plainly
+    if pixels_at == 0 or (pixels_at == palette_at and most):  # readers go by the palette where this is so plainly wrong
         pixels_at = palette_end
     # Else the file's own word on where pixels begin is what they go by, even where it cuts the palette short.
     palette = np.frombuffer(data[palette_at : min(palette_end, pixels_at)], np.uint8).copy()

@@ -120,7 +120,7 @@ def _encode_with_pillow(
     elif info.format == "webp":
         options = {"exact": True, **({"lossless": True} if lossless else {"quality": _LOSSY_QUALITY})}
     elif info.format == "avif":
-        options = {"quality": _LOSSY_QUALITY, "subsampling": "4:4:4"}
+        options = {"quality": _LOSSY_QUALITY, "subsampling": "4:0:0" if info.mode in ("L", "LA") else "4:4:4"}
     exif = info.exif
     if info.format == "avif" and info.orientation != 1:
         exif = orientation_exif(info.orientation)  # becomes a property of the picture

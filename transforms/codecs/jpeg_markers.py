@@ -74,7 +74,9 @@ def with_end(data: bytes) -> bytes:
     except Quarantine:
         if last != SOS or _NEXT_MARKER.search(data, position + 2):
             raise
-        return data.rstrip(b"\xff") + b"\xff\xd9"
+        # A byte of it may be there, or zeros in its place; a zero behind FF belongs to that.
+        coded = data.rstrip(b"\xff") if data.endswith(b"\xff") else data.rstrip(b"\0")
+        return coded + (b"\0" if coded.endswith(b"\xff") else b"") + b"\xff\xd9"
     return data
 
 

@@ -13,6 +13,7 @@ from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _ICC_FLAG, _ALPHA_FLAG, _EXIF_FLAG = 0x20, 0x10, 0x08  # bits of VP8X's first byte
+_KNOWN_FLAGS = 0x3E
 _SEEN_FLAGS = _ICC_FLAG | _ALPHA_FLAG
 _PICTURES = {b"VP8 ", b"VP8L"}
 _KEPT = {b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"}
@@ -53,12 +54,17 @@ def join(parts: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def whole(data: bytes) -> bytes:
-    """A file of the chunks that are whole, since Pillow refuses one that is cut off behind the picture.
+    """A file of the chunks that are whole and of flags that are known: Pillow refuses one cut off behind the picture.
 
     Raises:
         Quarantine: as `chunks`.
     """
-    return join([*chunks(data)])
+    parts = []
+    for name, content in chunks(data):
+        if name == b"VP8X":
+            content = bytes((int.from_bytes(content[:1], "big") & _KNOWN_FLAGS, 0, 0, 0)) + content[4:]
+        parts.append((name, content))
+    return join(parts)
 
 
 def strip(data: bytes, exif: bytes) -> bytes:

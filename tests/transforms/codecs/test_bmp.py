@@ -72,3 +72,14 @@ def test_a_truncated_one_is_found():
     with pytest.raises(Quarantine) as caught:
         strip_metadata(data[:-1], probe(data))
     assert caught.value.reason == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+def test_pixels_that_are_said_to_begin_at_zero_begin_behind_the_headers(mode: str) -> None:
+    plain = encode(picture(mode), "BMP")
+    data = plain[:10] + bytes(4) + plain[14:]
+    info = probe(data)
+    pixels = decode_pixels(data, info)
+    np.testing.assert_array_equal(pixels.values, decode_pixels(plain, info).values)
+    np.testing.assert_array_equal(pillow(strip_metadata(data, info), "RGB"), pillow(plain, "RGB"))
+    np.testing.assert_array_equal(pillow(encode_pixels(pixels, data, info), "RGB"), pillow(plain, "RGB"))

@@ -1,5 +1,6 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin, PngImagePlugin
@@ -156,3 +157,12 @@ def test_black_shows_as_black(image_format, mode):
             assert written.getchannel("A").getextrema() == (255, 255)
         grey = written if mode == "I;16" else written.convert("RGB").convert("L")
         assert grey.getextrema() == (0, 0)
+
+
+def test_a_grey_avif_stays_grey():
+    data = encode(picture("L"), "AVIF", quality=90)
+    info = probe(data)
+    written = encode_pixels(decode_pixels(data, info), data, info)
+    assert probe(written).mode == info.mode == "L"
+    assert cv2.imdecode(np.frombuffer(written, np.uint8), cv2.IMREAD_UNCHANGED).ndim == 2
+    assert np.abs(pillow(written).astype(int) - pillow(data)).mean() < 2

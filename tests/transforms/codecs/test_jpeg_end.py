@@ -52,6 +52,15 @@ def test_a_missing_end_marker_is_written(name: str, missing: int, tmp_path: Path
     assert encode_pixels(canvas, data, info) == encode_pixels(canvas, whole, info)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_zeros_in_place_of_the_end_marker_are_not_missed(name: str) -> None:
+    whole = KINDS[name]
+    data = whole[:-2] + bytes(100)
+    info = probe(data)
+    np.testing.assert_array_equal(decode_pixels(data, info).values, decode_pixels(whole, info).values)
+    assert strip_metadata(data, info) == strip_metadata(whole, info)
+
+
 def test_metadata_go_from_a_jpeg_without_its_end_marker() -> None:
     whole = encode(picture(), "JPEG", exif=exif(6), comment=b"somebody")
     stripped = strip_metadata(whole[:-2], probe(whole[:-2]))

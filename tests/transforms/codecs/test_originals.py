@@ -13,7 +13,8 @@ import tifffile
 from faceveil.transforms.codecs import decode_pixels, encode_pixels, probe, strip_metadata, tiff
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.codecs.originals import open_original
-from tests.transforms.codecs.samples import ICC, encode, exif, picture
+from faceveil.transforms.quarantine import Quarantine
+from tests.transforms.codecs.samples import ICC, encode, exif, picture, pillow
 
 JPEG = encode(picture(), "JPEG")
 GIF = encode(picture().quantize(64), "GIF")
@@ -111,6 +112,33 @@ def test_a_chunk_that_is_cut_off_behind_the_picture_stops_no_webp(lossless: bool
     np.testing.assert_array_equal(pixels.values, expected[..., ::-1])
     assert strip_metadata(data, info) == plain
     assert encode_pixels(pixels, data, info) == encode_pixels(pixels, plain, info)
+
+
+def test_flags_that_nobody_knows_stop_no_webp() -> None:
+    plain = encode(picture(), "WEBP", icc_profile=ICC)
+    data = plain.replace(b"VP8X\x0a\0\0\0\x20\0\0\0", b"VP8X\x0a\0\0\0\xe1\1\1\1")
+    assert data != plain
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1), pillow(plain)[..., ::-1])
+    info = probe(data)
+    np.testing.assert_array_equal(decode_pixels(data, info).values, pillow(plain))
+    assert strip_metadata(data, info) == plain
+
+
+@pytest.mark.parametrize("extra", [1, 5000])
+def test_a_last_strip_that_is_said_to_be_too_long_stops_no_uncompressed_tiff(extra: int) -> None:
+    plain = encode(picture(), "TIFF")
+    flavour, directory, segments, tags = tiff.read_picture(plain)
+    [segment] = segments
+    entry = struct.pack("<HHII", 279, 4, 1, len(segment))
+    written = tiff.write(flavour, directory, None, segments, tags)
+    data = written.replace(entry, struct.pack("<HHII", 279, 4, 1, len(segment) + extra))
+    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1], np.asarray(picture()))
+    info = probe(data)
+    np.testing.assert_array_equal(decode_pixels(data, info).values, np.asarray(picture()))
+    stripped = strip_metadata(data, info)
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(stripped)), np.asarray(picture()))
+    with pytest.raises(Quarantine):
+        decode_pixels(data[:-2], info)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

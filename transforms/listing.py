@@ -88,7 +88,7 @@ class Listing:
             if len(self.selections) > 1:
                 seen.add(real)
             if self.own and (folder := self.own.holds(real)):
-                raise _own_output(selection, file.path, folder, "narrow the glob")
+                raise _own_output(selection, file.path, folder, ", or narrow the glob")
             explicit = self.explicit and not selection.expression
             yield FoundFile(file, kind_of(below)) if explicit else FoundFile(file, *judge_name(below))
 
@@ -148,14 +148,16 @@ class Listing:
         for path, folder in self.own.files_below(listed, identity) if self.own else ():
             matches = selection.expression.fullmatch(path[len(selection.prefix) :])
             if matches and not self.exclusion.would_leave_out(self.start, path[len(self.start) :]):
-                hint = f"leave it out with --exclude {shlex.quote(escape_glob(os.path.dirname(path)))}"
+                place = os.path.dirname(path)
+                is_below = len(place) > len(self.start.rstrip("/"))
+                hint = f", or leave it out with --exclude {shlex.quote(escape_glob(place))}" if is_below else ""
                 raise _own_output(selection, path, folder, hint)
 
 
 def _own_output(selection: Selection, path: str, folder: str, hint: str) -> OwnOutputError:
     return OwnOutputError(
         f"{selection.given}: matches {path} in {folder}, where the job writes, so it would anonymize its own output; "
-        f"write elsewhere, or {hint}"
+        f"write elsewhere{hint}"
     )
 
 

@@ -160,7 +160,9 @@ def distance_map() -> bytes:
 @pytest.mark.parametrize("data", [label_map(), distance_map()])
 def test_a_map_of_labels_or_distances_with_faces_is_held_back_unless_an_option_allows_it(data: bytes) -> None:
     faces = Faces(np.array([[30, 40, 90, 120]], np.float32), np.array([0.75], np.float32))
-    detected = Detected(Loaded("a.png", (data,), None), (DetectedImage(probe(data), None, faces),))
+    detected = Detected(
+        Loaded("a.png", (data,), None), (DetectedImage(probe(data), None, faces, faultless=False, hides_pixels=False),)
+    )
     [held_back] = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items
     assert isinstance(held_back, Failed)
     assert held_back.error.reason is Reason.LABEL_MAP

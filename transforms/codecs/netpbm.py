@@ -23,8 +23,9 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 _GAP = rb"\s(?:\s|#[^\n\r]*[\n\r])*"
 _BITMAP = re.compile(rb"P(?P<kind>[14])%b(\d{1,9})%b(\d{1,9})\s" % (_GAP, _GAP))
 _MAP = re.compile(rb"P(?P<kind>[2356])%b(\d{1,9})%b(\d{1,9})%b(\d{1,9})\s" % (_GAP, _GAP, _GAP))
-_COMMENT = re.compile(rb"#[^\n\r]*")
-_MOST_DIGITS = 9  # of a number, so that it fits into 32 bits
+_NO_NUMBER, _SPACE, _LINE_END = re.compile(rb"[^\d\s]"), re.compile(rb"\s"), re.compile(rb"[\n\r]")
+_TOO_LONG = re.compile(rb"\d{10}")  # nine digits fit into 32 bits, and no value has more than five
+_TEXT_AT_ONCE = 2**20
 _LINE = 70  # characters of a line, at most, in the plain formats
 _LINES_AT_ONCE = 4096
 
@@ -138,20 +139,13 @@ def _scaled(values: _Samples, greatest: int, wanted: int) -> _Samples:
     """Values of one range in another, rounded: there and back again is the same where the other range is larger."""
     if greatest == wanted:
         return values
-    wide = values.astype(np.uint32)
-    wide *= wanted
-    wide += greatest // 2
-    wide //= greatest
-    return cast("_Samples", wide.astype(values.dtype))
+    table = (np.arange(greatest + 1, dtype=np.uint32) * wanted + greatest // 2) // greatest
+    return cast("_Samples", table.astype(values.dtype)[values])
 
 
 def _samples(data: bytes, header: _Header) -> _Samples:
     """The values as they are stored, `[H, W, C]`, 0 being black."""
     stored = _plain_samples(data, header) if header.is_plain else _raw_samples(data, header)
-    if stored.max() > header.greatest:  # which readers show in different ways
-        raise Quarantine(
-            Reason.CORRUPT_IMAGE, f"netpbm: a value is greater than {header.greatest}, as the header has it"
-        )
     samples = cast("_Samples", stored.astype(header.dtype, copy=False).reshape(header.shape))
     return 1 - samples if header.is_bitmap else samples
 
@@ -163,28 +157,55 @@ def _raw_samples(data: bytes, header: _Header) -> NDArray[Any]:
     stored = np.frombuffer(data, np.uint8, length, header.end)
     if header.is_bitmap:
         return np.unpackbits(stored.reshape(header.height, -1), axis=1, count=header.width)
-    return stored.view(header.dtype.newbyteorder(">"))
+    return _checked(stored.view(header.dtype.newbyteorder(">")), header)
 
 
 def _plain_samples(data: bytes, header: _Header) -> NDArray[Any]:
     count = int(np.prod(header.shape))
-    text = _COMMENT.sub(b" ", data[header.end :])
-    numbers = text[: len(text) - len(text.lstrip(b"0123456789 \t\n\v\f\r"))]
-    _refuse_another(text[len(numbers) :][:4096])
-    if header.is_bitmap:  # digits need no white space between them
-        return _enough(np.frombuffer(numbers.translate(None, b" \t\n\v\f\r")[:count], np.uint8) - ord("0"), count)
-    if re.search(rb"\d{%d}" % (_MOST_DIGITS + 1), numbers):
-        raise Quarantine(Reason.CORRUPT_IMAGE, "netpbm: a number is longer than any value")
-    numbers = numbers.strip()
-    if len(numbers) < 2 * count - 1:  # before memory is taken for them
+    if len(data) - header.end < (count if header.is_bitmap else 2 * count - 1):  # before memory is taken for them
         raise Quarantine(Reason.TRUNCATED, "netpbm: there are fewer numbers than values")
-    # Its own count would fill up what is missing with whatever is in memory.
-    return _enough(np.fromstring(numbers, np.uint32, sep=" "), count)[:count]
+    values = np.empty(count, header.dtype)
+    filled = 0
+    for text in _texts(data, header.end):
+        numbers = _checked(_numbers(text, header)[: count - filled], header)
+        values[filled : filled + len(numbers)] = numbers
+        filled += len(numbers)
+    if filled < count:
+        raise Quarantine(Reason.TRUNCATED, f"netpbm: {filled} of {count} values")
+    return values
 
 
-def _enough(values: NDArray[Any], count: int) -> NDArray[Any]:
-    if len(values) < count:
-        raise Quarantine(Reason.TRUNCATED, f"netpbm: {len(values)} of {count} values")
+def _texts(data: bytes, start: int) -> Iterator[bytes]:
+    """The digits and white space of plain pixels in pieces, numbers whole, without comments and what stands behind."""
+    while start < len(data):
+        other = _NO_NUMBER.search(data, start)
+        end = other.start() if other else len(data)
+        while start < end:
+            gap = _SPACE.search(data, min(start + _TEXT_AT_ONCE, end), end)
+            cut = gap.start() if gap else end
+            yield data[start:cut]
+            start = cut
+        if other and other[0] != b"#":
+            _refuse_another(data[end : end + 4096])
+            return
+        line_end = _LINE_END.search(data, end)
+        start = line_end.start() if line_end else len(data)
+
+
+def _numbers(text: bytes, header: _Header) -> NDArray[Any]:
+    if header.is_bitmap:  # digits need no white space between them
+        return np.frombuffer(text.translate(None, b" \t\n\v\f\r"), np.uint8) - ord("0")
+    if _TOO_LONG.search(text):
+        raise Quarantine(Reason.CORRUPT_IMAGE, "netpbm: a number is longer than any value")
+    return np.fromstring(text, np.uint32, sep=" ") if text.strip() else np.empty(0, np.uint32)
+
+
+def _checked(values: NDArray[Any], header: _Header) -> NDArray[Any]:
+    """Refuses values that readers would show in different ways."""
+    if values.size and values.max() > header.greatest:
+        raise Quarantine(
+            Reason.CORRUPT_IMAGE, f"netpbm: a value is greater than {header.greatest}, as the header has it"
+        )
     return values
 
 
@@ -202,8 +223,9 @@ def _written(samples: _Samples, header: _Header) -> bytes:
 def _lines(values: _Samples, header: _Header) -> Iterator[bytes]:
     """The numbers as text, in lines that are no longer than they may be."""
     gap = "" if header.is_bitmap else " "
-    in_a_line = _LINE // (len(str(header.greatest)) + len(gap))
+    spelt = [str(value) for value in range(header.greatest + 1)]
+    in_a_line = _LINE // (len(spelt[-1]) + len(gap))
     for start in range(0, len(values), in_a_line * _LINES_AT_ONCE):
-        some = [str(value) for value in values[start : start + in_a_line * _LINES_AT_ONCE].tolist()]
+        some = [spelt[value] for value in values[start : start + in_a_line * _LINES_AT_ONCE].tolist()]
         lines = (gap.join(some[place : place + in_a_line]) for place in range(0, len(some), in_a_line))
         yield "".join(f"{line}\n" for line in lines).encode()

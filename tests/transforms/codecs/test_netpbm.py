@@ -16,6 +16,7 @@ from faceveil.transforms.codecs import (
     decode_pixels,
     encode_pixels,
     is_lossy,
+    netpbm,
     probe,
     strip_metadata,
 )
@@ -160,6 +161,19 @@ def test_comments_and_what_stands_behind_go(kind: int) -> None:
 def test_comments_among_plain_numbers_go() -> None:
     data = b"P2\n3 1\n255\n1 # somebody\n2\n#here\n3#"
     assert strip_metadata(data, probe(data)) == b"P2\n3 1\n255\n1 2 3\n"
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 64])
+def test_plain_numbers_are_read_in_pieces_of_any_size(kind: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = noise(kind, 255, 5, 7)
+    head, _, body = made(kind, samples).partition(b"\n")
+    lines = body.splitlines()
+    data = b"\n".join([head, *lines[:2], *(line + b" # 9 9 9\n#\r" for line in lines[2:]), b"9 9", b"somebody 1 2 3"])
+    whole = decode_pixels(data, probe(data)).values
+    monkeypatch.setattr(netpbm, "_TEXT_AT_ONCE", at_once)
+    np.testing.assert_array_equal(decode_pixels(data, probe(data)).values, whole)
+    np.testing.assert_array_equal(read(strip_metadata(data, probe(data)))[1], samples)
 
 
 def test_digits_of_a_plain_bitmap_need_no_space() -> None:

@@ -21,6 +21,9 @@ NAME = ".faceveil-lock.json"
 _BEAT_SECONDS = 30
 # Long enough for a few beats to get lost, short enough to wait for after a machine has died.
 _STALE_SECONDS = 180
+# A process that was killed takes its time to give its memory back, and is there until it has.
+_DYING_SECONDS = 1.0
+_LOOK_SECONDS = 0.05
 # How old what cannot be read may be to count as half written.
 _HALF_WRITTEN_SECONDS = 5
 
@@ -119,7 +122,12 @@ def refuse_live(directory: str) -> None:
         AccessError: storage cannot be reached.
     """
     lock = read_lock(directory)
-    if lock and is_live(lock, directory):
+    deadline = time.monotonic() + _DYING_SECONDS
+    while lock and is_live(lock, directory):
+        if lock.get("boot") == this_process().boot is not None and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+            lock = read_lock(directory)
+            continue
         since = max(0, round(time.time() - lock["time"]))
         raise OutputError(
             f"{directory}: process {lock['pid']} on {lock['host']} is writing to it, seen {since} s ago; wait for it "
@@ -282,13 +290,13 @@ def _kernel_lock(directory: str) -> Iterator[None]:
     except OSError as error:
         raise AccessError(f"{directory}: cannot be written: {error}") from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            refuse_live(directory)
-            raise OutputError(f"{directory}: another job has just begun to write there") from None
-        except OSError:  # of a file system that has no such locks
-            pass
+        with contextlib.suppress(OSError):  # of a file system that has no such locks
+            deadline = time.monotonic() + _DYING_SECONDS
+            while not _flock(descriptor):
+                refuse_live(directory)
+                if time.monotonic() > deadline:
+                    raise OutputError(f"{directory}: another job has just begun to write there")
+                time.sleep(_LOOK_SECONDS)
         yield
     finally:
         os.close(descriptor)
@@ -304,14 +312,20 @@ def _is_held(directory: str) -> bool | None:
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _flock(descriptor)
     except OSError:
         return None
     finally:
         os.close(descriptor)
-    return False
+
+
+def _flock(descriptor: int) -> bool:
+    """Takes the kernel's lock on an open folder, unless another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def remove_stale_lock(directory: str) -> None:

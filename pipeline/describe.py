@@ -115,6 +115,10 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
         elif name == "versions":
             changed = {k: v for k, v in here[name].items() if (there.get(name) or {}).get(k) != v}
             lines.append(f"versions: other than {changed} there")
+        elif name == "num_shards":
+            lines.append(
+                f"num_shards: {there.get(name)} there, {here[name]} here (--num_shards says how many of images)"
+            )
         elif name not in _RESOLVED:
             lines.append(f"{name}: {there.get(name)} there, {here[name]} here")
     return lines

@@ -124,10 +124,11 @@ class JobOptions:
         "leave out all features that neither --image_feature nor --allow_features names",
         parse=bool,
     )
-    shard_bytes: int = _option(
-        256 * 2**20,
+    shard_bytes: int | None = _option(
+        None,
         "data",
-        "size of the images that make a shard, such as 256MiB; 10,000 images at most, however small",
+        "size of the images that make a shard, such as 256MiB; 10,000 images at most, however small (default: 256MiB, "
+        "but 16 shards at least for a job that has images enough)",
         parse_size,
         Between(1),
         "SIZE",

@@ -15,6 +15,14 @@ from faceveil.transforms.inputs import Input, InputFile, InputSummary, Kind, add
 MOST_IMAGES = 10_000
 """In a shard: however small they are, they are spread over workers, and no more work is lost with one of them."""
 
+SHARD_BYTES = 256 * 2**20
+"""Of images, that fill a shard."""
+
+LEAST_SHARDS = 16
+"""Of a job that has images enough: what is lost when it is killed is the shards that are being made."""
+
+# Of hashed keys, some shards get twice their share: with fewer images to a shard, more of them would stay empty.
+_IMAGES_PER_SHARD = 2
 # Files that travel together, and that wait for others to travel with.
 _PACK_FILES = 1000
 _WAITING_FILES = 50_000
@@ -77,22 +85,33 @@ def shard_name(split: str, index: int, count: int) -> str:
     return f"{split}-{index:0{digits}d}-of-{count:0{digits}d}"
 
 
-def lay_out(summary: InputSummary, shard_bytes: int, num_shards: int | None) -> dict[str, SplitLayout]:
+def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | None) -> dict[str, SplitLayout]:
     """Fixes the number of shards of every split.
 
-    Images are spread over as many shards as their bytes or ``MOST_IMAGES`` of each fill, or over ``num_shards``, but
-    never over more shards than there are images. A TFRecord file becomes one shard, for it cannot be read from the
-    middle.
+    Images are spread over as many shards as their bytes or ``MOST_IMAGES`` of each fill, but in a small job over
+    ``LEAST_SHARDS`` in all, as long as each gets a few; or over ``num_shards``, but never over more shards than there
+    are images. A TFRecord file becomes one shard, for it cannot be read from the middle.
+
+    Args:
+        summary: what the inputs hold.
+        shard_bytes: of images that fill a shard; None for as many as are usual.
+        num_shards: of images in each split.
 
     Example usage::
 
         >>> from faceveil.transforms.inputs import SplitSummary
         >>> lay_out(InputSummary({"data": SplitSummary(images=10, image_bytes=5000)}), 2000, None)
         {'data': SplitLayout(image_shards=3, tfrecord_shards=0)}
+        >>> lay_out(InputSummary({"data": SplitSummary(images=10, image_bytes=5000)}), None, None)
+        {'data': SplitLayout(image_shards=5, tfrecord_shards=0)}
     """
+    images = sum(split.images for split in summary.splits.values())
+    least = min(LEAST_SHARDS, images // _IMAGES_PER_SHARD) if shard_bytes is None else 0
     layout = {}
     for name, split in summary.splits.items():
-        wanted = num_shards or max(-(-split.image_bytes // shard_bytes), -(-split.images // MOST_IMAGES))
+        filled = -(-split.image_bytes // (shard_bytes or SHARD_BYTES)), -(-split.images // MOST_IMAGES)
+        share = -(-least * split.images // images) if images else 0  # so that all splits together have about as many
+        wanted = num_shards or max(*filled, share)
         layout[name] = SplitLayout(min(max(1, wanted), split.images), split.tfrecords)
     return layout
 

@@ -48,11 +48,29 @@ def image(key: str, path: str = "") -> InputFile:
         (MOST_IMAGES, 250, 100_000, None, 1),
         (2 * MOST_IMAGES + 1, 250, 100_000, None, 3),
         (2 * MOST_IMAGES + 1, 250, 100_000, 1, 1),
+        (0, 0, None, None, 0),
+        (1, 250, None, None, 1),
+        (3, 250, None, None, 1),
+        (20, 250, None, None, 10),
+        (200, 250, None, None, 16),
+        (200, 250, None, 1, 1),
+        (MOST_IMAGES, 250, None, None, 16),
+        (MOST_IMAGES, 100 * 2**28, None, None, 100),
     ],
 )
-def test_number_of_shards(images: int, image_bytes: int, shard_bytes: int, num_shards: int | None, shards: int) -> None:
+def test_number_of_shards(
+    images: int, image_bytes: int, shard_bytes: int | None, num_shards: int | None, shards: int
+) -> None:
     summary = InputSummary({"data": SplitSummary(images, image_bytes, tfrecords=2)})
     assert lay_out(summary, shard_bytes, num_shards) == {"data": SplitLayout(shards, 2)}
+
+
+def test_splits_share_the_shards_of_a_small_job() -> None:
+    splits = {"train": SplitSummary(800, 1), "val": SplitSummary(199, 1), "one": SplitSummary(1, 1)}
+    layout = lay_out(InputSummary(splits), None, None)
+    assert {name: sizes.image_shards for name, sizes in layout.items()} == {"train": 13, "val": 4, "one": 1}
+    classes = {str(number): SplitSummary(20, 1) for number in range(100)}
+    assert {sizes.image_shards for sizes in lay_out(InputSummary(classes), None, None).values()} == {1}
 
 
 @given(st.text(), st.integers(1, 1000))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import faceveil
 from faceveil.pipeline.console import say, say_result
-from faceveil.pipeline.ending import exit_status, tell_end
+from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end, was_interrupted
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, build_options
@@ -20,7 +20,8 @@ from faceveil.pipeline.options import FIELDS, OptionError
 from faceveil.pipeline.remote_job import LeftRunning
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.transforms import storage
-from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError
+from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError, WorkerDiedError
+from faceveil.transforms.memory import is_out_of_memory
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
 
@@ -54,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("faceveil").setLevel(logging.INFO)
     # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
     beam = ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options")
-    # That there are no credentials is an error of ours, too, where it matters.
-    for name in (*beam, "google.auth"):
+    # That there are no credentials is an error of ours, too, where it matters; and so is a worker that has died.
+    workers = "apache_beam.runners.portability.fn_api_runner.worker_handlers"
+    for name in (*beam, workers, "google.auth"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if given.command == "run":
@@ -65,17 +67,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_models_command(given) if given.command == "models" else run_evaluate_command(given)
     except LeftRunning as left:
         return _left_running(left)
-    except OptionError as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  a bug is raised again
+        # Whoever is interrupted in the middle of something may fail in any way.
+        if was_interrupted() or isinstance(error, KeyboardInterrupt):
+            tell_end()
+            return exit_status()
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Says what went wrong; an error that is a bug is raised."""
+    if isinstance(error, OptionError):
         return _fail(error, WRONG_OPTIONS)
-    except OutputError as error:
+    if isinstance(error, OutputError):
         return _fail(error, OUTPUT_TAKEN)
-    except (AccessError, ModelError) as error:
-        return _fail(error, UNREACHABLE)
-    except AccountingError as error:
+    if isinstance(error, AccountingError):
         return _fail(error, BUG)
-    except KeyboardInterrupt:
-        tell_end()
-        return exit_status()
+    if is_out_of_memory(error):
+        return _fail(f"{error or 'memory ran out'}{hint()}{MEMORY_ADVICE}", UNREACHABLE)
+    if isinstance(error, WorkerDiedError):
+        return _fail(f"{error}{hint()}", UNREACHABLE)
+    if isinstance(error, (AccessError, ModelError)):
+        return _fail(error, UNREACHABLE)
+    raise error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,6 +151,6 @@ def _left_running(left: LeftRunning) -> int:
     return exit_status() if left.interrupted else DONE
 
 
-def _fail(error: Exception, status: int) -> int:
+def _fail(error: Exception | str, status: int) -> int:
     say(f"faceveil: {error}")
     return status

@@ -18,6 +18,7 @@ from faceveil.pipeline.console import say
 _SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 """The signals that ask a job to end, and what it says then."""
 SIGNALS = tuple(_SAID)
+MEMORY_ADVICE = ". With too little memory, raise its limit, use fewer cores (taskset), or lower --max_pixels"
 _GRACE_SECONDS = 1.5
 # In an object store it is a request; on disk it takes no time.
 _RELEASE_SECONDS = 3.0
@@ -47,6 +48,11 @@ def end_on_signals() -> None:
 def on_sudden_end(act: Callable[[], None]) -> None:
     """Has a function called when this process has to end without unwinding; the last one that was given comes first."""
     _State.last_acts.insert(0, act)
+
+
+def was_interrupted() -> bool:
+    """Whether a signal has asked this process to end."""
+    return _State.received is not None
 
 
 def ended_by() -> signal.Signals:

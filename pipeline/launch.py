@@ -37,14 +37,14 @@ from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
 from faceveil.pipeline.progress_bar import local_progress_bar, progress_bar
 from faceveil.pipeline.remote_job import LeftRunning
-from faceveil.pipeline.supervise import allow_restart, is_restart
+from faceveil.pipeline.supervise import allow_restart, is_restart, run_id
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.child_process import safe_children
 from faceveil.transforms.detectors.detector import Detector
-from faceveil.transforms.errors import AccessError
+from faceveil.transforms.errors import AccessError, MemoryPressureError, WorkerDiedError
 from faceveil.transforms.inputs import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.models.saved_model import model_digest
@@ -99,7 +99,9 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
                     left = "quarantined" if options.retry_quarantined else "unfinished"
                     _LOGGER.info("%s: going on with what an earlier run has left %s", options.output, left)
                 config = _anonymization(options, found, generator, _processes(beam_options))
-                anonymize = AnonymizeShards(config, output, options.retry_quarantined)
+                # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
+                wary = is_restart() and options.retry_quarantined
+                anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
                 # A model that does not load is noticed before anything is written; a local run then finds it loaded.
                 _log_detector(anonymize.load().detector, found, by_default=options.model is None)
                 _make(
@@ -174,7 +176,11 @@ def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
     # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
     with safe_children(), local_progress_bar(_images(job.summary)) as directory:
         job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
-        _wait(_submit(job, beam_options, DirectRunner() if _is_direct(beam_options) else None))
+        try:
+            _wait(_submit(job, beam_options, DirectRunner() if _is_direct(beam_options) else None))
+        except (MemoryPressureError, WorkerDiedError):  # a new process knows how careful it has to be
+            allow_restart(wanted=True)
+            raise
 
 
 def _run_on_dataflow(
@@ -234,8 +240,6 @@ def _original_error(error: Exception) -> BaseException:
     told = f"{type(error).__module__}.{type(error).__name__}: {error}"
     if "KeyboardInterrupt [while running" in told:
         return KeyboardInterrupt()
-    if "Channel closed prematurely" in told:  # what Beam says when one of several worker processes dies
-        return AccessError("a worker process has died; the same command goes on, and is careful where it died")
     if "StatusCode.UNAVAILABLE" in told:  # what gRPC says when nobody is there
         return AccessError("the runner has died or cannot be reached; the same command goes on where the job stopped")
     match = re.search(r"faceveil\.transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)

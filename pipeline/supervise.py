@@ -16,50 +16,70 @@ from types import FrameType
 from typing import NoReturn
 
 from faceveil.pipeline.console import flush_streams, open_missing_streams, say, spell_everything
-from faceveil.pipeline.ending import SIGNALS, end_on_signals, hint, is_job
+from faceveil.pipeline.ending import MEMORY_ADVICE, SIGNALS, end_on_signals, hint, is_job
 from faceveil.transforms.child_process import end_with_parent, leave_now
 from faceveil.transforms.machine import oom_kills
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 """How native code dies, and how a watchdog ends a hanging process. Not SIGKILL and SIGTERM: somebody wanted those."""
 _MOST_RESTARTS = 20
-_UNREACHABLE = 5  # the exit status when something cannot be written
+_STATUSES = frozenset([*range(6), *(128 + number for number in SIGNALS)])
+"""The exit statuses of the command itself."""
+_UNREACHABLE = 5  # the one when something cannot be written
+_WANTED = b"!"
 # A job that is told to end does so within two seconds, unless it waits for an object store.
 _KILLED_AFTER_SECONDS = 6
-_ADVICE = ". With too little memory, use fewer cores (taskset) or a lower --max_pixels"
 _PERMISSION, _RUN, _RESTARTS = "FACEVEIL_RESTART_FD", "FACEVEIL_RUN", "FACEVEIL_RESTARTS"
 
 
 def main() -> int:
-    """Runs the command and returns its exit status."""
+    """Runs the command and returns its exit status; to be called at the end of the process."""
     open_missing_streams()
     spell_everything()
     if not hasattr(os, "fork"):
         return _command()
     os.environ[_RUN] = secrets.token_hex(8)
+    status = _run_to_its_end()
+    # As Python ends it would give signals their default meaning, and the status would be another one.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    return status
+
+
+def _run_to_its_end() -> int:
+    """Runs the command, again where it has crashed; its exit status."""
     command = _Command()
     for restart in range(_MOST_RESTARTS + 1):
         os.environ[_RESTARTS] = str(restart)
         killed_before = oom_kills()
-        status, may_restart = command.run()
-        if os.WIFEXITED(status):
-            return os.WEXITSTATUS(status)
-        cause = signal.Signals(os.WTERMSIG(status))
+        status, permission = command.run()
+        exit_status = os.waitstatus_to_exitcode(status)
         if command.asked_to_end:
-            return 128 + command.asked_to_end
-        memory = cause == signal.SIGKILL and killed_before != oom_kills()
-        goes_on = may_restart and (memory or cause in _CRASHES) and restart < _MOST_RESTARTS
-        _tell_death(cause, memory, goes_on)
+            return exit_status if exit_status >= 0 else 128 + command.asked_to_end
+        may_restart = bool(permission) and restart < _MOST_RESTARTS
+        if exit_status in _STATUSES:
+            if not (may_restart and _WANTED in permission):
+                return exit_status
+            say("faceveil: started again, the job goes on")
+            continue
+        memory = exit_status == -signal.SIGKILL and killed_before != oom_kills()
+        # Libraries that cannot go on end their process by a signal, or with a status of their own.
+        goes_on = may_restart and (memory or exit_status >= 0 or -exit_status in _CRASHES)
+        _tell_death(exit_status, memory, goes_on)
         if not goes_on:
             break
-    return 128 + cause  # as a shell says it
+    return exit_status if exit_status >= 0 else 128 - exit_status  # as a shell says it
 
 
-def allow_restart() -> None:
-    """Says that this command may be run again if it crashes: it is a job with its only worker in this process."""
+def allow_restart(wanted: bool = False) -> None:
+    """Says that this command may be run again if it crashes: it is a job whose workers are this process and its own.
+
+    Args:
+        wanted: whether it is to be run again also if it ends by itself, with whatever status.
+    """
     permission = os.environ.get(_PERMISSION)
     if permission:
-        os.write(int(permission), b"+")
+        os.write(int(permission), _WANTED if wanted else b"+")
 
 
 def run_id() -> str:
@@ -88,8 +108,8 @@ class _Command:
             signal.signal(number, self._hand_on)
         signal.signal(signal.SIGALRM, self._kill)
 
-    def run(self) -> tuple[int, bool]:
-        """Runs it; its wait status, and whether it may be run again."""
+    def run(self) -> tuple[int, bytes]:
+        """Runs it; its wait status, and what it says about being run again."""
         permission, granted = os.pipe()
         alive, held = os.pipe()
         parent = os.getpid()
@@ -107,10 +127,10 @@ class _Command:
         _, status = os.waitpid(child, 0)
         self._child = None
         signal.alarm(0)
-        may_restart = bool(os.read(permission, 1)) and not self.asked_to_end
+        said = os.read(permission, 2)
         os.close(permission)
         os.close(held)
-        return status, may_restart
+        return status, said
 
     def _hand_on(self, number: int, _: FrameType | None) -> None:
         if self._child:
@@ -135,15 +155,18 @@ def _be_child(parent: int, alive: int) -> NoReturn:
     sys.exit(status)
 
 
-def _tell_death(cause: signal.Signals, memory: bool, goes_on: bool) -> None:
+def _tell_death(exit_status: int, memory: bool, goes_on: bool) -> None:
     """Says how the job's process died, and what comes next."""
     next_step = "; the job goes on" if goes_on else hint()
     if memory:
-        say(f"faceveil: killed by the kernel, since memory ran out{next_step}{'' if goes_on else _ADVICE}")
-    elif cause == signal.SIGKILL:
-        say(f"faceveil: killed (SIGKILL), as the kernel does when memory runs out{next_step}{_ADVICE}")
+        say(f"faceveil: killed by the kernel, since memory ran out{next_step}{'' if goes_on else MEMORY_ADVICE}")
+    elif exit_status == -signal.SIGKILL:
+        say(f"faceveil: killed (SIGKILL), as the kernel does when memory runs out{next_step}{MEMORY_ADVICE}")
+    elif exit_status < 0:
+        crashed = "crashed" if -exit_status in _CRASHES else "ended"
+        say(f"faceveil: {crashed} ({signal.Signals(-exit_status).name}){next_step}")
     else:
-        say(f"faceveil: {'crashed' if cause in _CRASHES else 'ended'} ({cause.name}){next_step}")
+        say(f"faceveil: crashed (exit status {exit_status}){next_step}")
 
 
 def _command() -> int:

@@ -41,10 +41,10 @@ def with_comment(jpeg: bytes, text: bytes) -> bytes:
     return jpeg[:2] + b"\xff\xfe" + (len(text) + 2).to_bytes(2, "big") + text + jpeg[2:]
 
 
-def run_weakened(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_weakened(folder: Path, *arguments: object, weakness: str = WEAKNESS) -> subprocess.CompletedProcess[str]:
     """The command, in processes whose JPEG decoder is weak."""
     (folder / "site").mkdir(exist_ok=True)
-    (folder / "site" / "sitecustomize.py").write_text(WEAKNESS)
+    (folder / "site" / "sitecustomize.py").write_text(weakness)
     environment = os.environ | {"PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-m", "faceveil", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -69,7 +69,7 @@ def test_a_crash_and_a_hang_cost_one_record_each(inputs: Path, tmp_path: Path) -
     run = run_weakened(tmp_path, "run", "--input", f"{inputs}/*", "--output", output, *options)
     assert run.returncode == 0, run.stderr
     assert "faceveil: crashed (SIGSEGV); the job goes on" in run.stderr
-    assert "an earlier attempt died; every record is tried in another process first" in run.stderr
+    assert "an earlier attempt crashed; records are tried in another process first" in run.stderr
     found = rows(output)
     assert {key: row["reason"] for key, row in found.items() if row["reason"]} == {
         "crash.jpg": "crashed",
@@ -83,6 +83,59 @@ def test_a_crash_and_a_hang_cost_one_record_each(inputs: Path, tmp_path: Path) -
     assert faceveil(*job, output, "--retry_quarantined") == 0
     assert faceveil(*job, tmp_path / "fresh") == 0
     assert files(output) == files(tmp_path / "fresh")
+
+
+@pytest.fixture
+def several(photos: Path, tmp_path: Path) -> Path:
+    """Photos of which four crash the decoder, in four shards."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo = (photos / "people" / "portrait.jpeg").read_bytes()
+    for number in range(8):
+        (folder / f"{number}.jpg").write_bytes(photo)
+    for number in (0, 1, 4, 6):
+        (folder / f"crash-{number}.jpg").write_bytes(with_comment(photo, b"CRASH"))
+    return folder
+
+
+def test_to_overwrite_and_to_retry_count_for_the_first_start_only(several: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    job = ("run", "--input", f"{several}/*", "--output", output, "--num_shards", 4, "--max_quarantined", 1, *FAST)
+    assert faceveil(*job, "--method", "bar") == 0
+    for more, most_crashes in ((("--overwrite",), 4), (("--retry_quarantined",), 1)):
+        run = run_weakened(tmp_path, *job, *more)
+        assert run.returncode == 0, run.stderr
+        # Each shard crashes once; to begin anew after each crash would add all that were made before.
+        assert 1 <= run.stderr.count("faceveil: crashed (SIGSEGV); the job goes on") <= most_crashes
+        assert sorted(key for key, row in rows(output).items() if row["reason"] == "crashed") == [
+            f"crash-{number}.jpg" for number in (0, 1, 4, 6)
+        ]
+        assert len(rows(output)) == 12
+        assert {row["method"] for row in rows(output).values()} == {"blur"}
+
+
+def test_a_worker_of_several_that_crashes_costs_one_record(inputs: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (inputs / "hang-2.jpg").unlink()
+    processes = ("--direct_running_mode", "multi_processing", "--direct_num_workers", 2)
+    options = ("--num_shards", 4, "--max_quarantined", 1, *processes, *FAST)
+    run = run_weakened(tmp_path, "run", "--input", f"{inputs}/*", "--output", output, *options)
+    assert run.returncode == 0, run.stderr
+    assert "faceveil: a worker process has died (SIGSEGV)" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert {key: row["reason"] for key, row in rows(output).items() if row["reason"]} == {"crash.jpg": "crashed"}
+    assert len(rows(output)) == 7
+
+
+def test_what_ends_its_process_by_itself_is_a_crash(inputs: Path, tmp_path: Path) -> None:
+    (inputs / "hang-2.jpg").unlink()
+    output = tmp_path / "out"
+    ending = WEAKNESS.replace("ctypes.string_at(0)", "__import__('os')._exit(127)")
+    options = ("--num_shards", 2, "--max_quarantined", 1, *FAST)
+    run = run_weakened(tmp_path, "run", "--input", f"{inputs}/*", "--output", output, *options, weakness=ending)
+    assert run.returncode == 0, run.stderr
+    assert "faceveil: crashed (exit status 127); the job goes on" in run.stderr
+    assert {key: row["reason"] for key, row in rows(output).items() if row["reason"]} == {"crash.jpg": "crashed"}
 
 
 def test_a_job_on_hold_is_not_taken_for_a_hanging_one(photos: Path, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_second_interrupt_changes_nothing(inputs: Path, tmp_path: Path) -> Non
                 os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.05)
         _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
+    assert process.returncode == 128 + signal.SIGINT, told
     assert told.count("interrupted") == 1
     assert "Traceback" not in told
     assert lock_of(output)["pid"] is None
@@ -181,3 +181,23 @@ def test_of_two_jobs_that_start_at_once_one_is_refused_before_any_work(inputs: P
     assert "going on with what an earlier run has left unfinished" in told[0]
     assert "going on" not in told[4]
     assert "detector" not in told[4], "it has loaded the model"
+
+
+def test_a_job_that_is_killed_keeps_most_of_its_work_and_goes_on_without_special_care(
+    photos: Path, tmp_path: Path
+) -> None:
+    """By default, so with as many shards as a small job gets."""
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number in range(64):
+        (folder / f"{number}.jpg").write_bytes((photos / "things" / "coffee.jpg").read_bytes())
+    small_job = command("run", "--input", f"{folder}/*", "--output", output, *FAST)
+    with started(small_job, output, 8) as process:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert list(output.glob("records/.*.attempt")), "it was killed between two shards"
+    resumed = subprocess.run(small_job, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "tried in another process" not in resumed.stderr
+    shards = json.loads((output / "manifest.json").read_text())["shards"]
+    assert len(shards) == 16
+    assert max(shard["records"] for shard in shards) <= 64 / 4

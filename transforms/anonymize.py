@@ -26,6 +26,8 @@ from faceveil.transforms.compose import AnonymizedImage, compose_example
 from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.generators.synthesize import Plan, Synthesizer
+from faceveil.transforms.limits import memory_for
+from faceveil.transforms.memory import is_out_of_memory, needs_memory, out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.read import Loaded
 from faceveil.transforms.records import OtherImage, Row, Status
@@ -133,10 +135,12 @@ def anonymize_group(group: Group, masking: Masking, roles: FeatureRoles) -> Fini
     opened = [open_one(item) for item in group.items]
     try:
         drawn = _draw(opened, masking.synthesizer) if masking.synthesizer else opened
-    except Exception as error:  # noqa: BLE001  whatever the generator raises is these records', not the job's
+    except Exception as error:
         if len(group.items) > 1:
             alone = [anonymize_group(Group([item]), masking, roles) for item in group.items]
             return FinishedGroup([single.items[0] for single in alone])
+        if is_out_of_memory(error):
+            raise out_of_memory(error) from error
         cause = Quarantine(Reason.ANONYMIZATION_FAILED, f"{type(error).__name__}: {error}")
         return FinishedGroup([Failed(item.record.key, cause) for item in opened if isinstance(item, _Opened)])
     finish_one = guarded(functools.partial(_finish, masking=masking, roles=roles), _key, Reason.ANONYMIZATION_FAILED)
@@ -147,12 +151,18 @@ def _key(item: Detected | _Opened) -> str:
     return item.record.key
 
 
+def _memory_for(item: Detected | _Opened) -> int:
+    parts = zip(item.record.images, item.images, strict=True)
+    return sum(memory_for(image.info.width * image.info.height, len(data)) for data, image in parts)
+
+
 def _open(detected: Detected, masking: Masking) -> _Opened:
     record = detected.record
-    canvases = [
-        _open_image(data, image, f"{record.key}\0{number}", masking) if len(image.faces) else None
-        for number, (data, image) in enumerate(zip(record.images, detected.images, strict=True))
-    ]
+    with needs_memory(_memory_for(detected)):
+        canvases = [
+            _open_image(data, image, f"{record.key}\0{number}", masking) if len(image.faces) else None
+            for number, (data, image) in enumerate(zip(record.images, detected.images, strict=True))
+        ]
     return _Opened(record, detected.images, tuple(canvases))
 
 
@@ -184,9 +194,10 @@ def _draw(opened: Sequence[_Opened | Settled], synthesizer: Synthesizer) -> list
 def _finish(opened: _Opened, masking: Masking, roles: FeatureRoles) -> Finished:
     """Paints and encodes; an image without faces keeps its compressed data."""
     record = opened.record
-    images = [
-        _finish_image(*parts, masking) for parts in zip(record.images, opened.images, opened.canvases, strict=True)
-    ]
+    with needs_memory(_memory_for(opened)):
+        images = [
+            _finish_image(*parts, masking) for parts in zip(record.images, opened.images, opened.canvases, strict=True)
+        ]
     main, *others = images
     row = Row(
         record.key,

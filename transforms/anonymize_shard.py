@@ -19,12 +19,13 @@ from PIL import Image
 from faceveil.transforms import storage
 from faceveil.transforms.anonymize import FinishedGroup, Group, Masking, anonymize_group, in_groups, ungrouped
 from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.attempt import Care, attempt
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.file_names import NameReporter
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.limits import Limits
-from faceveil.transforms.memory import keep_freed_memory
+from faceveil.transforms.memory import keep_freed_memory, out_of_memory_errors
 from faceveil.transforms.parallel import OrderedPool, threads_beside, usable_cores
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.progress import ProgressFile
@@ -46,7 +47,7 @@ from faceveil.transforms.steps import (
     guarded,
     in_order,
 )
-from faceveil.transforms.trial import Trial, attempt
+from faceveil.transforms.trial import Trial
 from faceveil.transforms.watchdog import Watchdog
 from faceveil.transforms.write import Output, finished_shard, write_shard
 
@@ -117,6 +118,7 @@ def anonymize_shard(
     output: Output,
     worker: Worker,
     on_record: Callable[[Row], None],
+    care: Care = Care(),  # noqa: B008  it cannot be changed
     kept: Iterator[Finished] | None = None,
 ) -> ShardResult:
     """Makes one output shard whole: reads, decodes, detects, anonymizes and writes its records in order.
@@ -126,21 +128,22 @@ def anonymize_shard(
         output: where to write.
         worker: the model and the threads.
         on_record: called with the row of each record as it is written.
+        care: how careful to be.
         kept: records of an earlier run that are taken as they are, in the shard's order.
 
     Raises:
         AccessError: the output cannot be written.
+        OutOfMemoryError: memory ran out, with one record at a time too.
     """
-    config, detector, pool = worker.config, worker.detector, worker.pool
-    with attempt(output, plan.name) as died, Trial(config) as trial:
-        if died:
-            _LOGGER.warning("%s: an earlier attempt died; every record is tried in another process first", plan.name)
-        decode_step, detect_step, anonymize_step = _steps(worker, worker.watchdog, trial if died else None)
+    config, detector = worker.config, worker.detector
+    pooled = functools.partial(worker.pool.map, alone=care.alone)
+    with Trial(config) as trial, out_of_memory_errors():
+        decode_step, detect_step, anonymize_step = _steps(worker, worker.watchdog, trial if care.tried else None)
         sources = read_sources(plan, config.limits.max_image_bytes)
-        decoded = pool.map(decode_step, with_kept(sources, kept) if kept else sources)
-        detected = in_order(pool.map(detect_step, batch_like_shaped(decoded, detector.batch_size)))
+        decoded = pooled(decode_step, with_kept(sources, kept) if kept else sources)
+        detected = in_order(pooled(detect_step, batch_like_shaped(decoded, detector.batch_size)))
         groups = in_groups(detected, worker.masking.group_size)
-        finished = map(finish, ungrouped(pool.map(anonymize_step, groups)))
+        finished = map(finish, ungrouped(pooled(anonymize_step, groups)))
         return write_shard(plan, finished, output, _empty_result(plan, detector), config.method, on_record)
 
 
@@ -205,21 +208,23 @@ class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
     Attributes:
         config: how records are anonymized.
         output: where to write.
+        run: identifies this run of the job, restarts after crashes included.
         retry_quarantined: whether finished shards are made again where records are quarantined.
+        tries_records: whether every record is tried in another process first, whatever is known of its shard.
         progress_directory: where local workers tell how far they are; None elsewhere.
     """
 
     config: Anonymization
     output: Output
+    run: str = ""
     retry_quarantined: bool = False
+    tries_records: bool = False
     progress_directory: str | None = None
     _shared: Shared = field(default_factory=Shared, repr=False)
 
     def expand(self, plans: beam.PCollection[ShardPlan]) -> beam.PCollection[ShardResult]:
         """Builds the graph."""
-        dofn = _AnonymizeShardDoFn(
-            self.config, self.output, self.retry_quarantined, self.progress_directory, self._shared
-        )
+        dofn = _AnonymizeShardDoFn(self)
         # Shards are spread over all workers here, whatever the grouping before has put together.
         return plans | "Spread" >> beam.Reshuffle() | "AnonymizeShard" >> beam.ParDo(dofn)
 
@@ -229,48 +234,44 @@ class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
         Raises:
             ModelError: the model cannot be loaded.
         """
-        return _load(self._shared, self.config)
-
-
-def _load(shared: Shared, config: Anonymization) -> Worker:
-    worker: Worker = shared.acquire(functools.partial(Worker, config))
-    return worker
+        worker: Worker = self._shared.acquire(functools.partial(Worker, self.config))
+        return worker
 
 
 class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
-    def __init__(
-        self,
-        config: Anonymization,
-        output: Output,
-        retry_quarantined: bool,
-        progress_directory: str | None,
-        shared: Shared,
-    ) -> None:
-        self._config = config
-        self._output = output
-        self._retry_quarantined = retry_quarantined
-        self._progress_directory = progress_directory
-        self._shared = shared
+    def __init__(self, job: AnonymizeShards) -> None:
+        self._job = job
         self._counters = {status: Metrics.counter("faceveil", status) for status in Status}
         self._faces = Metrics.counter("faceveil", "faces")
         self._resumed = Metrics.counter("faceveil", "resumed")
 
     def setup(self) -> None:
         """Gets the process's model and threads."""
-        self._worker = _load(self._shared, self._config)
-        self._progress = ProgressFile(self._progress_directory)
+        self._worker = self._job.load()
+        self._progress = ProgressFile(self._job.progress_directory)
 
     def process(self, plan: ShardPlan) -> Iterator[ShardResult]:
         """Makes one shard, or finds it made."""
-        result = finished_shard(plan, self._output)
-        if result and not (self._retry_quarantined and result.quarantined):
-            storage.delete([self._output.attempt_path(plan.name)])  # it may have been killed between its last two acts
+        job = self._job
+        result = finished_shard(plan, job.output)
+        if result and not (job.retry_quarantined and result.quarantined):
+            storage.delete([job.output.attempt_path(plan.name)])  # it may have been killed between its last two acts
             self._progress.resumed(result)
             self._resumed.inc(result.records)
         else:
-            kept = kept_records(plan, self._output) if self._retry_quarantined else None
-            result = anonymize_shard(plan, self._output, self._worker, self._count, kept)
+            result = self._make(plan)
         yield result
+
+    def _make(self, plan: ShardPlan) -> ShardResult:
+        job = self._job
+        kept = kept_records(plan, job.output) if job.retry_quarantined else None
+        with attempt(job.output, plan.name, job.run) as care:
+            care = replace(care, tried=care.tried or job.tries_records)
+            if care.tried:
+                _LOGGER.warning("%s: an earlier attempt crashed; records are tried in another process first", plan.name)
+            if care.alone:
+                _LOGGER.warning("%s: memory ran out before; one image is worked on at a time", plan.name)
+            return anonymize_shard(plan, job.output, self._worker, self._count, care, kept)
 
     def _count(self, row: Row) -> None:
         self._counters[row.status].inc()

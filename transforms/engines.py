@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Literal, TypeVar
 
 from faceveil.transforms.errors import ModelError
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.models.frameworks import load_openvino, load_tensorflow
 
 EngineName = Literal["auto", "openvino", "tensorflow"]
@@ -71,7 +74,7 @@ class OpenVinoModel:
     Attributes:
         device: the CPU's full name.
         precision: ``float32`` or ``bfloat16``, of the arithmetic; ``int8 and …`` for a quantised model.
-        compiled: OpenVINO's.
+        output_names: all names of its outputs.
     """
 
     def __init__(
@@ -100,22 +103,13 @@ class OpenVinoModel:
             prepare(model)
             quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
             self.precision = f"int8 and {floats}" if quantised else floats
-            self.compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
-                    # One single-threaded stream per caller, not pinned to cores: pinning gained nothing
-                    # measurable, and other processes share the machine.
-                    "NUM_STREAMS": threads,
-                    "INFERENCE_NUM_THREADS": threads,
-                    "ENABLE_CPU_PINNING": False,
-                },
-            )
-            self._requests: SimpleQueue[Any] = SimpleQueue()
-            for _ in range(threads):
-                self._requests.put(self.compiled.create_infer_request())
+            self.output_names = frozenset(name for output in model.outputs for name in output.names)
+            self._compile = functools.partial(_compile, core, model, floats, threads)
+            self._requests: SimpleQueue[Any] | None = self._compile()
+            self._changing = Lock()
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
 
     @contextlib.contextmanager
@@ -125,11 +119,40 @@ class OpenVinoModel:
         Who loads a model has to run it once before threads share it: two that make a process's first call at once may
         block each other for good (OpenVINO 2026.4's bindings set NumPy up under a lock of C++ and Python's own).
         """
-        request = self._requests.get()
+        with self._changing:
+            requests = self._requests = self._requests or self._compile()
+        request = requests.get()
         try:
             yield request
+        except BaseException:
+            # What has failed half-way, as for want of memory, may compute something else from now on: OpenVINO keeps
+            # shapes from one call to the next. So the model is compiled anew before it is used again.
+            with self._changing:
+                if self._requests is requests:
+                    self._requests = None
+            raise
         finally:
-            self._requests.put(request)
+            requests.put(request)
+
+
+def _compile(core: Any, model: Any, floats: str, threads: int) -> SimpleQueue[Any]:
+    """A request for each of the threads that will call at once."""
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
+            # One single-threaded stream per caller, not pinned to cores: pinning gained nothing measurable, and
+            # other processes share the machine.
+            "NUM_STREAMS": threads,
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,
+        },
+    )
+    requests: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(threads):
+        requests.put(compiled.create_infer_request())
+    return requests
 
 
 class TensorFlowModel:
@@ -165,6 +188,8 @@ class TensorFlowModel:
         try:
             self._model = tf.saved_model.load(model_dir)  # held: it owns the variables
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise ModelError(f"TensorFlow cannot load {model_dir}: {first_line(error)}") from error
         if "serving_default" not in self._model.signatures:
             raise ModelError(f"{model_dir} lacks the signature serving_default")

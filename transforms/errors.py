@@ -15,3 +15,15 @@ class OutputError(Exception):
 
 class AccountingError(Exception):
     """The totals do not balance: an input was lost or counted twice."""
+
+
+class OutOfMemoryError(Exception):
+    """Memory ran out, which is no record's fault."""
+
+
+class MemoryPressureError(OutOfMemoryError):
+    """Memory ran out while several records were worked on: a new process, which knows of it, may go on."""
+
+
+class WorkerDiedError(Exception):
+    """A process of this job's has died; another run is careful where it died."""

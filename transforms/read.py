@@ -10,6 +10,7 @@ from faceveil.transforms.embedded import Contents, examine
 from faceveil.transforms.example import Example, InvalidExampleError
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.inputs import InputFile
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
@@ -97,6 +98,8 @@ def _read_tfrecords(file: InputFile, max_bytes: int) -> Iterator[Source]:
         damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index} and what follows: {error}")
         yield Source(f"{key}#{index}", path, None, 0, damage)
     except OSError as error:
+        if is_out_of_memory(error):
+            raise
         yield Source(f"{key}#{index}", path, None, 0, _unreadable(error, f"record {index} and what follows: "))
 
 

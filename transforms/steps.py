@@ -20,10 +20,11 @@ from faceveil.transforms.codecs import (
 )
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.views import View
-from faceveil.transforms.errors import AccessError
+from faceveil.transforms.errors import AccessError, OutOfMemoryError
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.features import FeatureRoles
-from faceveil.transforms.limits import Limits
+from faceveil.transforms.limits import Limits, memory_for
+from faceveil.transforms.memory import needs_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.read import Loaded, Source, load, refuse_pixels
 from faceveil.transforms.records import Row, Status
@@ -32,6 +33,8 @@ from faceveil.transforms.records import Row, Status
 # bounded whatever the images' sizes.
 LARGEST_KEPT = 32 * 2**20
 _LONGEST_DETAIL = 500
+# With so much memory to be had, it is for no lack of it that the detector fails.
+_DETECTION_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ def guarded(
     Args:
         step: the step.
         key_of: how to name the record.
-        reason: what an error that is no Quarantine is called; an AccessError is raised, for it ends the job.
+        reason: what an error that is no Quarantine is called; an AccessError is raised, for it ends the job, and so is
+            an OutOfMemoryError.
     """
     return functools.partial(_guarded, step, key_of, reason)
 
@@ -146,10 +150,12 @@ def _guarded(
         return item
     try:
         return step(item)
-    except Quarantine as error:
-        return Failed(key_of(item), error)
     except AccessError:  # not this record's fault
         raise
+    except OutOfMemoryError as error:  # nor is this
+        raise OutOfMemoryError(f"{key_of(item)}: {error}") from error
+    except Quarantine as error:
+        return Failed(key_of(item), error)
     except Exception as error:  # noqa: BLE001  whatever goes wrong, nothing of this record may be written
         return Failed(key_of(item), Quarantine(reason, f"{type(error).__name__}: {error}"))
 
@@ -161,18 +167,20 @@ def decode(
 
     Raises:
         Quarantine: one of them cannot be read or decoded.
+        OutOfMemoryError: that may be for want of memory.
     """
-    record = load(source, roles, limits.max_image_bytes)
-    # An image file is one image, whatever is named.
-    named = list(zip(roles.images, record.images, strict=False))
-    infos = []
-    for name, data in named:
-        with _naming(name, len(named)):
-            infos.append(probe(data, keep_metadata, limits.max_pixels))
-    refuse_pixels(record, [(info.width, info.height) for info in infos])
+    with needs_memory(memory_for(0, 0) + source.nbytes):
+        record = load(source, roles, limits.max_image_bytes)
+        # An image file is one image, whatever is named.
+        named = list(zip(roles.images, record.images, strict=False))
+        infos = []
+        for name, data in named:
+            with _naming(name, len(named)):
+                infos.append(probe(data, keep_metadata, limits.max_pixels))
+        refuse_pixels(record, [(info.width, info.height) for info in infos])
     images = []
     for (name, data), info in zip(named, infos, strict=True):
-        with _naming(name, len(named)):
+        with needs_memory(memory_for(info.width * info.height, len(data))), _naming(name, len(named)):
             images.append(_decode_image(data, info, detector))
     return Decoded(record, tuple(images))
 
@@ -258,15 +266,19 @@ def detect_batch(batch: Batch, detector: Detector) -> DetectedBatch:
     """Finds the faces of a batch; when that fails, of each image alone, so that only the culprit is held back."""
     decoded = [item for item in batch.items if isinstance(item, Decoded)]
     try:
-        views = [views for item in decoded for image in item.images for views in image.renderings]
-        faces = iter(detector.detect(views) if views else [])
+        with needs_memory(_DETECTION_BYTES):
+            views = [views for item in decoded for image in item.images for views in image.renderings]
+            faces = iter(detector.detect(views) if views else [])
         items = [_detected(item, faces, detector) if isinstance(item, Decoded) else item for item in batch.items]
         return DetectedBatch(batch.places, items)
-    except Exception as error:  # noqa: BLE001  whatever the model raises is this batch's, not the job's
+    except Exception as error:
         if len(batch.items) > 1:
             alone = [detect_batch(Batch([0], [item]), detector) for item in batch.items]
             return DetectedBatch(batch.places, [single.items[0] for single in alone])
         [item] = decoded
+        if isinstance(error, OutOfMemoryError):
+            raise OutOfMemoryError(f"{item.record.key}: {error}") from error
+        # Whatever else the model raises is this record's, not the job's.
         cause = Quarantine(Reason.DETECTION_FAILED, f"{type(error).__name__}: {error}")
         return DetectedBatch(batch.places, [Failed(item.record.key, cause)])
 

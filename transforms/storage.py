@@ -198,7 +198,14 @@ def read_bytes(path: str, limit: int = -1, version: str | None = None) -> bytes:
     if not is_local(path):
         return _store(path).read(path, limit, version)
     with open_to_read(path) as file:
-        return file.read(limit)
+        if limit < 0:
+            return file.read()
+        # Python takes the memory for as much as is asked for before it reads, however little is there.
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(limit, size + 1))
+        if size < len(data) < limit:  # it has grown since
+            data += file.read(limit - len(data))
+        return data
 
 
 @contextmanager

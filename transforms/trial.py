@@ -1,7 +1,7 @@
 """Trying records in another process first, where a crash or a hang costs no more than that process.
 
-Native codecs may crash on damaged images, which ends the whole process and cannot be caught. Whoever makes a shard
-leaves a marker while it does so; who finds the marker of an attempt that died tries every record here first.
+Native codecs may crash on damaged images, which ends the whole process and cannot be caught. Where that has happened
+(`attempt.py`), every record is tried here first.
 """
 
 from __future__ import annotations
@@ -20,37 +20,18 @@ from typing import TYPE_CHECKING
 
 from faceveil.transforms import storage
 from faceveil.transforms.child_process import child_environment, module_command
-from faceveil.transforms.errors import AccessError
+from faceveil.transforms.errors import AccessError, OutOfMemoryError
+from faceveil.transforms.memory import can_allocate, is_bounded
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.read import Source
-from faceveil.transforms.write import Output
 
 if TYPE_CHECKING:
     from faceveil.transforms.anonymize_shard import Anonymization
 
 _LENGTH = struct.Struct("<Q")
 _DONE = b"+"
-
-
-@contextlib.contextmanager
-def attempt(output: Output, name: str) -> Iterator[bool]:
-    """Marks a shard as being made while the block runs; only a process that dies leaves the mark behind.
-
-    Yields:
-        Whether an earlier attempt has died.
-
-    Raises:
-        AccessError: the output cannot be written.
-    """
-    marker = output.attempt_path(name)
-    died = storage.exists(marker)
-    if not died:
-        storage.write_bytes(marker, b"")
-    try:
-        yield died
-    finally:
-        with contextlib.suppress(AccessError):  # the error that ended the attempt matters more
-            storage.delete([marker])
+# Where memory is bounded: with less than this to be had, a crash may be for want of it.
+_ENOUGH = 2**30
 
 
 class Trial:
@@ -75,6 +56,7 @@ class Trial:
 
         Raises:
             Quarantine: CRASHED or TIMED_OUT. Whatever else is wrong with it shows when it is made here.
+            OutOfMemoryError: it may be for want of memory that the other process died.
             AccessError: the other process cannot be started.
         """
         with self._lock:
@@ -86,7 +68,11 @@ class Trial:
             if answer is None:
                 self._end()
                 raise Quarantine(Reason.TIMED_OUT, f"not done after {seconds:g} s")
-            raise Quarantine(Reason.CRASHED, f"its process was ended by {self._cause_of_death()}")
+            cause = self._cause_of_death()
+            # The kernel ends what takes more memory than there is; some libraries crash where they get none.
+            if cause == signal.SIGKILL.name or (is_bounded() and not can_allocate(_ENOUGH)):
+                raise OutOfMemoryError(f"{source.key}: the process that tried it was ended by {cause}")
+            raise Quarantine(Reason.CRASHED, f"its process was ended by {cause}")
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(  # noqa: S603  our own command
@@ -146,7 +132,8 @@ def _serve() -> None:
     worker = Worker(config)
     os.write(answers, _DONE)
     for request in received:
-        anonymize_record(pickle.loads(request), worker)  # noqa: S301
+        with contextlib.suppress(OutOfMemoryError):  # as it may in the process that asks, which will see to it
+            anonymize_record(pickle.loads(request), worker)  # noqa: S301
         os.write(answers, _DONE)
 
 

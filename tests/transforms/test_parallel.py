@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -92,6 +93,71 @@ def test_the_budget_counts_what_results_hold() -> None:
                 time.sleep(0.001)
             assert taken <= number + 4
     assert taken == 20
+
+
+def test_what_runs_out_of_memory_is_done_again_when_nothing_else_is() -> None:
+    working = 0
+    most = 0
+    failures = [0] * 40
+    counting = threading.Lock()
+
+    def work(item: np.ndarray) -> np.ndarray:
+        nonlocal working, most
+        with counting:
+            working += 1
+            most = max(most, working)
+            beside = working
+        time.sleep(0.002)
+        with counting:
+            working -= 1
+        number = int(item)
+        if number % 3 == 0 and not failures[number]:
+            failures[number] = 1
+            raise MemoryError
+        if failures[number]:
+            assert beside == 1
+        return item
+
+    with OrderedPool(4, 1 << 20) as pool:
+        results = pool.map(work, pool.map(np.negative, map(np.array, range(0, -40, -1))))
+        assert [int(item) for item in results] == list(range(40))
+        assert most > 1
+        # Since that has helped, less is done at once.
+        most = 0
+        assert len(list(pool.map(work, map(np.array, [1] * 20)))) == 20
+        assert most == 1
+
+
+def test_what_runs_out_of_memory_twice_says_so() -> None:
+    def work(item: np.ndarray) -> np.ndarray:
+        if int(item) == 3:
+            raise OSError(errno.ENOMEM, "no memory")
+        return item
+
+    with OrderedPool(2, 1 << 20) as pool:
+        results = pool.map(work, map(np.array, range(5)))
+        assert [int(next(results)) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(OSError, match="no memory"):
+            next(results)
+
+
+def test_alone_nothing_else_is_done_nor_ahead() -> None:
+    working = 0
+
+    def work(item: np.ndarray) -> np.ndarray:
+        nonlocal working
+        working += 1
+        time.sleep(0.001)
+        assert working == 1
+        working -= 1
+        return item
+
+    taken = iter(map(np.array, range(10)))
+    with OrderedPool(3, 1 << 20) as pool:
+        chain = pool.map(work, pool.map(work, taken, alone=True), alone=True)
+        for number in range(5):
+            assert int(next(chain)) == number
+        assert int(next(taken)) == 5
 
 
 @pytest.mark.parametrize(

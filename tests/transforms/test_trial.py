@@ -2,24 +2,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from faceveil.transforms.errors import AccessError
+from faceveil.transforms.errors import AccessError, OutOfMemoryError
 from faceveil.transforms.read import Source
-from faceveil.transforms.trial import Trial, attempt
-from tests.transforms.test_anonymize_shard import config, output
-
-
-def test_only_who_dies_leaves_a_mark(tmp_path: Path) -> None:
-    with attempt(output(tmp_path), "data-00000-of-00001") as died:
-        assert not died
-        [marker] = (tmp_path / "records").iterdir()
-    with pytest.raises(KeyError), attempt(output(tmp_path), "data-00000-of-00001"):
-        raise KeyError
-    assert not marker.exists()
-    marker.touch()
-    with attempt(output(tmp_path), "data-00000-of-00001") as died:
-        assert died
-    assert not marker.exists()
+from faceveil.transforms.trial import Trial
+from tests.transforms.test_anonymize_shard import config
 
 
 def test_records_good_and_bad_pass_a_trial(photos: Path, centerface: str) -> None:
@@ -33,3 +21,17 @@ def test_a_trial_that_cannot_be_held_is_no_record_s_fault(centerface: str, tmp_p
     broken = replace(broken, detector=replace(broken.detector, model_dirs=(str(tmp_path / "gone"),)))
     with Trial(broken) as trial, pytest.raises(AccessError, match="was ended by exit status 1 as it started"):
         trial.run(Source("a.jpg", "a.jpg", None, 0))
+
+
+def test_a_trial_that_the_kernel_kills_is_no_record_s_fault(centerface: str, tmp_path: Path) -> None:
+    # As where memory runs out. The other process finds a decoder that kills it.
+    killer = (
+        "import os, signal, simplejpeg; simplejpeg.decode_jpeg = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    (tmp_path / "sitecustomize.py").write_text(killer)
+    photo = tmp_path / "a.jpg"
+    Image.new("RGB", (64, 64)).save(photo)
+    with pytest.MonkeyPatch.context() as patched, Trial(config(centerface)) as trial:
+        patched.syspath_prepend(str(tmp_path))
+        with pytest.raises(OutOfMemoryError, match=r"a\.jpg: the process that tried it was ended by SIGKILL"):
+            trial.run(Source("a.jpg", str(photo), None, 0))

@@ -15,6 +15,7 @@ from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.codecs.pillow import open_image
 from faceveil.transforms.codecs.strip import strip
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _LOSSY_QUALITY = 95
@@ -49,6 +50,8 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
     except Quarantine:  # the original is broken where decoding its pixels did not look
         raise
     except Exception as error:  # as in decoder_errors: Pillow promises no list of them
+        if is_out_of_memory(error):
+            raise
         raise Quarantine(Reason.ANONYMIZATION_FAILED, f"cannot encode {info.format}: {error}") from error
 
 
@@ -73,6 +76,8 @@ def encode_losslessly(pixels: Pixels, data: bytes, info: ImageInfo, why: str) ->
     except Quarantine:
         raise
     except Exception as error:  # as in `encode_pixels`
+        if is_out_of_memory(error):
+            raise
         raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: {why}, and it cannot be encoded: {error}") from error
 
 

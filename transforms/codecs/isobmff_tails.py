@@ -17,6 +17,7 @@ from PIL import Image
 from faceveil.transforms.codecs import av1, heif, hevc
 from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
 from faceveil.transforms.codecs.isobmff_boxes import write_box, write_full_box
+from faceveil.transforms.memory import is_out_of_memory
 
 _SLACK = 32
 """Bytes at the end of a unit that encoders may write in vain: x265 writes up to 27 for a white picture, else 1 or 2."""
@@ -79,7 +80,9 @@ def _pixels(kind: bytes, data: bytes, boxes: Sequence[bytes]) -> np.ndarray | No
             return heif.decode(alone)
         with Image.open(io.BytesIO(alone), formats=("AVIF",)) as image:
             return np.asarray(image)
-    except Exception:  # noqa: BLE001  decoders promise no list, as in decoder_errors
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return None
 
 

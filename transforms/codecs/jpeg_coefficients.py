@@ -13,6 +13,7 @@ import jpegio
 import numpy as np
 
 from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.memory import is_out_of_memory
 
 LARGEST = 2**27
 """Samples of all components: 89 megapixels of 4:2:0, 44 of 4:4:4. The coefficients take six bytes for each."""
@@ -43,7 +44,9 @@ def transcode(data: bytes, *, keep_tables: bool = False, faultless: bool = False
         with open_image(data, "jpeg") as header:
             width, height = header.size
             components, tables = header.layer, header.quantization  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001  whatever they raise, it cannot be read
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return None
     if width * height * len(components) > LARGEST:
         return None
@@ -65,7 +68,9 @@ def transcode(data: bytes, *, keep_tables: bool = False, faultless: bool = False
                 for number, component in enumerate(coded.comp_info):
                     component.dc_tbl_no = component.ac_tbl_no = min(number, 1)
             coded.write(path)
-        except (RuntimeError, KeyError):  # libjpeg's, or a table that is missing
+        except (RuntimeError, KeyError) as error:  # libjpeg's, or a table that is missing
+            if is_out_of_memory(error):
+                raise
             return None
         return Path(path).read_bytes()
 

@@ -22,6 +22,7 @@ from faceveil.transforms.codecs.jpeg_coefficients import LARGEST, can_be_coded, 
 from faceveil.transforms.codecs.jpeg_markers import segments
 from faceveil.transforms.codecs.metadata import strip_metadata
 from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.memory import is_out_of_memory
 
 _MCUS_AT_ONCE = 1024
 """So that the working memory of a face that fills the photo stays below 30 MB."""
@@ -91,7 +92,9 @@ def splice(pixels: Pixels, painted: NDArray[np.bool_], data: bytes, info: ImageI
                 return None
             coded.optimize_coding = not (layout.one_scan and has_complete_tables(coded))
             coded.write(path)
-        except RuntimeError:
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             # libjpeg's. Whatever is known to cause one is looked for before, since jpegio then leaves a file open.
             return None
         return Path(path).read_bytes()

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.pillow import open_image
+from faceveil.transforms.memory import is_out_of_memory
 
 
 def check_indices(data: bytes, image_format: str) -> None:
@@ -30,6 +31,8 @@ def check_indices(data: bytes, image_format: str) -> None:
             palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
             transparency = image.info.get("transparency")
     except Exception as error:  # as in decoder_errors: Pillow promises no list of them
+        if is_out_of_memory(error):
+            raise
         raise Unaccounted(f"its indices cannot be decoded: {error}") from error
     alpha = np.full(256, 255, np.uint8)
     if isinstance(transparency, bytes):

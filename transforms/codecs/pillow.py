@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 
@@ -18,7 +19,10 @@ def open_image(data: bytes, image_format: str) -> Image.Image:
 
 @contextmanager
 def decoder_errors(image_format: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a `Quarantine`: TRUNCATED, TOO_LARGE or CORRUPT_IMAGE."""
+    """Turn whatever a decoder raises into a `Quarantine`: TRUNCATED, TOO_LARGE or CORRUPT_IMAGE.
+
+    Lack of memory is an OutOfMemoryError.
+    """
     try:
         yield
     except Quarantine:
@@ -28,6 +32,8 @@ def decoder_errors(image_format: str) -> Iterator[None]:
     except UnidentifiedImageError as error:  # its text holds a memory address, another one in each run
         raise Quarantine(Reason.CORRUPT_IMAGE, f"{image_format}: the header cannot be read") from error
     except Exception as error:  # Pillow promises no list: struct.error, SyntaxError, KeyError, MemoryError, …
+        if is_out_of_memory(error):
+            raise
         truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
         reason = Reason.TRUNCATED if truncated else Reason.CORRUPT_IMAGE
         raise Quarantine(reason, f"{image_format}: {error or type(error).__name__}") from error

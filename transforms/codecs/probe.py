@@ -12,6 +12,7 @@ from faceveil.transforms.codecs.image import ImageInfo
 from faceveil.transforms.codecs.orientation import swaps_sides
 from faceveil.transforms.codecs.pillow import decoder_errors, open_image
 from faceveil.transforms.codecs.signatures import sniff
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _DECODED = {"jpeg", "png", "gif", "tiff", "jpeg2000", "webp", "bmp", "avif", "heif"}
@@ -139,7 +140,9 @@ def _orientation(image: Image.Image) -> int:
     try:
         # The base class's method: PNG's own decodes the pixels first, to see what stands behind them.
         tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - EXIF that cannot be read does not matter: it goes anyway
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return 1
     return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from faceveil.transforms.codecs import ccitt, jpeg_markers, lzw
 from faceveil.transforms.codecs.accounting import Unaccounted, inflate
+from faceveil.transforms.memory import is_out_of_memory
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
 _FAX = (ccitt.MODIFIED_HUFFMAN, ccitt.T4, ccitt.T6)
@@ -199,6 +200,8 @@ def check_margins(canvas: bytes, layout: Layout) -> None:
             with Image.open(io.BytesIO(canvas), formats=("TIFF",)) as image:
                 pixels = np.asarray(image)
         except Exception as error:  # as in decoder_errors: Pillow promises no list of them
+            if is_out_of_memory(error):
+                raise
             raise Unaccounted(f"its tiles cannot be decoded: {error}") from error
     if pixels is None:
         raise Unaccounted("its tiles cannot be decoded")

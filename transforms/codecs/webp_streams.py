@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
+from faceveil.transforms.memory import is_out_of_memory
 
 _SLACK = 8
 """Bytes at the end of a stream that encoders may write in vain: libwebp's own writes up to 7, mostly 1 to 3."""
@@ -32,7 +33,9 @@ def decode(webp: bytes) -> NDArray[np.uint8] | None:
     """The pixels of a file; None when libwebp refuses some of it."""
     try:
         pixels: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(webp, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    except cv2.error as error:
+        if is_out_of_memory(error):
+            raise
         return None
     return pixels
 

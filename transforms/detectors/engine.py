@@ -30,6 +30,7 @@ from faceveil.transforms.engines import (
 )
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.models.saved_model import model_digest
 
 UInt8Array = NDArray[np.uint8]
@@ -160,11 +161,12 @@ class _OpenVinoEngine:
 
         self._model = OpenVinoModel(model_dir, precision, threads, prepare)
         self.device, self.precision = self._model.device, self._model.precision
-        compiled = self._model.compiled
-        self._outputs = {name: compiled.output(name) for name in _present(compiled)}
+        self._outputs = [name for name in _REQUIRED + _OPTIONAL if name in self._model.output_names]
         try:
             self.run(_PROBE)
         except (RuntimeError, ModelError) as error:
+            if is_out_of_memory(error):
+                raise
             # OpenVINO can convert a model wrongly, too; if the model is at fault, TensorFlow will say so.
             raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
 
@@ -177,7 +179,7 @@ class _OpenVinoEngine:
         # The outputs are not copied but seen where the request has them: the few candidates are taken out before it
         # serves others. Copying all of them took 5 of 97 ms at 1024 px.
         results = request.infer([image[None]], share_outputs=True)
-        outputs = {name: results[port] for name, port in self._outputs.items()}
+        outputs = {name: results[name] for name in self._outputs}
         return _candidates(outputs, 1, least_score)[0]
 
 
@@ -243,12 +245,6 @@ def _check_outputs(names: set[str], model_dir: str) -> None:
         raise ModelError(
             f"{model_dir} is no detector: its signature lacks {', '.join(missing)}; it has {', '.join(sorted(names))}"
         )
-
-
-def _present(compiled: Any) -> list[str]:
-    """The names of the contract's outputs that a compiled OpenVINO model has."""
-    names = {name for output in compiled.outputs for name in output.names}
-    return [name for name in _REQUIRED + _OPTIONAL if name in names]
 
 
 def _candidates(outputs: Mapping[str, NDArray[Any]], batch: int, least_score: float) -> list[Candidates]:

@@ -30,6 +30,7 @@ from faceveil.transforms.engines import (
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.generators.embedded import embedded_digest
+from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.models.saved_model import model_digest
 
 _INPUTS = {"crop": 4, "mask": 4, "keypoints": 3, "z": 2}
@@ -165,6 +166,8 @@ class _OpenVinoGenerator:
         try:
             self.run(_probe(self.sizes))
         except (RuntimeError, ModelError) as error:
+            if is_out_of_memory(error):
+                raise
             raise ConversionError(f"OpenVINO cannot run {model_dir}: {first_line(error)}") from error
 
     def run(self, requests: Requests) -> FloatArray:

@@ -134,12 +134,14 @@ def claimed_orientations(data: bytes) -> set[int]:
     claims: set[int] = set()
     left = _MOST_TEXT
     for name, start, end in chunks(data):
+        if name not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+            continue
         content = data[start + 8 : end - 4]
-        if name == b"eXIf" and (orientation := orientation_claims.of_exif(content)):
-            claims.add(orientation)
-        elif name in (b"tEXt", b"zTXt", b"iTXt") and orientation_claims.may_claim(content):
+        if name == b"eXIf":
+            claims.add(orientation_claims.of_exif(content) or 1)
+        elif orientation_claims.may_claim(content):
             text = png_chunks.read_text(name, content, left)
-            left -= len(text)
+            left = max(left - len(text), 0)
             claims |= orientation_claims.of_text(content.partition(b"\0")[0], text)
     return claims
 

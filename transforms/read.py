@@ -249,7 +249,7 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
 
 
 def refuse_pixels(record: Loaded, sizes: Iterable[tuple[int, int]]) -> None:
-    """Holds a record back of which another feature has as many values as one of its images has pixels.
+    """Quarantines a record of which another feature has as many values as one of its images has pixels.
 
     Args:
         record: as it was loaded.

@@ -73,6 +73,7 @@ class Anonymization:
         processes: worker processes that share a machine; 0 for one on every core.
         synthesis: what draws new faces, for the method that does.
         hashed_keys: whether the names of files are hidden, so that one in an Example is worth a warning.
+        memory_shortages: how often memory has run out before; each time half as many threads are to work.
     """
 
     detector: DetectorConfig
@@ -84,6 +85,7 @@ class Anonymization:
     processes: int = 1
     synthesis: SynthesisConfig | None = None
     hashed_keys: bool = False
+    memory_shortages: int = 0
 
 
 class Worker:
@@ -101,7 +103,7 @@ class Worker:
         self.config = config
         models = tuple(map(storage.local_copy, config.detector.model_dirs))
         # By the cores of the machine that it runs on, not of the one that has launched it.
-        threads = threads_beside(config.processes, usable_cores())
+        threads = max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
         self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
         drawing = None
         if synthesis := config.synthesis:

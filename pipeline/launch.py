@@ -37,7 +37,7 @@ from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
 from faceveil.pipeline.progress_bar import local_progress_bar, progress_bar
 from faceveil.pipeline.remote_job import LeftRunning
-from faceveil.pipeline.supervise import allow_restart, is_restart, run_id
+from faceveil.pipeline.supervise import allow_restart, is_restart, memory_shortages, run_id, want_restart
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
@@ -185,8 +185,8 @@ def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
         job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
         try:
             _wait(_submit(job, beam_options, DirectRunner() if _is_direct(beam_options) else None))
-        except (MemoryPressureError, WorkerDiedError):  # a new process knows how careful it has to be
-            allow_restart(wanted=True)
+        except (MemoryPressureError, WorkerDiedError) as error:  # a new process knows how careful it has to be
+            want_restart(for_memory=isinstance(error, MemoryPressureError))
             raise
 
 
@@ -304,6 +304,7 @@ def _anonymization(
     return Anonymization(
         *(detector, options.method, style, options.features, keep, limits, processes, synthesis, options.hash_keys),
         allow_label_maps=options.allow_label_maps,
+        memory_shortages=memory_shortages(),
     )
 
 

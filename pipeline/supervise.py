@@ -26,10 +26,11 @@ _MOST_RESTARTS = 20
 _STATUSES = frozenset([*range(6), *(128 + number for number in SIGNALS)])
 """The exit statuses of the command itself."""
 _UNREACHABLE = 5  # the one when something cannot be written
-_WANTED = b"!"
+_MAY, _WANTED, _WANTED_FOR_MEMORY = b"+", b"!", b"m"
 # A job that is told to end does so within two seconds, unless it waits for an object store.
 _KILLED_AFTER_SECONDS = 6
-_PERMISSION, _RUN, _RESTARTS = "FACEVEIL_RESTART_FD", "FACEVEIL_RUN", "FACEVEIL_RESTARTS"
+_PERMISSION, _RUN = "FACEVEIL_RESTART_FD", "FACEVEIL_RUN"
+_RESTARTS, _SHORTAGES = "FACEVEIL_RESTARTS", "FACEVEIL_MEMORY_SHORTAGES"
 
 
 def main() -> int:
@@ -49,8 +50,9 @@ def main() -> int:
 def _run_to_its_end() -> int:
     """Runs the command, again where it has crashed; its exit status."""
     command = _Command()
+    shortages = 0
     for restart in range(_MOST_RESTARTS + 1):
-        os.environ[_RESTARTS] = str(restart)
+        os.environ[_RESTARTS], os.environ[_SHORTAGES] = str(restart), str(shortages)
         killed_before = oom_kills()
         status, permission = command.run()
         exit_status = os.waitstatus_to_exitcode(status)
@@ -58,9 +60,10 @@ def _run_to_its_end() -> int:
             return exit_status if exit_status >= 0 else 128 + command.asked_to_end
         may_restart = bool(permission) and restart < _MOST_RESTARTS
         if exit_status in _STATUSES:
-            if not (may_restart and _WANTED in permission):
+            if not may_restart or permission.endswith(_MAY):
                 return exit_status
             say("faceveil: started again, the job goes on")
+            shortages += permission.endswith(_WANTED_FOR_MEMORY)
             continue
         memory = exit_status == -signal.SIGKILL and killed_before != oom_kills()
         # Libraries that cannot go on end their process by a signal, or with a status of their own.
@@ -68,18 +71,28 @@ def _run_to_its_end() -> int:
         _tell_death(exit_status, memory, goes_on)
         if not goes_on:
             break
+        shortages += memory
     return exit_status if exit_status >= 0 else 128 - exit_status  # as a shell says it
 
 
-def allow_restart(wanted: bool = False) -> None:
-    """Says that this command may be run again if it crashes: it is a job whose workers are this process and its own.
+def allow_restart() -> None:
+    """Says that this command may be run again if it crashes: it is a job whose workers are this process and its own."""
+    _say_of_restart(_MAY)
+
+
+def want_restart(for_memory: bool) -> None:
+    """Asks for this command to be run again, although it ends by itself.
 
     Args:
-        wanted: whether it is to be run again also if it ends by itself, with whatever status.
+        for_memory: whether memory has run out.
     """
-    permission = os.environ.get(_PERMISSION)
-    if permission:
-        os.write(int(permission), _WANTED if wanted else b"+")
+    _say_of_restart(_WANTED_FOR_MEMORY if for_memory else _WANTED)
+
+
+def _say_of_restart(said: bytes) -> None:
+    descriptor = os.environ.get(_PERMISSION)
+    if descriptor:
+        os.write(int(descriptor), said)
 
 
 def run_id() -> str:
@@ -90,6 +103,11 @@ def run_id() -> str:
 def is_restart() -> bool:
     """Whether this process goes on for one that has crashed."""
     return os.environ.get(_RESTARTS, "0") != "0"
+
+
+def memory_shortages() -> int:
+    """How often memory has run out in this run, so that this process was started to do with less."""
+    return int(os.environ.get(_SHORTAGES, "0"))
 
 
 class _Command:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,8 @@ def whole(large: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
 
 
 @pytest.fixture(scope="module")
-def kilobytes_taken(large: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
-    """The address space of a job that is about to make its first shard."""
+def kilobytes_taken(large: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """The address space of a job that is about to make its first shard, and what of it is in memory."""
     output = tmp_path_factory.mktemp("begun") / "out"
     process = subprocess.Popen(job(large, output), cwd=ROOT, start_new_session=True)
     while not list(output.glob("records/.*.attempt")):
@@ -58,17 +59,22 @@ def kilobytes_taken(large: Path, tmp_path_factory: pytest.TempPathFactory) -> in
     status = Path(f"/proc/{child}/status").read_text()
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    size = re.search(r"VmSize:\s+(\d+) kB", status)
-    assert size
-    return int(size[1])
+    return {name: int(size) for name, size in re.findall(r"(VmSize|VmRSS):\s+(\d+) kB", status)}
 
 
 @pytest.mark.parametrize("spare", [50_000, 400_000])
 def test_good_photos_come_out_or_the_job_says_that_memory_ran_out(
-    large: Path, tmp_path: Path, whole: dict[str, str], kilobytes_taken: int, spare: int
+    large: Path, tmp_path: Path, whole: dict[str, str], kilobytes_taken: dict[str, int], spare: int
 ) -> None:
     output = tmp_path / "out"
-    bounded = ["sh", "-c", f'ulimit -v {kilobytes_taken + spare} && exec "$@"', "sh", *job(large, output)]
+    bounded = ["sh", "-c", f'ulimit -v {kilobytes_taken["VmSize"] + spare} && exec "$@"', "sh", *job(large, output)]
+    assert_good_or_out_of_memory(bounded, output)
+    subprocess.run(job(large, output), cwd=ROOT, check=True)
+    assert {row["reason"] for row in rows(output).values()} == {None}
+    assert files(output) == whole
+
+
+def assert_good_or_out_of_memory(bounded: list[str], output: Path) -> None:
     ended = subprocess.run(bounded, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode in (0, 5), ended.stderr
     assert "quarantined 0" not in ended.stderr
@@ -77,6 +83,33 @@ def test_good_photos_come_out_or_the_job_says_that_memory_ran_out(
         assert "memory ran out" in last or "ended by" in last
         assert "the same command goes on where this one stopped. With too little memory" in last
         assert not (output / "manifest.json").exists()
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A control group whose processes get no more memory than its file ``limit`` says."""
+    for root, name in (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
+        group = Path(root) / f"faceveil-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        if (group / name).exists() and os.access(group / name, os.W_OK):
+            yield group / name
+            group.rmdir()
+            return
+        group.rmdir()
+    pytest.skip("needs control groups that this user may make, with a limit for memory")
+
+
+@pytest.mark.parametrize("spare", [200_000, 800_000])
+def test_a_job_that_the_kernel_kills_for_want_of_memory_goes_on_with_less_at_once(
+    large: Path, tmp_path: Path, whole: dict[str, str], kilobytes_taken: dict[str, int], memory_group: Path, spare: int
+) -> None:
+    output = tmp_path / "out"
+    memory_group.write_text(str((kilobytes_taken["VmRSS"] + spare) * 1024))
+    joined = f'echo $$ > {memory_group.parent}/cgroup.procs && exec "$@"'
+    assert_good_or_out_of_memory(["sh", "-c", joined, "sh", *job(large, output)], output)
     subprocess.run(job(large, output), cwd=ROOT, check=True)
     assert {row["reason"] for row in rows(output).values()} == {None}
     assert files(output) == whole

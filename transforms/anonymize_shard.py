@@ -75,6 +75,7 @@ class Anonymization:
         synthesis: what draws new faces, for the method that does.
         hashed_keys: whether the names of files are hidden, so that one in an Example is worth a warning.
         allow_label_maps: whether faces are masked in maps of labels and distances too.
+        memory_shortages: how often memory has run out before; each time half as many threads are to work.
     """
 
     detector: DetectorConfig
@@ -87,6 +88,7 @@ class Anonymization:
     synthesis: SynthesisConfig | None = None
     hashed_keys: bool = False
     allow_label_maps: bool = False
+    memory_shortages: int = 0
 
 
 class Worker:
@@ -104,7 +106,7 @@ class Worker:
         self.config = config
         models = tuple(map(storage.local_copy, config.detector.model_dirs))
         # By the cores of the machine that it runs on, not of the one that has launched it.
-        threads = threads_beside(config.processes, usable_cores())
+        threads = max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
         self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
         drawing = None
         if synthesis := config.synthesis:

@@ -28,9 +28,7 @@ pytestmark = [
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("large")
     photo = Image.fromarray(skimage.data.astronaut())
-    for number, (ending, size) in enumerate(
-        [("jpg", 600), ("jpg", 4500), ("webp", 4500), ("png", 2500), ("jpg", 4500)]
-    ):
+    for number, (ending, size) in enumerate([("jpg", 600), ("jpg", 4500), ("webp", 2500), ("jpg", 4500)]):
         photo.resize((size, size)).save(folder / f"{number}.{ending}")
     return folder
 
@@ -102,7 +100,7 @@ def memory_group() -> Iterator[Path]:
     pytest.skip("needs control groups that this user may make, with a limit for memory")
 
 
-@pytest.mark.parametrize("spare", [200_000, 800_000])
+@pytest.mark.parametrize("spare", [200_000])
 def test_a_job_that_the_kernel_kills_for_want_of_memory_goes_on_with_less_at_once(
     large: Path, tmp_path: Path, whole: dict[str, str], kilobytes_taken: dict[str, int], memory_group: Path, spare: int
 ) -> None:

@@ -102,7 +102,7 @@ def test_two_detectors_find_the_union_however_they_are_named(
             None,
             "any H and W, and any B or 1; it takes [1, 768, 768, 3]",
         ),
-        (tf.TensorSpec([None], tf.string), None, "must take uint8 [B, H, W, 3]; it takes string (None,)"),
+        (tf.TensorSpec([None], tf.string), None, "must take uint8 [B, H, W, 3]; it takes string [None]"),
     ],
     ids=["output missing", "float images", "fixed size", "encoded images"],
 )

@@ -22,6 +22,10 @@ from faceveil.transforms.keys import KeyHash
 from faceveil.transforms.limits import Limits
 
 SALT = "FACEVEIL_SALT"
+# With fewer, whoever has a name and its hash might try all salts (a key of HMAC should have 112 bits:
+# https://doi.org/10.6028/NIST.SP.800-107r1, 5.3.4).
+_SHORTEST_SALT = 16
+_GOOD_SALT = "such as `openssl rand -hex 32` gives"
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
@@ -337,19 +341,25 @@ class JobOptions:
 
     def _salt(self, needed_by: str) -> bytes:
         if self.salt_file:
+            source = f"--salt_file {self.salt_file}"
             try:
                 salt = storage.read_bytes(self.salt_file).strip()
             except (OSError, AccessError) as error:
-                raise OptionError(f"--salt_file {self.salt_file}: cannot be read: {error}") from error
+                raise OptionError(f"{source}: cannot be read: {error}") from error
+        else:
+            source = SALT
+            salt = os.fsencode(os.environ.get(SALT, ""))
             if not salt:
-                raise OptionError(f"--salt_file {self.salt_file}: is empty")
-            return salt
-        if salt := os.fsencode(os.environ.get(SALT, "")):
-            return salt
-        raise OptionError(
-            f"{needed_by}: needs a secret salt in the environment variable {SALT} or in --salt_file, such as "
-            "`openssl rand -hex 32` gives; keep it, for a rerun needs the same"
-        )
+                raise OptionError(
+                    f"{needed_by}: needs a secret salt in the environment variable {SALT} or in "
+                    f"--salt_file, {_GOOD_SALT}; keep it, for a rerun needs the same"
+                )
+        if len(salt) < _SHORTEST_SALT:
+            raise OptionError(
+                f"{source}: holds {len(salt)} bytes, which can be guessed; a salt must be {_SHORTEST_SALT} "
+                f"bytes of chance or more, {_GOOD_SALT}"
+            )
+        return salt
 
     @property
     def inputs(self) -> list[Input]:

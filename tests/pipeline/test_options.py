@@ -71,6 +71,8 @@ def test_splits() -> None:
         ({"score_threshold": "high"}, "--score_threshold high: must be a number"),
         ({"detect_size": "1024.5"}, "--detect_size 1024.5: must be a whole number"),
         ({"method": "smear"}, "--method smear: must be one of blur, pixelate, bar, solid"),
+        ({"method": "solid", "strength": "1"}, "--strength: is for blur and pixelate; --method solid has none"),
+        ({"fallback_method": "bar"}, "--fallback_method: is for --method synthesize, not blur"),
         ({"keep_metadata": ["dates", "gps"]}, "--keep_metadata gps: must be one of dates, exposure"),
         (
             {"shard_bytes": "a lot"},

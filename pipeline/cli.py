@@ -123,10 +123,10 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     options, beam_flags = build_options(flags, rest, given.config)
     from faceveil.pipeline.launch import run_job
 
-    manifest = run_job(options, beam_flags)
+    finished = run_job(options, beam_flags)
     records_output = options.records_output or storage.join(options.output, "records")
-    say_result(format_report(manifest, options.output, records_output))
-    share = quarantined_share(manifest)
+    say_result(format_report(finished.manifest, options.output, records_output, finished.seconds, finished.made))
+    share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
         say(
             f"faceveil: {share:.1%} of the records are quarantined, more than "

@@ -105,32 +105,36 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
         >>> differences(old, JobDescription({"method": "bar", "digest": "b"}, {"name": "m"}))
         ['method: blur there, bar here']
     """
-    there, here = dict(old.get("job", {})), dict(new.job)
-    there["model"], here["model"] = old.get("model"), new.model
-    for job in (there, here):
-        for name in _LATER_OPTIONS:
-            job.setdefault(name, False)
+    there, here = _told(old.get("job", {}), old.get("model")), _told(new.job, new.model)
     lines = []
-    for name in here:
-        if name in ("digest", "settings_digest") or there.get(name) == here[name]:
-            continue
+    for name in differing(old, new):
         if name == "inputs_digest":
-            if there.get("hash_keys") != here["hash_keys"]:
-                continue  # keys count in it, so it differs anyway
             lines.append("inputs: files were added, removed or changed")
         elif name == "versions":
             changed = {k: v for k, v in here[name].items() if (there.get(name) or {}).get(k) != v}
             lines.append(f"versions: other than {changed} there")
         elif name == "num_shards":
-            lines.append(
-                f"num_shards: {there.get(name)} there, {here[name]} here (--num_shards says how many of images)"
-            )
-        elif name not in _RESOLVED:
+            shards = f"{there.get(name)} there, {here[name]} here"
+            lines.append(f"num_shards: {shards} (--num_shards says how many of images)")
+        else:
             lines.append(f"{name}: {there.get(name)} there, {here[name]} here")
     return lines
 
 
+def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
+    """The names of what another job's description says differently; takes what ``differences`` does."""
+    there, here = _told(old.get("job", {}), old.get("model")), _told(new.job, new.model)
+    names = [name for name in here if name not in _NOT_COMPARED and there.get(name) != here[name]]
+    if "hash_keys" in names and "inputs_digest" in names:
+        names.remove("inputs_digest")  # keys count in it, so it differs anyway
+    return names
+
+
+def _told(job: dict[str, Any], model: object) -> dict[str, Any]:
+    return {**dict.fromkeys(_LATER_OPTIONS, False), **job, "model": model}
+
+
 # A manifest names what the workers really used; a job that has not begun only what was asked for.
-_RESOLVED = ("engine", "precision")
+_NOT_COMPARED = ("digest", "settings_digest", "engine", "precision")
 # What may be another when quarantined inputs are tried again: it does not change how any other record is made.
 _RETRIED_WITH = ("inputs_digest", *RAISABLE)

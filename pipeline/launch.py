@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -35,7 +36,7 @@ from faceveil.pipeline.graph import AnonymizeDataset
 from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, refuse_live, remove_stale_lock
 from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
-from faceveil.pipeline.progress_bar import local_progress_bar, progress_bar
+from faceveil.pipeline.progress_bar import Size, Work, local_progress_bar, progress_bar
 from faceveil.pipeline.remote_job import LeftRunning
 from faceveil.pipeline.supervise import allow_restart, is_restart, memory_shortages, run_id, want_restart
 from faceveil.transforms import manifest, storage
@@ -54,11 +55,23 @@ from faceveil.transforms.write import Output
 _LOGGER = logging.getLogger(__name__)
 
 
-def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
-    """Runs a job to its end, or finds that it was run before.
+@dataclass(frozen=True)
+class Finished:
+    """A job at its end.
 
-    Returns:
-        The manifest.
+    Attributes:
+        manifest: what it did in all.
+        seconds: that this run of it took; None if there was nothing to do.
+        made: records that this run has made; None if nobody knows.
+    """
+
+    manifest: dict[str, Any]
+    seconds: float | None = None
+    made: int | None = None
+
+
+def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
+    """Runs a job to its end, or finds that it was run before.
 
     Raises:
         OptionError: an option's value does not fit the others.
@@ -67,6 +80,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         OutputError: the output holds another job's data, or another job is writing to it.
         LeftRunning: the job goes on without this command.
     """
+    began = time.monotonic()
     if is_restart():  # it has removed what was there when it started first
         options = replace(options, overwrite=False)
     beam_options = PipelineOptions(list(beam_flags))
@@ -87,7 +101,9 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
         options.records_output or storage.join(options.output, "records"),
         description.job["settings_digest"],
     )
-    if _check_output(options, output, description, read_lock(options.output)) is State.COMPLETE:
+    work = None
+    state = _check_output(options, output, description, read_lock(options.output))
+    if state is State.COMPLETE:
         _LOGGER.info("%s is complete already; nothing is done", options.output)
         remove_stale_lock(options.output)
     else:
@@ -104,16 +120,13 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> dict[str, Any]:
                 anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
                 # A model that does not load is noticed before anything is written; a local run then finds it loaded.
                 _log_detector(anonymize.load().detector, found, by_default=options.model is None)
-                _make(
-                    AnonymizeDataset(options.inputs, summary, layout, anonymize, description),
-                    options,
-                    beam_options,
-                    lock,
-                )
+                job = AnonymizeDataset(options.inputs, summary, layout, anonymize, description)
+                work = _make(job, options, beam_options, lock)
     written = manifest.read_manifest(options.output)
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
-    return written
+    seconds = None if state is State.COMPLETE else time.monotonic() - began
+    return Finished(written, seconds, work.progress.made if work else None)
 
 
 def _summarize(options: JobOptions) -> InputSummary:
@@ -123,8 +136,8 @@ def _summarize(options: JobOptions) -> InputSummary:
         raise OptionError(str(error)) from error
 
 
-def _make(job: AnonymizeDataset, options: JobOptions, beam_options: PipelineOptions, lock: HeldLock) -> None:
-    """Does the work, once all that could be checked before has been."""
+def _make(job: AnonymizeDataset, options: JobOptions, beam_options: PipelineOptions, lock: HeldLock) -> Work | None:
+    """Does the work, once all that could be checked before has been; how far it got, if somebody looked."""
     output = job.anonymize.output
     if not _works_here(beam_options):
         job = replace(job, anonymize=replace(job.anonymize, config=_staged(job.anonymize.config, beam_options)))
@@ -136,10 +149,11 @@ def _make(job: AnonymizeDataset, options: JobOptions, beam_options: PipelineOpti
     written = storage.join(options.output, manifest.NAME)
     storage.delete([written])
     remove_unpublished(output)
+    work = None
     if dataflow.is_chosen(beam_options):
-        _run_on_dataflow(job, beam_options, options.no_wait, lock.note_remote)
+        work = _run_on_dataflow(job, beam_options, options.no_wait, lock.note_remote)
     elif _works_here(beam_options):
-        _run_here(job, beam_options)
+        work = _run_here(job, beam_options)
     else:
         _wait(_submit(job, beam_options))
     remove_unpublished(output)
@@ -148,6 +162,7 @@ def _make(job: AnonymizeDataset, options: JobOptions, beam_options: PipelineOpti
     except AccessError:  # shards may be gone of which it speaks
         storage.delete([written])
         raise
+    return work
 
 
 def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
@@ -172,22 +187,23 @@ def _log_detector(detector: Detector, found: Sequence[FoundModel], by_default: b
         _LOGGER.info("detector %s%s; on %s, %s, %s", model.name, chosen, engine.name, engine.precision, engine.device)
 
 
-def _images(summary: InputSummary) -> int | None:
-    """How many there are; None with TFRecord files, whose number of records is not known before they are read."""
+def _size(summary: InputSummary) -> Size:
     splits = summary.splits.values()
-    return None if any(split.tfrecords for split in splits) else sum(split.images for split in splits)
+    images = None if any(split.tfrecords for split in splits) else sum(split.images for split in splits)
+    return Size(images, sum(split.image_bytes + split.tfrecord_bytes for split in splits))
 
 
-def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> None:
+def _run_here(job: AnonymizeDataset, beam_options: PipelineOptions) -> Work:
     allow_restart()
     # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
-    with safe_children(), local_progress_bar(_images(job.summary)) as directory:
+    with safe_children(), local_progress_bar(_size(job.summary)) as (directory, work):
         job = replace(job, anonymize=replace(job.anonymize, progress_directory=directory))
         try:
             _wait(_submit(job, beam_options, DirectRunner() if _is_direct(beam_options) else None))
         except (MemoryPressureError, WorkerDiedError) as error:  # a new process knows how careful it has to be
             want_restart(for_memory=isinstance(error, MemoryPressureError))
             raise
+    return work
 
 
 def _run_on_dataflow(
@@ -195,7 +211,7 @@ def _run_on_dataflow(
     beam_options: PipelineOptions,
     no_wait: bool,
     note_remote: Callable[[dict[str, Any]], None],
-) -> None:
+) -> Work:
     try:
         result = _submit(job, beam_options)
     except GoogleAPIError as error:
@@ -209,8 +225,9 @@ def _run_on_dataflow(
         _LOGGER.info("Dataflow job %s: %s", remote.id, remote.console)
         # What the service says of the job: its states, workers that start and stop, errors.
         logging.getLogger(DataflowRunner.__module__).setLevel(logging.INFO)
-        with progress_bar(_images(job.summary), dataflow.ProgressReader(result), every=10):
+        with progress_bar(_size(job.summary), dataflow.ProgressReader(result), every=10) as work:
             _wait(result)
+        return work
     except KeyboardInterrupt:
         raise LeftRunning(remote, interrupted=True) from None
     except DataflowRuntimeException as error:

@@ -13,9 +13,10 @@ import yaml
 
 from faceveil.pipeline.beam_options import beam_option_names, beam_runner_names
 from faceveil.pipeline.input_paths import named_input
-from faceveil.pipeline.options import FIELDS, Between, JobOptions, OptionError, parse_path
+from faceveil.pipeline.option_values import Range, parse_path
+from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
 from faceveil.transforms import storage
-from faceveil.transforms.anonymizers import SYNTHESIZE
+from faceveil.transforms.anonymizers import SYNTHESIZE, WITH_STRENGTH
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.features import FeatureRoles
 from faceveil.transforms.paths import as_path
@@ -92,8 +93,9 @@ def build_options(
             config_beam_flags += _as_flags(name, value)
     _refuse_unknown(config_beam_flags, f"{config_path}: ")
     _refuse_unknown(beam_flags, "")
-    options = JobOptions(**{**values, **check_flags(flags)})
-    _check_together(options)
+    values.update(check_flags(flags))
+    options = JobOptions(**values)
+    _check_together(options, values.keys())
     # The last of two equal flags counts with argparse, so those of the command line come last.
     return options, [*config_beam_flags, *beam_flags]
 
@@ -175,12 +177,13 @@ def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any
         raise OptionError(f"{source} {value}: must be {wanted or error}") from None
     if isinstance(allowed, tuple) and parsed not in allowed:
         raise OptionError(f"{source} {value}: must be one of {', '.join(allowed)}")
-    if isinstance(allowed, Between) and not allowed.holds(float(parsed)):
+    if isinstance(allowed, Range) and not allowed.holds(float(parsed)):
         raise OptionError(f"{source} {value}: must be {allowed}")
     return parsed
 
 
-def _check_together(options: JobOptions) -> None:
+def _check_together(options: JobOptions, named: Collection[str]) -> None:
+    """Refuses what does not fit together, and what was given but would do nothing."""
     for name in ("input", "output"):
         if not getattr(options, name):
             raise OptionError(f"--{name}: is required")
@@ -188,13 +191,16 @@ def _check_together(options: JobOptions) -> None:
         if not given.pattern:
             raise OptionError(f"--input {given.split}=: names a split without a glob")
     _check_features(options.features)
-    if options.generator and options.method != SYNTHESIZE:
-        raise OptionError(f"--generator: is for --method {SYNTHESIZE}, not {options.method}")
+    for name in ("generator", "fallback_method"):
+        if name in named and options.method != SYNTHESIZE:
+            raise OptionError(f"--{name}: is for --method {SYNTHESIZE}, not {options.method}")
+    painted_by = options.fallback_method if options.method == SYNTHESIZE else options.method
+    if "strength" in named and painted_by not in WITH_STRENGTH:
+        raise OptionError(f"--strength: is for {' and '.join(WITH_STRENGTH)}; --method {painted_by} has none")
     _ = options.face_salt
     if options.overwrite and options.retry_quarantined:
         raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
-    named = {given.named for given in options.inputs}
-    if len(named) > 1:
+    if len({given.named for given in options.inputs}) > 1:
         raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")
 
 

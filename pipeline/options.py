@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import re
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from faceveil.pipeline.input_paths import parse_input
+from faceveil.pipeline.option_values import Range, parse_path, parse_size
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
@@ -21,59 +20,16 @@ from faceveil.transforms.kept_exif import KEEPABLE
 from faceveil.transforms.keys import KeyHash
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.models.engines import EngineName, Precision
-from faceveil.transforms.paths import as_path
 
 SALT = "FACEVEIL_SALT"
-_SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+# With fewer, whoever has a name and its hash might try all salts (a key of HMAC should have 112 bits:
+# https://doi.org/10.6028/NIST.SP.800-107r1, 5.3.4).
+_SHORTEST_SALT = 16
+_GOOD_SALT = "such as `openssl rand -hex 32` gives"
 
 
 class OptionError(ValueError):
     """An option or a key of the configuration file is unknown, missing or has a value that is not allowed."""
-
-
-@dataclass(frozen=True)
-class Between:
-    """The numbers that an option may have, bounds included unless ``above_low``."""
-
-    low: float
-    high: float = math.inf
-    above_low: bool = False
-
-    def holds(self, value: float) -> bool:
-        """Whether a number is one of them."""
-        return (self.low < value if self.above_low else self.low <= value) and value <= self.high
-
-    def __str__(self) -> str:
-        lower = f"more than {self.low:g}" if self.above_low else f"at least {self.low:g}"
-        return lower if math.isinf(self.high) else f"{lower} and at most {self.high:g}"
-
-
-def parse_size(text: str | int) -> int:
-    """A number of bytes, with or without a unit.
-
-    Raises:
-        ValueError: it is none.
-
-    Example usage::
-
-        >>> parse_size("256MiB"), parse_size("1.5 GB"), parse_size(4096)
-        (268435456, 1500000000, 4096)
-    """
-    match = re.fullmatch(r"([\d.]+)\s*([a-z]*)", str(text).strip().lower())
-    if not match or match[2] not in _SIZE_UNITS:
-        raise ValueError("a number of bytes, such as 1000000, 256MiB or 1GB")
-    return int(float(match[1]) * _SIZE_UNITS[match[2]])
-
-
-def parse_path(text: Any) -> str:
-    """A path as users write it: with ``~``, or as a URL of a file.
-
-    Raises:
-        ValueError: it is no text.
-    """
-    if not isinstance(text, str):
-        raise ValueError("a text")
-    return as_path(text)
 
 
 def _option(
@@ -151,29 +107,29 @@ class JobOptions:
         "size of the images that make a shard, such as 256MiB; 10,000 images at most, however small (default: 256MiB, "
         "but 16 shards at least for a job that has images enough)",
         parse_size,
-        Between(1),
+        Range(1),
         "SIZE",
     )
     num_shards: int | None = _option(
-        None, "data", "number of shards of images, instead of --shard_bytes", int, Between(1, 99_999), "N"
+        None, "data", "number of shards of images, instead of --shard_bytes", int, Range(1, 99_999), "N"
     )
     max_quarantined: float = _option(
         0.01,
         "data",
         "share of the inputs that may be quarantined before the job ends with status 3",
         float,
-        Between(0, 1),
+        Range(0, 1),
         "SHARE",
     )
     max_pixels: int = _option(
-        Limits.max_pixels, "data", "images of more pixels, by their header, are quarantined", int, Between(1), "N"
+        Limits.max_pixels, "data", "images of more pixels, by their header, are quarantined", int, Range(1), "N"
     )
     max_image_bytes: int = _option(
         Limits.max_image_bytes,
         "data",
         "larger image files and Examples are quarantined",
         parse_size,
-        Between(1),
+        Range(1),
         "SIZE",
     )
     image_timeout: float = _option(
@@ -181,7 +137,7 @@ class JobOptions:
         "data",
         "seconds that one step of the work on an image may take before it is stopped and the image quarantined",
         float,
-        Between(0, above_low=True),
+        Range(0, above_low=True),
         "SECONDS",
     )
 
@@ -217,7 +173,7 @@ class JobOptions:
         "for blur and pixelate: 1 draws from a face's surroundings and a few bits of it; less is the size of an "
         "averaged cell relative to the mask, at your own risk: 0.2 leaves 5 × 5 averages, which tell faces apart",
         float,
-        Between(0, 1, above_low=True),
+        Range(0, 1, above_low=True),
         "SHARE",
     )
     coverage: float = _option(
@@ -225,7 +181,7 @@ class JobOptions:
         "anonymization",
         "share of a face's height that is masked, from the top",
         float,
-        Between(0, 1, above_low=True),
+        Range(0, 1, above_low=True),
         "SHARE",
     )
     margin: float = _option(
@@ -233,7 +189,7 @@ class JobOptions:
         "anonymization",
         "how much larger than the detected box a mask is, 0.1 being a tenth",
         float,
-        Between(0, 10),
+        Range(0, 10),
         "SHARE",
     )
     shape: Shape | None = _option(
@@ -281,7 +237,7 @@ class JobOptions:
         "detection",
         "least score of a face; lower finds more",
         float,
-        Between(0, 1, above_low=True),
+        Range(0, 1, above_low=True),
         "SCORE",
     )
     quality: QualityName = _option(
@@ -295,11 +251,11 @@ class JobOptions:
         "detection",
         "longer side in px at which a whole image is shown, instead of the quality's; larger finds smaller faces",
         int,
-        Between(32, 8192),
+        Range(32, 8192),
         "PX",
     )
     classes: tuple[int, ...] | None = _option(
-        None, "detection", "detected classes that count as faces (default: all)", int, Between(0), "N"
+        None, "detection", "detected classes that count as faces (default: all)", int, Range(0), "N"
     )
 
     no_wait: bool = _option(
@@ -367,19 +323,25 @@ class JobOptions:
 
     def _salt(self, needed_by: str) -> bytes:
         if self.salt_file:
+            source = f"--salt_file {self.salt_file}"
             try:
                 salt = storage.read_bytes(self.salt_file).strip()
             except (OSError, AccessError) as error:
-                raise OptionError(f"--salt_file {self.salt_file}: cannot be read: {error}") from error
+                raise OptionError(f"{source}: cannot be read: {error}") from error
+        else:
+            source = SALT
+            salt = os.fsencode(os.environ.get(SALT, ""))
             if not salt:
-                raise OptionError(f"--salt_file {self.salt_file}: is empty")
-            return salt
-        if salt := os.fsencode(os.environ.get(SALT, "")):
-            return salt
-        raise OptionError(
-            f"{needed_by}: needs a secret salt in the environment variable {SALT} or in --salt_file, such as "
-            "`openssl rand -hex 32` gives; keep it, for a rerun needs the same"
-        )
+                raise OptionError(
+                    f"{needed_by}: needs a secret salt in the environment variable {SALT} or in "
+                    f"--salt_file, {_GOOD_SALT}; keep it, for a rerun needs the same"
+                )
+        if len(salt) < _SHORTEST_SALT:
+            raise OptionError(
+                f"{source}: holds {len(salt)} bytes, which can be guessed; a salt must be {_SHORTEST_SALT} "
+                f"bytes of chance or more, {_GOOD_SALT}"
+            )
+        return salt
 
     @property
     def inputs(self) -> list[Input]:

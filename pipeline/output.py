@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
-from faceveil.pipeline.describe import RAISABLE, differences
+from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.inputs import Input
@@ -18,6 +19,8 @@ from faceveil.transforms.write import Output
 _SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.[0-9a-f]{8}\.partial)?")
 
 _NAMED_FILES = 10
+# What may differ when what was quarantined is tried again.
+_RETRIED_WITH = {"inputs_digest", "num_shards", *RAISABLE}
 
 
 class State(Enum):
@@ -85,9 +88,7 @@ def check_retry(
     job, before = description.job, previous["job"]
     if before.get("settings_digest") != job["settings_digest"]:
         raise _other_job(output, differences(previous, description))
-    lowered = [
-        f"{name}: {before[name]} there, less here" for name in RAISABLE if job.get(name, 0) < before.get(name, 0)
-    ]
+    lowered = _lowered(before, description)
     if lowered:
         raise _other_job(output, lowered)
     complete = _finished(output.directory) is not None
@@ -113,16 +114,26 @@ def _refuse_other_job(
     if before.get("digest") == description.job["digest"]:
         return
     lines = differences(other, description)
-    if before.get("settings_digest") == description.job["settings_digest"]:
-        lines += _shortened(changed_inputs(inputs, output, complete, repaired=False))
+    differ = set(differing(other, description))
+    # Of inputs with other sizes there may be another number of shards, and so other settings.
+    if {"num_shards"} != differ <= _RETRIED_WITH and not _lowered(before, description):
+        output = replace(output, settings_digest=before["settings_digest"])
+        changed = _shortened(changed_inputs(inputs, output, complete, repaired=False))
+        if not changed_inputs(inputs, output, complete, repaired=True):
+            raise _other_job(output, [*lines, *changed], "--retry_quarantined to try again what was quarantined")
+        lines += changed
     raise _other_job(output, lines)
 
 
-def _other_job(output: Output, lines: Sequence[str]) -> OutputError:
-    differing = "\n  ".join(lines)
+def _lowered(before: dict[str, Any], description: JobDescription) -> list[str]:
+    """Limits that would quarantine more than before, one line each."""
+    now = description.job
+    return [f"{name}: {before[name]} there, less here" for name in RAISABLE if now.get(name, 0) < before.get(name, 0)]
+
+
+def _other_job(output: Output, lines: Sequence[str], advice: str = "--overwrite or another --output") -> OutputError:
     return OutputError(
-        f"{output.directory}: holds another job's data; use --overwrite or another --output. "
-        f"What differs:\n  {differing}"
+        "\n  ".join([f"{output.directory}: holds another job's data; use {advice}. What differs:", *lines])
     )
 
 

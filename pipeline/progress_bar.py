@@ -10,53 +10,128 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from faceveil.pipeline.report import clock
 from faceveil.transforms.progress import Progress, read_progress
 
 _LOGGER = logging.getLogger(__name__)
-# Where there is no terminal, a line in the log now and then has to do.
+# Where there is no terminal, a line in the log now and then has to do; of a long job fewer of them.
 _LOG_SECONDS = 30
+_LOG_SHARE = 0.05
+_LOG_MOST_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a job has to do.
+
+    Attributes:
+        images: None where TFRecord files hold a number not known before.
+        bytes: of all input files.
+    """
+
+    images: int | None
+    bytes: int
+
+
+@dataclass
+class Work:
+    """What a run has done, and how fast.
+
+    Attributes:
+        progress: how far the job is.
+        began: when the run began to work.
+        first: when something was done first, and how far the job was then; until then models load and globs are
+            matched.
+        now: when the progress was looked at last.
+    """
+
+    progress: Progress = field(default_factory=Progress)
+    began: float = field(default_factory=time.monotonic)
+    first: tuple[float, Progress] | None = None
+    now: float = field(default_factory=time.monotonic)
+
+    def look(self, progress: Progress, now: float) -> None:
+        """Takes note of how far the job is."""
+        self.progress, self.now = progress, now
+        if self.first is None and progress.made:
+            self.first = now, progress
+
+    @property
+    def rate(self) -> float:
+        """Records a second; 0 before it can be told.
+
+        Example usage::
+
+            >>> work = Work()
+            >>> work.look(Progress(records=3, resumed=2), 1.0), work.look(Progress(records=7, resumed=2), 3.0)
+            (None, None)
+            >>> work.rate
+            2.0
+        """
+        if self.first is None or self.now <= self.first[0]:
+            return 0.0
+        return (self.progress.made - self.first[1].made) / (self.now - self.first[0])
+
+    def seconds_left(self, size: Size) -> float | None:
+        """An estimate of how long the rest takes: by the images, or where their number is not known, by finished files.
+
+        Example usage::
+
+            >>> work = Work(Progress(records=50, resumed=10), first=(0.0, Progress(records=10, resumed=10)), now=20.0)
+            >>> work.seconds_left(Size(images=100, bytes=0))
+            25.0
+        """
+        if size.images is not None:
+            return (size.images - self.progress.records) / self.rate if self.rate else None
+        made = self.progress.bytes - self.progress.resumed_bytes
+        if self.first is None or made <= 0:
+            return None
+        return (self.now - self.first[0]) * (size.bytes - self.progress.bytes) / made
 
 
 @contextlib.contextmanager
-def local_progress_bar(total: int | None) -> Iterator[str]:
+def local_progress_bar(size: Size) -> Iterator[tuple[str, Work]]:
     """Shows how far workers on this machine are while the block runs.
 
-    Args:
-        total: number of images, None where TFRecord files hold a number not known before.
-
     Yields:
-        The directory in which workers are to say how far they are.
+        The directory in which workers are to say how far they are, and what is done.
     """
     with (
         tempfile.TemporaryDirectory(prefix="faceveil-progress-") as directory,
-        progress_bar(total, functools.partial(read_progress, directory), every=0.5),
+        progress_bar(size, functools.partial(read_progress, directory), every=0.5) as work,
     ):
-        yield directory
+        yield directory, work
 
 
 @contextlib.contextmanager
-def progress_bar(total: int | None, read: Callable[[], Progress], every: float) -> Iterator[None]:
-    """Shows images a second, faces and quarantined records while the block runs.
+def progress_bar(size: Size, read: Callable[[], Progress], every: float) -> Iterator[Work]:
+    """Shows images a second, the time left, faces and quarantined records while the block runs.
 
     Args:
-        total: number of images, None where it is not known before.
+        size: of the job.
         read: says how far the workers are.
         every: seconds between two looks.
+
+    Yields:
+        What is done.
     """
     ended = threading.Event()
-    shown = threading.Thread(target=_show, args=(total, read, every, ended), daemon=True)
+    work = Work()
+    shown = threading.Thread(target=_show, args=(size, read, every, work, ended), daemon=True)
     shown.start()
     try:
-        yield
+        yield work
     finally:
         ended.set()
         shown.join()
 
 
-def _show(total: int | None, read: Callable[[], Progress], every: float, ended: threading.Event) -> None:
+def _show(size: Size, read: Callable[[], Progress], every: float, work: Work, ended: threading.Event) -> None:
+    total = size.images
     bar = tqdm(
         total=total,
         unit=" images",
@@ -65,35 +140,35 @@ def _show(total: int | None, read: Callable[[], Progress], every: float, ended: 
         else "{n_fmt} [{elapsed}{postfix}]",
         disable=not sys.stderr.isatty(),
     )
-    # The rate counts from the first image on: until then models load and globs are matched.
-    first: tuple[float, int] | None = None
-    rate = 0.0
-    logged = time.monotonic()
+    logged = work.began
     over = False
     while not over:
         over = ended.wait(every)
-        progress = read()
-        now, done = time.monotonic(), progress.records - progress.resumed
-        if done and first is None:
-            first = now, done
-        elif first and done > first[1]:
-            rate = (done - first[1]) / (now - first[0])
-        bar.set_postfix_str(_postfix(progress, rate), refresh=False)
-        bar.n = progress.records
-        bar.refresh()
-        if bar.disable and (over or now - logged >= _LOG_SECONDS):
-            logged = now
-            _LOGGER.info("%d%s images, %s", progress.records, f" of {total}" if total else "", _postfix(progress, rate))
+        work.look(read(), time.monotonic())
+        said = describe(work, None if over else work.seconds_left(size))
+        if not bar.disable:
+            bar.set_postfix_str(said, refresh=False)
+            bar.n = work.progress.records
+            bar.refresh()
+        elif over or work.now - logged >= _seconds_between_lines(work.now - work.began):
+            logged = work.now
+            _LOGGER.info("%d%s images, %s", work.progress.records, f" of {total}" if total else "", said)
     bar.close()
 
 
-def _postfix(progress: Progress, rate: float) -> str:
+def _seconds_between_lines(elapsed: float) -> float:
+    return min(max(_LOG_SECONDS, _LOG_SHARE * elapsed), _LOG_MOST_SECONDS)
+
+
+def describe(work: Work, seconds_left: float | None) -> str:
     """What stands behind the bar; no rate before the second record is done.
 
     Example usage::
 
-        >>> _postfix(Progress(records=10, faces=31, quarantined=1), 24.31)
-        '24.3 images/s, 31 faces, 1 quarantined'
+        >>> work = Work(Progress(10, faces=31, quarantined=1), first=(0.0, Progress()), now=2.0)
+        >>> describe(work, 100)
+        '5.0 images/s, about 1:40 left, 31 faces, 1 quarantined'
     """
-    shown_rate = f"{rate:.1f} images/s, " if rate else ""
-    return f"{shown_rate}{progress.faces} faces, {progress.quarantined} quarantined"
+    rate = f"{work.rate:.1f} images/s, " if work.rate else ""
+    left = "" if seconds_left is None else f"about {clock(seconds_left)} left, "
+    return f"{rate}{left}{work.progress.faces} faces, {work.progress.quarantined} quarantined"

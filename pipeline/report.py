@@ -5,32 +5,70 @@ from __future__ import annotations
 from typing import Any
 
 
-def format_report(manifest: dict[str, Any], output: str, records_output: str) -> str:
-    """A few lines about a job's manifest.
+def format_report(
+    manifest: dict[str, Any], output: str, records_output: str, seconds: float | None = None, made: int | None = None
+) -> str:
+    """A few lines about a finished job.
+
+    Args:
+        manifest: the job's.
+        output: where it has written.
+        records_output: where its audit trail is.
+        seconds: that this run took; None if it had nothing to do.
+        made: records that this run has made; None if nobody knows.
 
     Example usage::
 
         >>> totals = {"records": 3, "anonymized": 1, "no_faces": 1, "quarantined": 1, "faces": 4, "ignored": 0}
         >>> manifest = {"totals": totals, "quarantined_for": {"truncated": 1}, "shards": [{}]}
-        >>> print(format_report(manifest, "out", "out/records"))
+        >>> print(format_report(manifest, "out", "out/records", 75.0, 3))
         3 records: 1 anonymized (4 faces), 1 without faces, 1 quarantined
           quarantined for: truncated 1; by name in out/records, column `reason`
         1 shard and manifest.json in out
+        3 records made in 1:15, 0.04 images/s
     """
     totals = manifest["totals"]
     lines = [
-        f"{totals['records']} records: {totals['anonymized']} anonymized ({totals['faces']} faces), "
+        f"{_counted(totals['records'], 'record')}: {totals['anonymized']} anonymized "
+        f"({_counted(totals['faces'], 'face')}), "
         f"{totals['no_faces']} without faces, {totals['quarantined']} quarantined"
     ]
     if totals["quarantined"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in manifest["quarantined_for"].items())
         lines.append(f"  quarantined for: {reasons}; by name in {records_output}, column `reason`")
     if totals["ignored"]:
-        files = f"{totals['ignored']} file{'' if totals['ignored'] == 1 else 's'}"
-        lines.append(f"  {files} ignored as no images and no TFRecords; by ending in manifest.json, key `ignored`")
-    shards = len(manifest["shards"])
-    lines.append(f"{shards} shard{'' if shards == 1 else 's'} and manifest.json in {output}")
+        ignored = _counted(totals["ignored"], "file")
+        lines.append(f"  {ignored} ignored as no images and no TFRecords; by ending in manifest.json, key `ignored`")
+    lines.append(f"{_counted(len(manifest['shards']), 'shard')} and manifest.json in {output}")
+    if seconds is not None:
+        took = clock(seconds)
+        rate = "" if not made else f", {made / seconds:.{1 if made >= seconds else 2}f} images/s"
+        lines.append(f"took {took}" if made is None else f"{_counted(made, 'record')} made in {took}{rate}")
     return "\n".join(lines)
+
+
+def clock(seconds: float) -> str:
+    """A span of time as people read it.
+
+    Example usage::
+
+        >>> clock(75.2), clock(7384)
+        ('1:15', '2:03:04')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _counted(number: int, thing: str) -> str:
+    """A number of things.
+
+    Example usage::
+
+        >>> _counted(1, "record"), _counted(0, "record")
+        ('1 record', '0 records')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def quarantined_share(manifest: dict[str, Any]) -> float:

@@ -147,6 +147,20 @@ def test_a_missing_salt_is_an_error_before_any_work(
         assert not (tmp_path / "out").exists()
 
 
+def test_a_salt_that_can_be_guessed_is_refused(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FACEVEIL_SALT", "abc")
+    assert job(people, tmp_path / "out", "--hash_keys") == 2
+    said = capsys.readouterr().err
+    assert "FACEVEIL_SALT: holds 3 bytes, which can be guessed; a salt must be 16 bytes of chance or more" in said
+    assert "`openssl rand -hex 32`" in said
+    (tmp_path / "salt").write_text("0123456789abcde\n")
+    assert job(people, tmp_path / "out", "--hash_keys", "--salt_file", tmp_path / "salt") == 2
+    assert f"--salt_file {tmp_path}/salt: holds 15 bytes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_only_the_same_salt_goes_on_and_tries_again(
     people: Path,
     photos: Path,
@@ -166,10 +180,10 @@ def test_only_the_same_salt_goes_on_and_tries_again(
         capsys.readouterr()
         assert job(folder, output, *more) == 4
         assert f"hash_keys: {fingerprint} there, None here" in capsys.readouterr().err
-        monkeypatch.setenv("FACEVEIL_SALT", "another")
+        monkeypatch.setenv("FACEVEIL_SALT", "7f3c9a-another-salt")
         assert job(folder, output, "--hash_keys", *more) == 4
         said = capsys.readouterr().err
-        assert f"hash_keys: {fingerprint} there, {hashed(chr(0) + 'fingerprint', 'another')} here" in said
+        assert f"hash_keys: {fingerprint} there, {hashed(chr(0) + 'fingerprint', '7f3c9a-another-salt')} here" in said
         assert "changed" not in said
         monkeypatch.setenv("FACEVEIL_SALT", SALT)
     assert files(output) == before

@@ -41,7 +41,7 @@ def test_a_local_job_connects_to_nobody_and_leaves_nothing_at_home(
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ} | {
         "HOME": str(home),
         "FACEVEIL_CACHE": str(tmp_path / "cache"),  # empty: the models are built as well
-        "FACEVEIL_SALT": "salt",
+        "FACEVEIL_SALT": "0123456789abcdef",
         # A proxy that nobody runs: what took it for loopback would wait for ever.
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",

@@ -125,6 +125,8 @@ def test_other_changes_of_the_inputs_are_refused_by_name(
     said = capsys.readouterr().err
     assert "inputs: files were added, removed or changed" in said
     assert "x.tfrecord: was changed, it had" in said
+    assert "use --retry_quarantined to try again what was quarantined" in said
+    assert "--overwrite" not in said
     changed, removed, other = (next(folder.glob(f"{number}.*")) for number in ("03", "04", "01"))
     changed.write_bytes(changed.read_bytes() + b"more")
     removed.unlink()
@@ -135,7 +137,30 @@ def test_other_changes_of_the_inputs_are_refused_by_name(
     assert f"{changed.name}: was changed, it had" in said
     assert f"{removed.name}: was removed" in said
     assert "00." not in said
+    assert "use --overwrite or another --output" in said
+    assert job(folder, output) == 4
+    assert "use --overwrite or another --output" in capsys.readouterr().err
     assert files(output) == before
+
+
+def test_a_repaired_file_that_would_make_more_shards_is_tried_again_in_as_many(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    photo = (photos / "people" / "astronaut.JPG").read_bytes()
+    (folder / "good.jpg").write_bytes(photo)
+    (folder / "broken.jpg").touch()
+    given = ("run", "--input", f"{folder}/*", "--output", tmp_path / "out", "--shard_bytes", len(photo), *FAST)
+    assert faceveil(*given) == 3
+    (folder / "broken.jpg").write_bytes(photo)
+    capsys.readouterr()
+    assert faceveil(*given) == 4
+    said = capsys.readouterr().err
+    assert "use --retry_quarantined" in said
+    assert "num_shards: {'data': 1} there, {'data': 2} here" in said
+    assert faceveil(*given, "--retry_quarantined") == 0
+    assert len(list((tmp_path / "out").glob("*.tfrecord"))) == 1
 
 
 def test_limits_may_be_raised(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -264,10 +264,11 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         result = finished_shard(plan, job.output)
         if result and not (job.retry_quarantined and result.quarantined):
             storage.delete([job.output.attempt_path(plan.name)])  # it may have been killed between its last two acts
-            self._progress.resumed(result)
+            self._progress.resumed(plan, result)
             self._resumed.inc(result.records)
         else:
             result = self._make(plan)
+            self._progress.finished(plan)
         yield result
 
     def _make(self, plan: ShardPlan) -> ShardResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zlib
 from collections import defaultdict
@@ -198,14 +199,22 @@ def plan_group(grouped: tuple[Group, Iterable[bytes]], layout: Layout) -> Iterat
 
 
 def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
-    """The files by key; several of the same key, from different globs, get ``~2``, ``~3``, … behind it."""
+    """The files by key; of several of the same key, from different globs, all but the first are numbered.
+
+    Example usage::
+
+        >>> files = [InputFile("data", "a.jpg", path, 1, "0.0", "image") for path in ("x/a.jpg", "y/a.jpg", "z/a.jpg")]
+        >>> [file.key for file in sorted_and_distinct(files)]
+        ['a.jpg', 'a~2.jpg', 'a~3.jpg']
+    """
     distinct: list[InputFile] = []
     taken: set[str] = set()
     for file in sorted(files, key=lambda f: (f.key, f.path)):
         unique, repetition = file.key, 1
+        name, ending = os.path.splitext(file.key)
         while unique in taken:
             repetition += 1
-            unique = f"{file.key}~{repetition}"
+            unique = f"{name}~{repetition}{ending}"
         taken.add(unique)
         distinct.append(replace(file, key=unique) if repetition > 1 else file)
     return tuple(sorted(distinct, key=lambda file: file.key))

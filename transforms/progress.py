@@ -11,9 +11,10 @@ import struct
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from faceveil.transforms.plan import ShardPlan
 from faceveil.transforms.records import Row, ShardResult
 
-_LAYOUT = struct.Struct("<4q")
+_LAYOUT = struct.Struct("<6q")
 # Of the workers in this process, those that are gone included: what they have counted stays.
 _NUMBERS = itertools.count()
 
@@ -27,12 +28,21 @@ class Progress:
         faces: found and masked.
         quarantined: records that are quarantined.
         resumed: records that an earlier run had done.
+        bytes: of the input files of finished shards.
+        resumed_bytes: of those that an earlier run had finished.
     """
 
     records: int = 0
     faces: int = 0
     quarantined: int = 0
     resumed: int = 0
+    bytes: int = 0
+    resumed_bytes: int = 0
+
+    @property
+    def made(self) -> int:
+        """Records that this run has done."""
+        return self.records - self.resumed
 
 
 class ProgressFile:
@@ -52,8 +62,16 @@ class ProgressFile:
         self._totals.quarantined += row.reason is not None
         self._write()
 
-    def resumed(self, result: ShardResult) -> None:
+    def finished(self, plan: ShardPlan) -> None:
+        """Adds the files of a shard whose records have been counted."""
+        self._totals.bytes += sum(file.size for file in plan.files)
+        self._write()
+
+    def resumed(self, plan: ShardPlan, result: ShardResult) -> None:
         """Adds a shard that was finished before."""
+        size = sum(file.size for file in plan.files)
+        self._totals.bytes += size
+        self._totals.resumed_bytes += size
         self._totals.records += result.records
         self._totals.resumed += result.records
         self._totals.faces += result.faces
@@ -74,7 +92,7 @@ def read_progress(directory: str) -> Progress:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     read_progress(folder)
-        Progress(records=0, faces=0, quarantined=0, resumed=0)
+        Progress(records=0, faces=0, quarantined=0, resumed=0, bytes=0, resumed_bytes=0)
     """
     parts = [path.read_bytes() for path in Path(directory).glob("*")]
     totals = zip(*(_LAYOUT.unpack(part) for part in parts if len(part) == _LAYOUT.size), strict=True)

@@ -215,7 +215,11 @@ print(json.dumps([name for name, of in importlib.metadata.packages_distributions
 def test_a_job_runs_alone(
     installation: Installation, folder: Path, alone: Callable[..., list[str]], options: Sequence[str]
 ) -> None:
-    environment = os.environ | {"FACEVEIL_SALT": "salt", "http_proxy": "http://127.0.0.1:9", "PYTHONPATH": "."}
+    environment = os.environ | {
+        "FACEVEIL_SALT": "0123456789abcdef",
+        "http_proxy": "http://127.0.0.1:9",
+        "PYTHONPATH": ".",
+    }
     command = alone(installation.faceveil, "run", "--input", "photos/*", "--output", "out", *options)
     ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr

@@ -105,6 +105,8 @@ def test_a_split_in_the_file_is_one_even_where_a_folder_is_called_so(
         ({"score_threshold": "high"}, "--score_threshold high: must be a number"),
         ({"detect_size": "1024.5"}, "--detect_size 1024.5: must be a whole number"),
         ({"method": "smear"}, "--method smear: must be one of blur, pixelate, bar, solid"),
+        ({"method": "solid", "strength": "1"}, "--strength: is for blur and pixelate; --method solid has none"),
+        ({"fallback_method": "bar"}, "--fallback_method: is for --method synthesize, not blur"),
         ({"keep_metadata": ["dates", "gps"]}, "--keep_metadata gps: must be one of dates, exposure"),
         (
             {"shard_bytes": "a lot"},

@@ -64,6 +64,14 @@ def test_what_nobody_knows_is_refused(output: Output) -> None:
         check_output(output, HERE, [], read_lock(output.directory))
 
 
+def test_another_number_of_shards_alone_is_nothing_to_try_again(output: Output) -> None:
+    same = {**HERE.job, "max_pixels": 1, "max_image_bytes": 1, "inputs_digest": "i"}
+    write_manifest(output, {"job": {**same, "num_shards": {"data": 1}, "digest": "other"}, "model": HERE.model})
+    here = JobDescription({**same, "num_shards": {"data": 16}}, HERE.model)
+    with pytest.raises(OutputError, match=r"use --overwrite or another --output[^/]*--num_shards says how many"):
+        check_output(output, here, [], None)
+
+
 @pytest.mark.parametrize("name", ["data-00000-of-00001.tfrecord", "records/data-00000-of-00001.parquet"])
 def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str) -> None:
     path = Path(output.directory) / name

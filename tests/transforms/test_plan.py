@@ -88,11 +88,17 @@ def test_shards_are_even() -> None:
 def test_files_of_one_key_are_made_distinct() -> None:
     layout = {"data": SplitLayout(1, 0)}
     [group, pack], [_, other] = [
-        *pack_files([image("b"), image("a", "2/a")], layout),
-        *pack_files([image("a", "1/a")], layout),
+        *pack_files([image("b"), image("a", "2/a"), image("c.d/e.f.jpg", "2/e")], layout),
+        *pack_files([image("a", "1/a"), image("c.d/e.f.jpg", "1/e")], layout),
     ]
     [made] = plan_group((group, [pack, other]), layout)
-    assert [(file.key, file.path) for file in made.files] == [("a", "1/a"), ("a~2", "2/a"), ("b", "b")]
+    assert [(file.key, file.path) for file in made.files] == [
+        ("a", "1/a"),
+        ("a~2", "2/a"),
+        ("b", "b"),
+        ("c.d/e.f.jpg", "1/e"),
+        ("c.d/e.f~2.jpg", "2/e"),
+    ]
 
 
 def test_names_of_shards_are_in_the_order_of_their_numbers() -> None:

@@ -1,0 +1,57 @@
+"""Values of options: ranges of numbers, sizes with units, paths."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from faceveil.transforms.paths import as_path
+
+_SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option may have, bounds included unless ``above_low``."""
+
+    low: float
+    high: float = math.inf
+    above_low: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a number is one of them."""
+        return (self.low < value if self.above_low else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        lower = f"more than {self.low:g}" if self.above_low else f"at least {self.low:g}"
+        return lower if math.isinf(self.high) else f"{lower} and at most {self.high:g}"
+
+
+def parse_size(text: str | int) -> int:
+    """A number of bytes, with or without a unit.
+
+    Raises:
+        ValueError: it is none.
+
+    Example usage::
+
+        >>> parse_size("256MiB"), parse_size("1.5 GB"), parse_size(4096)
+        (268435456, 1500000000, 4096)
+    """
+    match = re.fullmatch(r"([\d.]+)\s*([a-z]*)", str(text).strip().lower())
+    if not match or match[2] not in _SIZE_UNITS:
+        raise ValueError("a number of bytes, such as 1000000, 256MiB or 1GB")
+    return int(float(match[1]) * _SIZE_UNITS[match[2]])
+
+
+def parse_path(text: Any) -> str:
+    """A path as users write it: with ``~``, or as a URL of a file.
+
+    Raises:
+        ValueError: it is no text.
+    """
+    if not isinstance(text, str):
+        raise ValueError("a text")
+    return as_path(text)

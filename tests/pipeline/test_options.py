@@ -75,14 +75,14 @@ def test_paths_in_quotes_and_files_may_begin_at_home_or_be_urls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "salt").write_text("salt")
+    (tmp_path / "salt" * 8).write_text("salt")
     text = "output: ~/out\nrecords_output: file:///a%20b\nmodel: [~/m, centerface]\ngenerator: ~/g\nsalt_file: ~/salt"
     (tmp_path / "c.yaml").write_text(f"{text}\nmethod: synthesize\ninput: {{train: ~/a/**, val: ~/b}}")
     options, _ = build_options({}, [], "~/c.yaml")
     assert (options.output, options.records_output) == (f"{tmp_path}/out", "/a b")
     assert (options.models, options.generator) == ((f"{tmp_path}/m", "centerface"), f"{tmp_path}/g")
     assert [given.pattern for given in options.inputs] == [f"{tmp_path}/a/**", f"{tmp_path}/b"]
-    assert options.face_salt == b"salt"
+    assert options.face_salt == b"salt" * 8
     with pytest.raises(OptionError, match="output 5: must be a text"):
         configured(tmp_path, "records_output: 5")
 

@@ -75,7 +75,7 @@ def test_paths_in_quotes_and_files_may_begin_at_home_or_be_urls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "salt" * 8).write_text("salt")
+    (tmp_path / "salt").write_text("salt" * 8)
     text = "output: ~/out\nrecords_output: file:///a%20b\nmodel: [~/m, centerface]\ngenerator: ~/g\nsalt_file: ~/salt"
     (tmp_path / "c.yaml").write_text(f"{text}\nmethod: synthesize\ninput: {{train: ~/a/**, val: ~/b}}")
     options, _ = build_options({}, [], "~/c.yaml")

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from typing import TextIO
+
+
+class _State:
+    """Of this process."""
+
+    result_lost = False
 
 
 def open_missing_streams() -> None:
@@ -21,11 +29,24 @@ def open_missing_streams() -> None:
 
 
 def spell_everything() -> None:
-    """Has characters that a stream's encoding lacks, as in a path that is not UTF-8, spelt out instead of refused."""
+    """Has what a stream's encoding lacks, as in a path that is not UTF-8, spelt out instead of refused."""
+    codecs.register_error("faceveil.spelt", _spell)
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure:
-            reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="faceveil.spelt")
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """Spells bytes of a path as ``\\xff``, as keys are, and other characters as Python does."""
+    assert isinstance(error, UnicodeEncodeError)
+    missing = error.object[error.start : error.end]
+    spelt = (
+        f"\\x{ord(character) - 0xDC00:02x}"
+        if 0xDC80 <= ord(character) <= 0xDCFF  # what stands for a byte, https://peps.python.org/pep-0383/
+        else character.encode("ascii", "backslashreplace").decode()
+        for character in missing
+    )
+    return "".join(spelt), error.end
 
 
 def say(text: str) -> None:
@@ -44,21 +65,21 @@ def say_result(text: str) -> None:
         _give_up(sys.stdout)
     except OSError as error:
         _give_up(sys.stdout)
+        _State.result_lost = True
         say(f"faceveil: standard output cannot be written: {error}\n{text}")
 
 
 def flush_streams() -> bool:
-    """Writes what is still to be written; whether standard output took it, or was closed by whoever reads it."""
-    whole = True
+    """Writes what is still to be written; whether standard output took all, or was closed by whoever reads it."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError as error:
             _give_up(stream)
             if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                _State.result_lost = True
                 say(f"faceveil: standard output cannot be written: {error}")
-                whole = False
-    return whole
+    return not _State.result_lost
 
 
 def _give_up(stream: TextIO) -> None:

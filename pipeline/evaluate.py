@@ -22,6 +22,7 @@ from faceveil.evaluation.annotations import (
 from faceveil.evaluation.detect import LEAST_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.evaluation.report import describe_bands, draw_curves, format_tables
+from faceveil.pipeline.console import say_result
 from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.option_parsing import check_flags
 from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
@@ -121,7 +122,7 @@ def _report(run: Mapping[str, Any], images: list[ImageResult], score_threshold: 
         f"{model['name']} on {engine['name']}, {engine['precision']}"
         for model, engine in zip(run["models"], run["engines"], strict=True)
     ]
-    print(
+    say_result(
         f"{run['images']} images, {run['faces']} faces ({run['ignored_faces']} more ignored, "
         f"{run['images_without_annotations']} images without annotations left out)\n"
         f"{' and '.join(detectors)}: {run['images_per_second']:.1f} images/s on {run['threads']} threads, "
@@ -132,4 +133,4 @@ def _report(run: Mapping[str, Any], images: list[ImageResult], score_threshold: 
         content = {"schema": 1, **run, "bands": describe_bands(results, score_threshold)}
         storage.write_bytes(storage.join(output, "detector.json"), json.dumps(content, indent=1).encode())
         storage.write_bytes(storage.join(output, "curves.png"), draw_curves(results, score_threshold))
-        print(f"\ndetector.json and curves.png in {output}")
+        say_result(f"\ndetector.json and curves.png in {output}")

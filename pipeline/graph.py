@@ -15,7 +15,7 @@ from faceveil.transforms.plan import Layout, PlanShards
 
 @dataclass
 class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
-    """The whole job, from globs to the manifest's path."""
+    """The whole job, from globs to the manifest; yields the number of shards."""
 
     inputs: Sequence[Input]
     summary: InputSummary
@@ -23,7 +23,7 @@ class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
     anonymize: AnonymizeShards
     description: JobDescription
 
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[str]:
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[int]:
         """Builds the graph."""
         return (
             begin

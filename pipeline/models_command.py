@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from faceveil.pipeline.console import say_result
 from faceveil.transforms.detectors import models
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.cache import find_built
@@ -36,11 +37,11 @@ def run_models_command(given: argparse.Namespace) -> int:
     """
     if given.action == "build":
         for name in [given.name] if given.name else sorted(models.KNOWN_MODELS):
-            print(f"{name}: {_build_to_stay(name)}")
+            say_result(f"{name}: {_build_to_stay(name)}")
     elif given.action == "path":
-        print(_build_to_stay(given.name))
+        say_result(str(_build_to_stay(given.name)))
     else:
-        print("\n\n".join(_describe(info) for info in models.describe_models()))
+        say_result("\n\n".join(_describe(info) for info in models.describe_models()))
     return 0
 
 

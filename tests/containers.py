@@ -29,12 +29,21 @@ def _second_process(command: Sequence[object]) -> list[str]:
     return ["sh", "-c", '"$@"; exit $?', "sh", *map(str, command)]
 
 
-@functools.cache
+def mount_namespace() -> list[str]:
+    """What a command begins with that may mount without anybody else seeing it; else the test is skipped."""
+    return list(_first_that_works(("unshare", "--mount"), "mount -t tmpfs tmpfs /mnt"))
+
+
 def _unshare() -> list[str]:
-    for prefix in (_NAMESPACES, (*_NAMESPACES, "--user", "--map-root-user")):
+    return list(_first_that_works(_NAMESPACES, "hostname box"))
+
+
+@functools.cache
+def _first_that_works(namespaces: tuple[str, ...], trial: str) -> tuple[str, ...]:
+    for prefix in (namespaces, (*namespaces, "--user", "--map-root-user")):
         try:
-            if subprocess.run([*prefix, "hostname", "box"], capture_output=True, check=False).returncode == 0:
-                return list(prefix)
+            if subprocess.run([*prefix, "sh", "-c", trial], capture_output=True, check=False).returncode == 0:
+                return prefix
         except OSError as error:
             pytest.skip(f"needs unshare, of util-linux: {error}")
     pytest.skip("needs namespaces, which this machine does not let this user make")

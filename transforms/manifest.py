@@ -115,14 +115,14 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
 
 @dataclass
 class WriteManifest(beam.PTransform):  # type: ignore[misc]
-    """Collects the results of all shards and writes ``manifest.json``; yields its path."""
+    """Collects the results of all shards and writes ``manifest.json``; yields the number of shards."""
 
     directory: str
     description: JobDescription
     layout: Layout
     summary: InputSummary
 
-    def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[str]:
+    def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[int]:
         """Builds the graph."""
         return (
             results
@@ -139,11 +139,10 @@ def _write_manifest(
     description: JobDescription,
     layout: Layout,
     summary: InputSummary,
-) -> str:
-    path = storage.join(directory, NAME)
+) -> int:
     manifest = build_manifest(results, description, layout, summary)
-    storage.write_bytes(path, json.dumps(manifest, indent=2).encode() + b"\n")
-    return path
+    storage.write_bytes(storage.join(directory, NAME), json.dumps(manifest, indent=2).encode() + b"\n")
+    return len(results)  # a path need not be UTF-8, as Beam wants its strings
 
 
 def read_manifest(directory: str) -> dict[str, Any] | None:

@@ -42,10 +42,13 @@ def cache_folder() -> Path:
     """Where models are kept: ``$FACEVEIL_CACHE``, or ``faceveil`` in ``$XDG_CACHE_HOME`` or ``~/.cache``.
 
     Raises:
-        OSError: this user has no home.
+        OSError: this user has no home, or the one that is named.
     """
     if own := os.environ.get("FACEVEIL_CACHE"):
-        return Path(own).expanduser()
+        try:
+            return Path(own).expanduser()
+        except RuntimeError as error:
+            raise OSError(f"{own}: {error}") from error
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "faceveil"
     try:
@@ -82,7 +85,10 @@ def built_model(build: ModelBuild) -> Path:
         return _built_for_this_process(build, str(error))
     with work as folder:
         new = Path(folder) / "saved_model"
-        _run(build, new)
+        try:
+            _run(build, new)
+        except ModelError as error:  # as where the disk is full
+            return _built_for_this_process(build, str(error))
         try:
             new.rename(target)
         except OSError as error:

@@ -11,6 +11,7 @@ from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.cache import built_model, cache_folder, find_built
 from faceveil.transforms.models.saved_model import model_digest
+from tests.containers import mount_namespace
 
 BUILD = KNOWN_MODELS["centerface"].build
 
@@ -59,6 +60,7 @@ def test_without_a_cache_a_model_lasts_as_long_as_its_process(tmp_path: Path) ->
 import logging, pathlib
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.models.saved_model import model_digest
+from tests.containers import mount_namespace
 logging.basicConfig()
 built = known_model("centerface")
 assert built == known_model("centerface")
@@ -72,6 +74,22 @@ print(model_digest(built), built)
     assert "centerface is built in a temporary folder, since the cache cannot be written" in line
     assert folder.startswith(str(tmp_path))
     assert not list(tmp_path.glob("faceveil-*"))
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["nobody's home", "full disk"])
+def test_where_the_cache_cannot_hold_a_model_a_temporary_folder_does(tmp_path: Path, full: bool) -> None:
+    script = "from faceveil.transforms.detectors.models import known_model; print(known_model('centerface'))"
+    command = [sys.executable, "-c", script]
+    cache = "~no-such-user/cache"
+    if full:
+        cache = str(tmp_path / "small")
+        (tmp_path / "small").mkdir()
+        mounted = f'mount -t tmpfs -o size=64k tmpfs {cache} && exec "$@"'
+        command = [*mount_namespace(), "sh", "-c", mounted, "sh", *command]
+    environment = os.environ | {"FACEVEIL_CACHE": cache, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "is built in a temporary folder" in ended.stderr
+    assert ended.stdout.startswith(str(tmp_path / "faceveil-model-"))
 
 
 def test_without_any_place_to_write_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OwnOutputError
@@ -27,8 +27,7 @@ _IN_TURN = 8
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class FoundFile:
+class FoundFile(NamedTuple):
     """One file and what it holds; of what is ignored None, and the reason."""
 
     stored: StoredFile
@@ -60,21 +59,23 @@ class Listing:
         self.start = common_folder([selection.prefix for selection in self.selections])
 
     def files(self) -> Iterator[FoundFile]:
-        """Every file, always in the same order.
+        """Every file, always in the same order: those that have to be looked into some time after others.
 
         Raises:
             AccessError: a place cannot be listed, a file not be read, or there is none where one was named.
             OwnOutputError: the job's own output lies here, or will.
         """
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            for some in _batches(self._by_name(pool), REQUESTS_AT_ONCE * _IN_TURN):
-                unknown = [found.stored for found in some if not found.kind and not found.reason]
-                looks = itertools.chain.from_iterable(pool.map(_look_in_turn, _batches(unknown, _IN_TURN)))
-                for found in some:
-                    known = found if found.kind or found.reason else FoundFile(found.stored, *next(looks))
-                    if known.kind:
-                        _check_readable(known.stored)
-                    yield known
+            unknown: list[StoredFile] = []
+            for found in self._by_name(pool):
+                if found.kind or found.reason:
+                    yield found
+                    continue
+                unknown.append(found.stored)
+                if len(unknown) == REQUESTS_AT_ONCE * _IN_TURN:
+                    yield from _looked_into(unknown, pool)
+                    unknown.clear()
+            yield from _looked_into(unknown, pool)
 
     def _by_name(self, pool: ThreadPoolExecutor) -> Iterator[FoundFile]:
         """The files with what their names tell, neither kind nor reason where that is nothing."""
@@ -90,21 +91,24 @@ class Listing:
             if self.own and (folder := self.own.holds(real)):
                 raise _own_output(selection, file.path, folder, ", or narrow the glob")
             explicit = self.explicit and not selection.expression
-            yield FoundFile(file, kind_of(below)) if explicit else FoundFile(file, *judge_name(below))
+            kind, reason = (kind_of(below), "") if explicit else judge_name(below)
+            if kind and file.restricted:
+                _check_readable(file)
+            yield FoundFile(file, kind, reason)
 
     def _found(self, pool: ThreadPoolExecutor) -> Iterator[tuple[Selection, StoredFile]]:
         """The files of all selections; a file that several of them hold comes several times."""
         for several, alike in itertools.groupby(self.selections, lambda selection: selection.expression is not None):
             if several:
                 for selection in alike:
-                    yield from ((selection, file) for file in self._below(selection))
+                    yield from self._below(selection)
                 continue
             for some in _batches(alike, REQUESTS_AT_ONCE * _IN_TURN):
                 for selection, file in zip(some, pool.map(_find, some), strict=True):
                     if not self._leaves_out(selection.path):
                         yield selection, file
 
-    def _below(self, selection: Selection) -> Iterator[StoredFile]:
+    def _below(self, selection: Selection) -> Iterator[tuple[Selection, StoredFile]]:
         """The files of a glob or a folder."""
         prefix, expression, folders = selection.prefix, selection.expression, selection.folders
         assert expression
@@ -131,7 +135,7 @@ class Listing:
             below = file.path[len(prefix) :]
             if expression.fullmatch(below):
                 if not self._leaves_out(file.path):
-                    yield file
+                    yield selection, file
             elif file.version == UNKNOWN_VERSION and folders.fullmatch(below) and self._may_be_folder(file.path, below):
                 raise unreadable(file.path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
@@ -168,13 +172,17 @@ def _find(selection: Selection) -> StoredFile:
     return file
 
 
-def _look_in_turn(files: Sequence[StoredFile]) -> list[tuple[Kind | None, str]]:
-    return [look(file) for file in files]
+def _looked_into(files: Sequence[StoredFile], pool: ThreadPoolExecutor) -> Iterator[FoundFile]:
+    return itertools.chain.from_iterable(pool.map(_look_in_turn, _batches(files, _IN_TURN)))
+
+
+def _look_in_turn(files: Sequence[StoredFile]) -> list[FoundFile]:
+    return [FoundFile(file, *look(file)) for file in files]
 
 
 def _check_readable(file: StoredFile) -> None:
     """Makes sure that a file on disk may be read; what is none is left to whoever reads it."""
-    if file.restricted and not may_access(file.path, os.R_OK) and os.path.exists(file.path):
+    if not may_access(file.path, os.R_OK) and os.path.exists(file.path):
         raise unreadable(file.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 

@@ -132,8 +132,9 @@ def find_local(path: str) -> StoredFile | None:
 
 
 def _stored(path: str, status: os.stat_result) -> StoredFile:
-    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return StoredFile(path, size, repr(status.st_mtime), not status.st_mode & stat.S_IROTH)
+    mode = status.st_mode
+    size = status.st_size if stat.S_ISREG(mode) else 0
+    return StoredFile(path, size, repr(status.st_mtime), not mode & stat.S_IROTH)
 
 
 def open_local(path: str, version: str | None = None, size: int | None = None) -> BinaryIO:

@@ -60,7 +60,7 @@ _SYSTEM_FOLDERS = frozenset(
         *("lost+found", "@eadir", ".@__thumb", "#recycle", ".dropbox.cache", ".ipynb_checkpoints", "_temporary"),
     )
 )
-_SYSTEM_NAME_START = re.compile(r"\._|\.#|\.trash-|_started_\d|_committed_\d", re.IGNORECASE)
+_SYSTEM_NAME_START = re.compile(r"\._|\.#|\.trash-|_started_\d|_committed_\d|events\.out\.tfevents\.", re.IGNORECASE)
 _SHORT_ENDING = re.compile(r"\.[\w~+-]{1,16}")
 
 SYSTEM = "left behind by a system or program"
@@ -136,7 +136,8 @@ def _ending(name: str) -> str:
 def is_of_system(name: str) -> bool:
     """Whether systems and programs leave files or folders of this name behind, which are nobody's data.
 
-    AppleDouble files (``._x.jpg``), folders of thumbnails and trash, markers of Hadoop.
+    AppleDouble files (``._x.jpg``), folders of thumbnails and trash, markers of Hadoop, TensorBoard's events, which are
+    TFRecords but no Examples.
     """
     lower = name.lower()
     return lower in _SYSTEM_NAMES or lower in _SYSTEM_FOLDERS or _SYSTEM_NAME_START.match(name) is not None

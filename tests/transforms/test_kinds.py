@@ -99,9 +99,12 @@ def test_a_file_that_may_not_be_read_is_an_error_that_names_it(public_folder: Pa
             "train train.record x.records x.tf_record x.tfr part-r-00000 train-0-of-8 img a.jpg.1 a.JPG~ a.bin a.gz",
             "",
         ),
-        (".DS_Store a/.DS_Store Thumbs.db thumbs.DB desktop.ini ._a.jpg ._a .#a.jpg a/__MACOSX/b/a.jpg", kinds.SYSTEM),
         (
-            "_SUCCESS _temporary/0/part-r-00000 .Trash-1000/files/a.jpg $RECYCLE.BIN/a.jpg @eaDir/a.jpg/b.jpg",
+            ".DS_Store @eaDir/a.jpg/b.jpg Thumbs.db thumbs.DB desktop.ini ._a.jpg ._a .#a.jpg a/__MACOSX/b/a.jpg",
+            kinds.SYSTEM,
+        ),
+        (
+            "_SUCCESS events.out.tfevents.169.host _temporary/0/part-r-00000 .Trash-1000/files/a.jpg $RECYCLE.BIN/a.jpg",
             kinds.SYSTEM,
         ),
         ("a.json a.TXT a/b.csv a.tfrecord.json .part-00000.crc a.mp4 a.npy README.md", kinds.BY_ENDING),

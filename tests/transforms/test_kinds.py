@@ -104,7 +104,7 @@ def test_a_file_that_may_not_be_read_is_an_error_that_names_it(public_folder: Pa
             kinds.SYSTEM,
         ),
         (
-            "_SUCCESS events.out.tfevents.169.host _temporary/0/part-r-00000 .Trash-1000/files/a.jpg $RECYCLE.BIN/a.jpg",
+            "_SUCCESS events.out.tfevents.16.host _temporary/0/part-r-00000 .Trash-1000/files/a.jpg $RECYCLE.BIN/a.jpg",
             kinds.SYSTEM,
         ),
         ("a.json a.TXT a/b.csv a.tfrecord.json .part-00000.crc a.mp4 a.npy README.md", kinds.BY_ENDING),

@@ -35,6 +35,7 @@ from tests.containers import in_container
 
 SHARDS = 12
 SMALL = (24, 60, 200)  # photos; so many shards as a job gets by default
+MANY = 100
 PROCESSES = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 CAREFUL = "tried in another process"
@@ -156,7 +157,7 @@ def done_so_far(temporary: Path) -> Progress:
 
 
 def killed(job: Job, folder: Path, moments: random.Random, warm_up: float) -> tuple[int, float, float]:
-    """Ends a job once or twice at random moments and lets it go on.
+    """Ends a job once or twice at random moments, most of them in the middle of its work, and lets it go on.
 
     Args:
         job: which.
@@ -174,9 +175,15 @@ def killed(job: Job, folder: Path, moments: random.Random, warm_up: float) -> tu
     lost = 0.0
     for _ in range(moments.choice([1, 1, 2])):
         number = moments.choice(SIGNALS)
-        process = job.start(output, moments.choice([(), (), PROCESSES]), TMPDIR=str(temporary))
+        # Two workers are at two shards, which of few images may be many.
+        workers = moments.choice([(), PROCESSES]) if job.images >= MANY else ()
+        process = job.start(output, workers, TMPDIR=str(temporary))
+        # By what it has done, for how fast that goes depends on what else runs; or while it starts.
+        moment = moments.uniform(-0.2, 1)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(job.seconds * moments.uniform(0.3, 1))  # most of the time before, it loads its libraries
+            process.wait(job.seconds * moments.uniform(0, 0.5) if moment < 0 else 0)
+        while process.poll() is None and done_so_far(temporary).records < moment * job.images:
+            time.sleep(0.005)
         if number != signal.SIGKILL:  # else it is gone when the job is
             made = done_so_far(temporary).records
         end(process, number)

@@ -1,11 +1,15 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from faceveil.transforms.child_process import child_environment, module_command, safe_children
+from faceveil.transforms.machine import is_running
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -32,6 +36,39 @@ def test_nor_do_children_that_others_start_meanwhile() -> None:
     with safe_children():
         assert subprocess.run(command, capture_output=True).returncode == 0
     assert subprocess.run(command, capture_output=True).returncode == 1
+
+
+_PARENT = """
+import subprocess, sys, time
+from faceveil.transforms.child_process import child_environment, module_command, shell_command
+environment = child_environment()
+commands = {"exec": module_command("sleeper"), "shell": shell_command("sleeper")}
+child = subprocess.Popen(commands[sys.argv[1]], shell=sys.argv[1] == "shell", env=environment)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("way", ["exec", "shell"])
+def test_a_child_ends_with_its_parent_however_that_dies(way: str, tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, way], env=environment, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    child = int(parent.stdout.readline())
+    assert is_running(child, None)
+    parent.kill()
+    parent.wait()
+    while is_running(child, None):
+        time.sleep(0.01)
+    parent.stdout.close()
+
+
+def test_a_child_whose_parent_has_ended_before_it_began_ends_at_once() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    code = f"from faceveil.transforms.child_process import end_with_parent; end_with_parent({gone.pid}); print('on')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "")
 
 
 @pytest.mark.parametrize("before", [None, "1"])

@@ -39,6 +39,23 @@ def test_openvino_is_identical_over_streams_threads_and_order(
     assert not np.array_equal(second.scores, first.scores)
 
 
+def test_after_a_failure_openvino_is_compiled_anew_for_all_threads(centerface: str, astronaut: np.ndarray) -> None:
+    # Of a call that failed for want of memory it keeps shapes, and fails for every image after it.
+    engine = load_engine(centerface, "openvino", threads=2)
+    image = cv2.resize(astronaut, (320, 448))[None]
+    (expected,) = engine.run(image)
+    model = engine._model  # type: ignore[attr-defined]
+    with model.request() as one, model.request() as other:
+        requests = one, other
+    with pytest.raises(MemoryError), model.request():
+        raise MemoryError
+    with model.request() as one, model.request() as other:
+        assert one not in requests
+        assert other not in requests
+    (found,) = engine.run(image)
+    assert_identical(found, expected)
+
+
 def test_engines_agree(centerface: str, astronaut: np.ndarray) -> None:
     batch = np.stack([astronaut[:256, :320], astronaut[100:356, 100:420]])
     tensorflow = load_detector(centerface, "tensorflow", threads=2)

@@ -41,18 +41,19 @@ def test_openvino_is_identical_over_streams_threads_and_order(
 
 def test_after_a_failure_openvino_is_compiled_anew_for_all_threads(centerface: str, astronaut: np.ndarray) -> None:
     # Of a call that failed for want of memory it keeps shapes, and fails for every image after it.
-    engine = load_engine(centerface, "openvino", threads=2)
+    detector = load_detector(centerface, "openvino", threads=2)
     image = cv2.resize(astronaut, (320, 448))[None]
-    (expected,) = engine.run(image)
-    model = engine._model  # type: ignore[attr-defined]
-    with model.request() as one, model.request() as other:
-        requests = one, other
-    with pytest.raises(MemoryError), model.request():
+    (expected,) = detector.run(image)
+    requests = detector.engine._requests  # type: ignore[attr-defined]
+
+    def fail(_: dict[str, np.ndarray]) -> None:
         raise MemoryError
-    with model.request() as one, model.request() as other:
-        assert one not in requests
-        assert other not in requests
-    (found,) = engine.run(image)
+
+    [port] = detector.engine.signature.inputs
+    with pytest.raises(MemoryError):
+        detector.engine.run({port.names[0]: image}, fail)
+    (found,) = detector.run(image)
+    assert detector.engine._requests is not requests  # type: ignore[attr-defined]
     assert_identical(found, expected)
 
 

@@ -100,11 +100,11 @@ def test_a_file_that_may_not_be_read_is_an_error_that_names_it(public_folder: Pa
             "",
         ),
         (
-            ".DS_Store @eaDir/a.jpg/b.jpg Thumbs.db thumbs.DB desktop.ini ._a.jpg ._a .#a.jpg a/__MACOSX/b/a.jpg",
+            ".DS_Store @eaDir/a.jpg Thumbs.db thumbs.DB desktop.ini ._a.jpg ._a .#a.jpg a/__MACOSX/b/a.jpg",
             kinds.SYSTEM,
         ),
         (
-            "_SUCCESS events.out.tfevents.169.host _temporary/0/part-r-00000 .Trash-1000/files/a.jpg $RECYCLE.BIN/a.jpg",
+            "_SUCCESS events.out.tfevents.169.host _temporary/0/part-r-00000 .Trash-1000/a.jpg $RECYCLE.BIN/a.jpg",
             kinds.SYSTEM,
         ),
         ("a.json a.TXT a/b.csv a.tfrecord.json .part-00000.crc a.mp4 a.npy README.md", kinds.BY_ENDING),

@@ -128,8 +128,8 @@ def test_a_disk_that_is_full_ends_the_job_and_the_same_command_goes_on(inputs: P
     disk = tmp_path / "disk"
     disk.mkdir()
     script = (
-        f'mount -t tmpfs -o size=100k tmpfs {disk} && {{ "$@"; echo "status $?"; }} '
-        f'&& mount -o remount,size=64m {disk} && "$@" && ls {disk}/out'
+        f"mount -t tmpfs -o size=8m tmpfs {disk} && head -c 8290000 /dev/zero > {disk}/others "
+        f'&& {{ "$@"; echo "status $?"; }} && rm {disk}/others && "$@" && ls {disk}/out'
     )
     ended = subprocess.run(
         [*mount_namespace(), "sh", "-c", script, "sh", *job(inputs, disk / "out")],

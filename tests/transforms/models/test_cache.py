@@ -60,7 +60,6 @@ def test_without_a_cache_a_model_lasts_as_long_as_its_process(tmp_path: Path) ->
 import logging, pathlib
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.models.saved_model import model_digest
-from tests.containers import mount_namespace
 logging.basicConfig()
 built = known_model("centerface")
 assert built == known_model("centerface")

@@ -25,7 +25,7 @@ _LARGEST_IF_BOUNDED = 2**20
 
 _SAID = re.compile(
     r"bad_alloc|\bMemoryError\b|can't start new thread"
-    r"|out of memory|(insufficient|not enough) memory|memory allocation (error|failed)"
+    r"|out of memory|(insufficient|not enough) memory|memory allocation (error|failed)(?!: security limit)"
     r"|(cannot|can't|can not|could not|failed to|unable to) allocate",
     re.IGNORECASE,
 )

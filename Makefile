@@ -73,7 +73,7 @@ test-dataflow: setup
 test-cloud: setup
 	! command -v go >/dev/null || GOBIN=$(CURDIR)/$(BIN) go install github.com/fsouza/fake-gcs-server@v1.56.1
 	export FACEVEIL_FAKE_GCS_SERVER=$$(ls $(BIN)/fake-gcs-server 2>/dev/null); \
-	$(BIN)/python -m pytest tests/transforms/stores tests/test_cloud_storage.py && $(BIN)/python -m tests.cloud
+	$(BIN)/python -m pytest tests/transforms/storage tests/test_cloud_storage.py && $(BIN)/python -m tests.cloud
 
 # Jobs on other runners, killed in the middle, against the DirectRunner's bytes; five minutes each. What they need beside
 # the lock they get into .clusters/: Prism by Go, Airflow, Flink and Spark as wheels, Beam's job servers by Maven.

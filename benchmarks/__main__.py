@@ -15,7 +15,7 @@ from benchmarks.no_faces import NO_FACES, cost_ratio
 from benchmarks.photos import find_photos, prepare
 from benchmarks.report import draw, format_table, ratios
 from benchmarks.suite import SETTINGS, contenders, workers
-from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.runtime.pool import usable_cores
 
 
 def main() -> int:

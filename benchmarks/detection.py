@@ -30,7 +30,7 @@ from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from faceveil.transforms.detectors.views import View, plan_windows, side_needed, take_view
 from faceveil.transforms.models.engines import EngineName, Precision
-from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.runtime.pool import usable_cores
 
 _DEFAULT_THRESHOLD = DetectorConfig(()).score_threshold
 _THRESHOLDS = (0.15, _DEFAULT_THRESHOLD, 0.3, 0.5)

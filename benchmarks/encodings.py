@@ -31,7 +31,7 @@ from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.faces import FloatArray
-from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.runtime.pool import usable_cores
 
 _SCORE, _SMALLEST, _IOU = 0.5, 24, 0.5
 

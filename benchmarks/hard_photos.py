@@ -38,7 +38,7 @@ from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.detectors.quality import QUALITIES, QualityName
 from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.models.engines import EngineName
-from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.runtime.pool import usable_cores
 
 _COMPARED_SCORE = 0.3
 _LARGE_FACE, _FILLED_SIDE = 100, 1200

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from faceveil.transforms.progress import read_progress
+from faceveil.transforms.shard.progress import read_progress
 
 _LOOK_SECONDS = 0.05
 _LOOKS_PER_MEMORY = 5

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.anonymize_shard import Anonymization, Worker, anonymize_record
+from faceveil.transforms.anonymize_shards import Anonymization, Worker, anonymize_record
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.read import Source
-from faceveil.transforms.steps import Batch, decode, detect_batch
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.shard.read import Source
+from faceveil.transforms.shard.steps import Batch, decode, detect_batch
 
 NO_FACES = "an image without faces / decode and detect"
 

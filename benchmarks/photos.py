@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceveil.transforms.example import Example
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import frame
 
 WIDER_DEV = Path("../shared/data/wider-dev/images")
 DEMO = Path("demo-output/input/photos")

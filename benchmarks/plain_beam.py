@@ -26,9 +26,9 @@ from faceveil.transforms.detectors.merge import suppress_overlaps
 from faceveil.transforms.detectors.models import resolve_model
 from faceveil.transforms.detectors.views import View, Window, faces_in_image
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.parallel import usable_cores
-from faceveil.transforms.progress import ProgressFile
-from faceveil.transforms.records import Row, Status
+from faceveil.transforms.formats.audit import Row, Status
+from faceveil.transforms.runtime.pool import usable_cores
+from faceveil.transforms.shard.progress import ProgressFile
 
 _SCORE = 0.21
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from faceveil.transforms.detectors.models import resolve_model
 from faceveil.transforms.faces import Faces
+from faceveil.transforms.formats.audit import Row, Status
+from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.models.frameworks import load_openvino
-from faceveil.transforms.parallel import usable_cores
-from faceveil.transforms.progress import ProgressFile
-from faceveil.transforms.records import Row, Status
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.runtime.pool import usable_cores
+from faceveil.transforms.shard.progress import ProgressFile
 
 _SCORE, _IOU, _JPEG_QUALITY = 0.21, 0.3, 90
 

@@ -21,7 +21,7 @@ from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.detectors.detector import Detector
-from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.storage import read_bytes
 
 _DEFACE_SCORE = 0.2

@@ -37,7 +37,7 @@ from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.faces import Faces, FloatArray
-from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.storage import read_bytes
 
 _LEAST_SIDE, _OVERLAP = 20, 0.5

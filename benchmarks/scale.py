@@ -29,10 +29,10 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from faceveil.transforms.example import Example
-from faceveil.transforms.inputs import Input, summarize_inputs
-from faceveil.transforms.progress import read_progress
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.inputs.match import Input, summarize_inputs
+from faceveil.transforms.shard.progress import read_progress
 
 SIDE = 64
 FILES_IN_A_FOLDER = 1000

@@ -19,14 +19,14 @@ import cv2
 from benchmarks.photos import find_photos
 from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.anonymize import Group, Masking, anonymize_group
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.quality import QUALITIES, QualityName
-from faceveil.transforms.memory import keep_freed_memory
-from faceveil.transforms.read import Source
-from faceveil.transforms.steps import Batch, Finished, decode, detect_batch
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.runtime.memory import keep_freed_memory
+from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.shard.read import Source
+from faceveil.transforms.shard.steps import Batch, Finished, decode, detect_batch
 
 _STEPS = "read and decode", "detect", "mask and encode", "frame"
 _ROUNDS = 5

@@ -12,8 +12,8 @@ from pathlib import Path
 import skimage
 from PIL import Image, ImageDraw
 
-from faceveil.transforms.example import Example
-from faceveil.transforms.tfrecord import frame, read_records
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import frame, read_records
 
 OUTPUT = Path("demo-output")
 PHOTOS = Path(skimage.__file__).parent / "data"

@@ -7,7 +7,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
-from faceveil.transforms.globs import listed_prefix
+from faceveil.transforms.inputs.globs import listed_prefix
 
 
 def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:

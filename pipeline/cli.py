@@ -17,11 +17,11 @@ from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluat
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, build_options
 from faceveil.pipeline.options import FIELDS, OptionError
-from faceveil.pipeline.remote_job import LeftRunning
 from faceveil.pipeline.report import format_report, quarantined_share
+from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError, WorkerDiedError
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from faceveil.pipeline.detection import FoundModel
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.inputs import InputSummary
-from faceveil.transforms.keys import KeyHash
+from faceveil.transforms.inputs.keys import KeyHash
+from faceveil.transforms.inputs.match import InputSummary
+from faceveil.transforms.inputs.plan import Layout
 from faceveil.transforms.manifest import JobDescription
-from faceveil.transforms.plan import Layout
 
 # Another release of these may decode, compute, mask or encode a little differently.
 _VERSIONED = (

@@ -29,9 +29,9 @@ from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
 from faceveil.transforms import storage
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.inputs import Input, list_inputs
-from faceveil.transforms.parallel import usable_cores
-from faceveil.transforms.paths import as_path
+from faceveil.transforms.inputs.match import Input, list_inputs
+from faceveil.transforms.inputs.paths import as_path
+from faceveil.transforms.runtime.pool import usable_cores
 
 # The options that `faceveil run` has, too.
 _DETECTION = frozenset(name for name, option in FIELDS.items() if option.metadata["group"] == "detection")

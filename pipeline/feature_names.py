@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.transforms import storage
 from faceveil.transforms.codecs.signatures import DECODED, sniff
-from faceveil.transforms.compose import OWN_FEATURES
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.example import Example, InvalidExampleError
-from faceveil.transforms.features import FeatureRoles
-from faceveil.transforms.inputs import InputFile, InputSummary, series_of
-from faceveil.transforms.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
+from faceveil.transforms.formats.example import Example, InvalidExampleError
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
+from faceveil.transforms.inputs.match import InputFile, InputSummary, series_of
+from faceveil.transforms.shard.compose import OWN_FEATURES
 
 _LOGGER = logging.getLogger(__name__)
 _RECORDS = 16  # of each file

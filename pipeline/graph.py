@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import apache_beam as beam
 
-from faceveil.transforms.anonymize_shard import AnonymizeShards
-from faceveil.transforms.inputs import Input, InputSummary
+from faceveil.transforms.anonymize_shards import AnonymizeShards
+from faceveil.transforms.inputs.match import Input, InputSummary
+from faceveil.transforms.inputs.plan import Layout, PlanShards
 from faceveil.transforms.manifest import JobDescription, WriteManifest
-from faceveil.transforms.plan import Layout, PlanShards
 
 
 @dataclass

@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 
 from faceveil.transforms import storage
-from faceveil.transforms.globs import is_glob, translate_glob
-from faceveil.transforms.inputs import Input
-from faceveil.transforms.keys import KeyHash
-from faceveil.transforms.paths import as_path
+from faceveil.transforms.inputs.globs import is_glob, translate_glob
+from faceveil.transforms.inputs.keys import KeyHash
+from faceveil.transforms.inputs.match import Input
+from faceveil.transforms.inputs.paths import as_path
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 _LIST = "@"

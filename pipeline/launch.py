@@ -25,11 +25,9 @@ from apache_beam.transforms.environments import PythonLoopbackEnvironment
 from google.api_core.exceptions import GoogleAPIError
 
 import faceveil.transforms.errors
-from faceveil.pipeline import dataflow
 from faceveil.pipeline.access import check_access
 from faceveil.pipeline.describe import describe_job
 from faceveil.pipeline.detection import FoundModel, detector_config, find_generator, find_models, synthesis_config
-from faceveil.pipeline.direct_runner import DirectRunner
 from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.feature_names import check_feature_names
 from faceveil.pipeline.graph import AnonymizeDataset
@@ -37,20 +35,22 @@ from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, refuse_live, 
 from faceveil.pipeline.options import JobOptions, OptionError
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, previous_job, remove_unpublished
 from faceveil.pipeline.progress_bar import Size, Work, local_progress_bar, progress_bar
-from faceveil.pipeline.remote_job import LeftRunning
+from faceveil.pipeline.runners import dataflow
+from faceveil.pipeline.runners.local import DirectRunner
+from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.supervise import allow_restart, is_restart, memory_shortages, run_id, want_restart
 from faceveil.transforms import manifest, storage
-from faceveil.transforms.anonymize_shard import Anonymization, AnonymizeShards
+from faceveil.transforms.anonymize_shards import Anonymization, AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.child_process import safe_children
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OwnOutputError, WorkerDiedError
-from faceveil.transforms.inputs import InputSummary, summarize_inputs
+from faceveil.transforms.inputs.match import InputSummary, summarize_inputs
+from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.models.saved_model import model_digest
-from faceveil.transforms.plan import Layout, lay_out, lay_out_as_before
-from faceveil.transforms.write import Output
+from faceveil.transforms.runtime.child_process import safe_children
+from faceveil.transforms.shard.write import Output
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
-from faceveil.transforms.machine import ProcessIdentity, is_running, this_process
+from faceveil.transforms.runtime.machine import ProcessIdentity, is_running, this_process
 
 NAME = ".faceveil-lock.json"
 _BEAT_SECONDS = 30

@@ -18,8 +18,8 @@ from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import SYNTHESIZE, WITH_STRENGTH
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.features import FeatureRoles
-from faceveil.transforms.paths import as_path
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.inputs.paths import as_path
 
 
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:

@@ -14,10 +14,10 @@ from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.detectors.quality import QUALITIES, Quality, QualityName
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.features import FeatureRoles
-from faceveil.transforms.inputs import Input
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.inputs.keys import KeyHash
+from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.kept_exif import KEEPABLE
-from faceveil.transforms.keys import KeyHash
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.models.engines import EngineName, Precision
 

@@ -11,10 +11,10 @@ from typing import Any
 from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
-from faceveil.transforms.inputs import Input
+from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import JobDescription
-from faceveil.transforms.reuse import changed_inputs
-from faceveil.transforms.write import Output
+from faceveil.transforms.shard.resume import changed_inputs
+from faceveil.transforms.shard.write import Output
 
 _SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.[0-9a-f]{8}\.partial)?")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tqdm import tqdm
 
 from faceveil.pipeline.report import clock
-from faceveil.transforms.progress import Progress, read_progress
+from faceveil.transforms.shard.progress import Progress, read_progress
 
 _LOGGER = logging.getLogger(__name__)
 # Where there is no terminal, a line in the log now and then has to do; of a long job fewer of them.

@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from faceveil.pipeline.console import flush_streams, open_missing_streams, say, spell_everything
 from faceveil.pipeline.ending import MEMORY_ADVICE, SIGNALS, end_on_signals, hint, is_job
-from faceveil.transforms.child_process import end_with_parent, leave_now
-from faceveil.transforms.machine import oom_kills
+from faceveil.transforms.runtime.child_process import end_with_parent, leave_now
+from faceveil.transforms.runtime.machine import oom_kills
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 """How native code dies, and how a watchdog ends a hanging process. Not SIGKILL and SIGTERM: somebody wanted those."""

@@ -33,7 +33,7 @@ from PIL import Image, ImageOps
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import Quality
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.formats.tfrecord import frame
 from tests.carriers import EXAMPLE_CARRIERS, carry, holds_marker
 from tests.conftest import ROOT
 from tests.mutation import mutate

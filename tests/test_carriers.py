@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from faceveil.transforms.codecs import decode_for_detection, encode_pixels, probe, strip_metadata
-from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.quarantine import Quarantine
-from faceveil.transforms.read import Source, load
+from faceveil.transforms.shard.read import Source, load
 from tests.carriers import EXAMPLE_CARRIERS, carriers, example_shows_payload, holds_marker
 from tests.fuzz import sound_images
 

@@ -18,8 +18,8 @@ from PIL import Image
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
-from faceveil.transforms.example import Example
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import frame
 from tests.conftest import SKIMAGE_DATA, as_nobody
 from tests.test_end_to_end import FAST, examples, faceveil, rows
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from faceveil.transforms.inputs import Input, list_inputs, stable_place
-from faceveil.transforms.keys import KeyHash
-from faceveil.transforms.plan import shard_of
+from faceveil.transforms.inputs.keys import KeyHash
+from faceveil.transforms.inputs.match import Input, list_inputs, stable_place
+from faceveil.transforms.inputs.plan import shard_of
 from tests.test_end_to_end import FAST, examples, faceveil, files, rows
 
 pytestmark = pytest.mark.usefixtures("centerface")

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 import skimage.data
 from PIL import Image
 
-from faceveil.transforms.progress import Progress, read_progress
+from faceveil.transforms.shard.progress import Progress, read_progress
 from tests.conftest import ROOT
 from tests.containers import in_container
 

@@ -29,7 +29,7 @@ from faceveil.transforms.detectors.centerface import Weights, load_weights, read
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.detectors.views import plan_windows, side_needed, take_view
-from faceveil.transforms.inputs import Input, list_inputs
+from faceveil.transforms.inputs.match import Input, list_inputs
 
 _QUALITY = Quality(1024)
 _DIGITS = 5

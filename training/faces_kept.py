@@ -35,7 +35,7 @@ from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.generators.embedded import embedded_generator
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
-from faceveil.transforms.inputs import Input, list_inputs
+from faceveil.transforms.inputs.match import Input, list_inputs
 
 _SCORE, _HEIGHT, _OVERLAP = 0.5, 16, 0.5
 _QUALITY = 90

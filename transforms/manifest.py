@@ -12,9 +12,9 @@ import apache_beam as beam
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
-from faceveil.transforms.inputs import InputSummary, add_digests
-from faceveil.transforms.plan import Layout, shard_name
-from faceveil.transforms.records import ShardResult
+from faceveil.transforms.formats.audit import ShardResult
+from faceveil.transforms.inputs.match import InputSummary, add_digests
+from faceveil.transforms.inputs.plan import Layout, shard_name
 
 NAME = "manifest.json"
 _COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces", "reencoded", "fallback_faces")

@@ -11,8 +11,8 @@ from benchmarks.measure import counted
 from benchmarks.photos import prepare
 from faceveil.pipeline.launch import run_job
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.example import Example
-from faceveil.transforms.tfrecord import read_records
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import read_records
 
 
 def test_all_make_the_same_photos(photos: Path, tmp_path: Path, centerface: str, centerface_int8: str) -> None:

@@ -7,9 +7,9 @@ import tomllib
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from faceveil.pipeline import dataflow
 from faceveil.pipeline.option_parsing import build_options, check_flags
 from faceveil.pipeline.options import FIELDS
+from faceveil.pipeline.runners import dataflow
 from tests.conftest import ROOT
 from tests.dataflow.dockerfile import Instruction, read_dockerfile
 

@@ -5,9 +5,9 @@ import pytest
 
 from faceveil.pipeline.describe import describe_job, differences
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.inputs import InputSummary
+from faceveil.transforms.inputs.match import InputSummary
+from faceveil.transforms.inputs.plan import SplitLayout
 from faceveil.transforms.manifest import JobDescription
-from faceveil.transforms.plan import SplitLayout
 
 OPTIONS = JobOptions(input=("in/*.jpg",), output="out")
 SUMMARY = InputSummary(digest="inputs")

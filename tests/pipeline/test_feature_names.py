@@ -13,9 +13,9 @@ import pytest
 
 from faceveil.pipeline.feature_names import check_feature_names
 from faceveil.pipeline.options import JobOptions, OptionError
-from faceveil.transforms.example import Example
-from faceveil.transforms.inputs import summarize_inputs
-from faceveil.transforms.tfrecord import frame
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.inputs.match import summarize_inputs
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import Server
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from faceveil.pipeline.input_paths import named_input, parse_input
-from faceveil.transforms.inputs import Input
+from faceveil.transforms.inputs.match import Input
 
 
 @pytest.fixture(autouse=True)

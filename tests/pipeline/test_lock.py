@@ -14,7 +14,7 @@ import pytest
 
 from faceveil.pipeline.lock import NAME, hold_lock, is_live, read_lock, remove_stale_lock
 from faceveil.transforms.errors import AccessError, OutputError
-from faceveil.transforms.machine import start_time, this_process
+from faceveil.transforms.runtime.machine import start_time, this_process
 from tests.conftest import ROOT
 from tests.containers import in_container
 

@@ -8,7 +8,7 @@ import pytest
 from faceveil.pipeline.option_parsing import add_arguments, build_options
 from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
 from faceveil.transforms.detectors.quality import QUALITIES
-from faceveil.transforms.inputs import Input
+from faceveil.transforms.inputs.match import Input
 
 REQUIRED = {"input": ["a.jpg"], "output": "out"}
 

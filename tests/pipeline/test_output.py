@@ -7,10 +7,10 @@ from faceveil.pipeline.lock import NAME as LOCK
 from faceveil.pipeline.lock import read_lock
 from faceveil.pipeline.output import State, check_output, clear_output, remove_unpublished
 from faceveil.transforms.errors import OutputError
-from faceveil.transforms.inputs import Input
+from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import NAME as MANIFEST
 from faceveil.transforms.manifest import JobDescription
-from faceveil.transforms.write import Output
+from faceveil.transforms.shard.write import Output
 
 HERE = JobDescription({"method": "blur", "digest": "here", "settings_digest": "s"}, {"name": "centerface"})
 THERE = {"job": {"method": "bar", "digest": "there"}, "model": {"name": "centerface"}}

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from faceveil.pipeline.progress_bar import Size, Work, describe, progress_bar
-from faceveil.transforms.progress import Progress
+from faceveil.transforms.shard.progress import Progress
 
 
 def worked(*looks: tuple[float, Progress]) -> Work:

@@ -8,10 +8,10 @@ import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 
 from faceveil.transforms.errors import AccessError, AccountingError
-from faceveil.transforms.inputs import InputSummary, SplitSummary, add_digests
+from faceveil.transforms.formats.audit import ShardResult
+from faceveil.transforms.inputs.match import InputSummary, SplitSummary, add_digests
+from faceveil.transforms.inputs.plan import SplitLayout
 from faceveil.transforms.manifest import JobDescription, WriteManifest, build_manifest, read_manifest
-from faceveil.transforms.plan import SplitLayout
-from faceveil.transforms.records import ShardResult
 
 LAYOUT = {"train": SplitLayout(1, 1), "val": SplitLayout(1, 0)}
 SUMMARY = InputSummary({"train": SplitSummary(images=3, tfrecords=1), "val": SplitSummary(images=2)}, ignored=4)

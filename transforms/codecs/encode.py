@@ -15,8 +15,8 @@ from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.codecs.originals import open_original
 from faceveil.transforms.codecs.strip import strip
-from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 _LOSSY_QUALITY = 95
 """For lossy WebP, AVIF and HEIC, which keep no quality to read back: high enough that re-encoding hardly shows."""

@@ -17,7 +17,7 @@ from PIL import Image
 from faceveil.transforms.codecs import av1, av1_tiles, heif, hevc, libde265
 from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
 from faceveil.transforms.codecs.isobmff_boxes import write_box, write_full_box
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 _SLACK = 32
 """Bytes at the end of a unit that encoders may write in vain: x265 writes up to 27 for a white picture, else 1 or 2."""

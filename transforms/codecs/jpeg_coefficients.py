@@ -13,7 +13,7 @@ import jpegio
 import numpy as np
 
 from faceveil.transforms.codecs.pillow import open_image
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 LARGEST = 2**27
 """Samples of all components: 89 megapixels of 4:2:0, 44 of 4:4:4. The coefficients take six bytes for each."""

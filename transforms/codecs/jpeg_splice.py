@@ -22,7 +22,7 @@ from faceveil.transforms.codecs.jpeg_coefficients import LARGEST, can_be_coded, 
 from faceveil.transforms.codecs.jpeg_markers import segments
 from faceveil.transforms.codecs.metadata import strip_metadata
 from faceveil.transforms.codecs.pillow import open_image
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 _MCUS_AT_ONCE = 1024
 """So that the working memory of a face that fills the photo stays below 30 MB."""

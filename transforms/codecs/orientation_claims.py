@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from PIL import ExifTags, Image
 
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 _XMP = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
 _RAW_PROFILE, _XMP_KEYWORD = b"raw profile type ", b"xml:com.adobe.xmp"

@@ -8,8 +8,8 @@ from PIL import ExifTags, Image
 
 from faceveil.transforms.codecs import gif, jpeg_markers, png, tiff, webp
 from faceveil.transforms.codecs.pillow import open_image
-from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 _WITHOUT_METADATA: dict[str, Callable[[bytes], bytes]] = {
     "jpeg": jpeg_markers.without_metadata,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.pillow import open_image
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 
 def check_indices(data: bytes, image_format: str) -> None:

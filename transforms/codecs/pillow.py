@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 
 def open_image(data: bytes, image_format: str) -> Image.Image:

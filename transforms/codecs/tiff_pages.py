@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from faceveil.transforms.codecs import tiff
 from faceveil.transforms.codecs.pillow import open_image
 from faceveil.transforms.codecs.tiff_tags import number
-from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 _SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2  # bits of the first tag, a value of the second

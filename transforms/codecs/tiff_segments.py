@@ -13,7 +13,7 @@ from PIL import Image
 
 from faceveil.transforms.codecs import ccitt, jpeg_markers, lzw
 from faceveil.transforms.codecs.accounting import Unaccounted, inflate
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 7, 8, 32946, 32773
 _FAX = (ccitt.MODIFIED_HUFFMAN, ccitt.T4, ccitt.T6)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.accounting import Unaccounted, without_tail
-from faceveil.transforms.memory import is_out_of_memory
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 _SLACK = 8
 """Bytes at the end of a stream that encoders may write in vain: libwebp's own writes up to 7, mostly 1 to 3."""

@@ -21,7 +21,7 @@ from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from faceveil.transforms.detectors.views import View, faces_in_image, plan_windows, side_needed, take_view
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.models.engines import Engine, EngineName, Precision
-from faceveil.transforms.parallel import usable_cores
+from faceveil.transforms.runtime.pool import usable_cores
 
 _GPU_BATCH = 16
 

@@ -12,9 +12,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceveil.transforms.child_process import child_environment, module_command
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.saved_model import is_saved_model, write_note
+from faceveil.transforms.runtime.child_process import child_environment, module_command
 
 _LOGGER = logging.getLogger(__name__)
 

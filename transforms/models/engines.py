@@ -14,8 +14,8 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from faceveil.transforms.errors import ModelError
-from faceveil.transforms.memory import is_out_of_memory
 from faceveil.transforms.models.frameworks import load_openvino, load_tensorflow
+from faceveil.transforms.runtime.memory import is_out_of_memory
 
 EngineName = Literal["auto", "openvino", "tensorflow"]
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -17,7 +17,6 @@ import tensorflow as tf
 import tifffile
 from PIL import Image
 
-from faceveil.transforms.anonymize import Group, Masking, anonymize_group
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.codecs import decode_for_detection, jpeg_markers, probe
 from faceveil.transforms.codecs.image import Pixels
@@ -25,10 +24,11 @@ from faceveil.transforms.codecs.renderings import renderings
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.quality import QUALITIES
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits
-from faceveil.transforms.read import Source
-from faceveil.transforms.steps import Batch, Decoded, Detected, Finished, decode, detect_batch
+from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.shard.read import Source
+from faceveil.transforms.shard.steps import Batch, Decoded, Detected, Finished, decode, detect_batch
 
 Restore = Callable[[bytes], np.ndarray]
 PHOTO = skimage.data.astronaut()[:320, 64:384]

@@ -8,13 +8,12 @@ import skimage.data
 import tensorflow as tf
 from PIL import Image
 
-from faceveil.transforms.anonymize import Group, Masking, anonymize_group
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.anonymizers.style import Style, Values
 from faceveil.transforms.codecs import probe
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.features import FeatureRoles
+from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.generators.synthesize import (
     SynthesisConfig,
     Synthesizer,
@@ -23,8 +22,9 @@ from faceveil.transforms.generators.synthesize import (
     random_vector,
 )
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.read import Loaded
-from faceveil.transforms.steps import Detected, DetectedImage, Failed, Finished
+from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.shard.read import Loaded
+from faceveil.transforms.shard.steps import Detected, DetectedImage, Failed, Finished
 from tests.transforms.generators.conftest import grey_faces
 
 STYLE = Style(MaskGeometry(shape="box"))

@@ -1,0 +1,259 @@
+import bz2
+import gzip
+import io
+import os
+import socket
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.inputs.match import InputFile
+from faceveil.transforms.inputs.plan import ShardPlan
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.shard.read import HoldsRecords, Source, load, read_records, read_sources
+from tests.conftest import as_nobody, noise_image
+
+MAX_BYTES = 10**6
+
+
+def encoded(image_format: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(noise_image(32, 32)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def plan_of(path: Path, kind: str) -> ShardPlan:
+    file = InputFile("data", path.name, str(path), path.stat().st_size if path.exists() else 0, "0.0", kind)  # type: ignore[arg-type]
+    return ShardPlan("data", 0, 1, kind, (file,))  # type: ignore[arg-type]
+
+
+def example_source(**features: object) -> Source:
+    serialized = Example.empty().with_features({name.replace("__", "/"): v for name, v in features.items()})  # type: ignore[misc]
+    return Source("x#0", "x", serialized, len(serialized))
+
+
+def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"content")
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    assert source.key == "a.jpg"
+    assert source.nbytes >= 7
+    assert load(source, FeatureRoles(), MAX_BYTES).images == (b"content",)
+
+
+def test_records_are_numbered(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22"))
+    sources = list(read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES))
+    assert [(s.key, s.serialized) for s in sources] == [("x.tfrecord#0", b"1"), ("x.tfrecord#1", b"22")]
+
+
+def test_what_comes_before_damage_is_read_and_the_damage_is_one_record(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22")[:-1])
+    first, damage = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    assert first.serialized == b"1"
+    with pytest.raises(
+        Quarantine, match="corrupt_record: record 1 and what follows: the file ends inside the record at byte 17"
+    ):
+        load(damage, FeatureRoles(), MAX_BYTES)
+
+
+@pytest.mark.parametrize("size", [19, 20, 21])
+def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
+    (tmp_path / "a.jpg").write_bytes(bytes(size))
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), 20)
+    if size <= 20:
+        assert load(source, FeatureRoles(), 20).images == (bytes(size),)
+    else:
+        with pytest.raises(Quarantine, match="too_large: more than 20 bytes"):
+            load(source, FeatureRoles(), 20)
+
+
+def test_records_over_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(bytes(21)) + frame(b"22"))
+    first, large, last = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), 20)
+    assert (first.serialized, last.serialized) == (b"1", b"22")
+    assert large.key == "x.tfrecord#1"
+    with pytest.raises(Quarantine, match="too_large: record 1, at byte 17, has 21 bytes"):
+        load(large, FeatureRoles(), 20)
+
+
+@pytest.mark.parametrize("kind", ["image", "tfrecord"])
+def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").mkdir()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "socket"))
+    for name in ("pipe", "zero", "circle", "folder", "socket"):
+        file = InputFile("data", name, str(tmp_path / name), 0, "0.0", kind)  # type: ignore[arg-type]
+        [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), MAX_BYTES)  # type: ignore[arg-type]
+        with pytest.raises(Quarantine, match="unreadable_file") as caught:
+            load(source, FeatureRoles(), MAX_BYTES)
+        assert str(tmp_path) not in caught.value.detail
+
+
+@pytest.mark.parametrize("kind", ["image", "tfrecord"])
+def test_a_file_that_may_not_be_read_ends_the_job(public_folder: Path, kind: str) -> None:
+    (public_folder / "a").touch(mode=0)
+
+    def read() -> None:
+        for source in read_sources(plan_of(public_folder / "a", kind), MAX_BYTES):
+            load(source, FeatureRoles(), MAX_BYTES)
+
+    with as_nobody(), pytest.raises(AccessError, match="a: cannot be read: Permission denied"):
+        read()
+
+
+def replaced(path: Path, data: bytes) -> None:
+    path.with_suffix(".new").write_bytes(data)
+    os.utime(path.with_suffix(".new"), ns=(0, path.stat().st_mtime_ns + 4_000_000))
+    path.with_suffix(".new").replace(path)
+
+
+def listed(path: Path, kind: str) -> ShardPlan:
+    [file] = (storage.find(str(path)),)
+    assert file
+    return ShardPlan("data", 0, 1, kind, (InputFile("data", path.name, file.path, file.size, file.version, kind),))  # type: ignore[arg-type]
+
+
+def test_an_image_file_that_was_replaced_ends_the_job(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"content")
+    [source] = read_sources(listed(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    replaced(tmp_path / "a.jpg", b"CONTENT")
+    with pytest.raises(AccessError, match=r"a\.jpg: was changed while the job ran"):
+        load(source, FeatureRoles(), MAX_BYTES)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_tfrecord_file_that_is_written_to_while_it_is_read_ends_the_job(tmp_path: Path, damaged: bool) -> None:
+    path = tmp_path / "x.tfrecord"
+    path.write_bytes(frame(b"1") * 100_000)
+    sources = read_sources(listed(path, "tfrecord"), MAX_BYTES)
+    next(sources)
+    with path.open("r+b") as file:
+        if damaged:
+            file.seek(500_000)
+            file.write(bytes(1000))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 4_000_000))
+    with pytest.raises(AccessError, match=r"x\.tfrecord: was changed while the job ran"):
+        list(sources)
+    with pytest.raises(AccessError, match=r"x\.tfrecord: was changed while the job ran"):
+        list(
+            read_sources(
+                replace(listed(path, "tfrecord"), files=(InputFile("data", "k", str(path), 1, "1.0", "tfrecord"),)), 1
+            )
+        )
+
+
+def test_an_image_that_is_called_a_tfrecord_file_is_an_image(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(encoded("PNG"))
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    assert source.key == "x.tfrecord"
+    assert load(source, FeatureRoles(), MAX_BYTES).images == (encoded("PNG"),)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
+def test_tfrecords_that_are_called_an_image_are_told(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "x.jpg").write_bytes(compress(frame(b"1") + frame(b"22")))
+    [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), MAX_BYTES)
+    with pytest.raises(HoldsRecords) as caught:
+        load(source, FeatureRoles(), MAX_BYTES)
+    records = list(read_records(caught.value.source, MAX_BYTES))
+    assert [(record.key, record.serialized) for record in records] == [("x.jpg#0", b"1"), ("x.jpg#1", b"22")]
+
+
+def test_a_compression_that_tfrecords_do_not_have_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.tfrecord").write_bytes(bz2.compress(frame(b"1")))
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    with pytest.raises(
+        Quarantine, match=r"corrupt_record: .* the file begins as bzip2 does; TFRecords are read plain, or"
+    ):
+        load(source, FeatureRoles(), MAX_BYTES)
+
+
+@pytest.mark.parametrize("kind", ["image", "tfrecord"])
+def test_a_file_that_is_gone_is_one_record(tmp_path: Path, kind: str) -> None:
+    [source] = read_sources(plan_of(tmp_path / "gone", kind), MAX_BYTES)
+    with pytest.raises(Quarantine, match="unreadable_file"):
+        load(source, FeatureRoles(), MAX_BYTES)
+
+
+def test_the_image_of_an_example() -> None:
+    loaded = load(example_source(photo=b"content", label=[1]), FeatureRoles(("photo",)), MAX_BYTES)
+    assert loaded.images == (b"content",)
+    assert loaded.example
+    assert loaded.example.names() == ["photo", "label"]
+
+
+@pytest.mark.parametrize(
+    ("features", "reason", "detail"),
+    [
+        (
+            {"label": [1]},
+            Reason.MISSING_IMAGE,
+            "no bytes feature image/encoded; the Example's features: label",
+        ),
+        ({}, Reason.MISSING_IMAGE, "features: none"),
+        ({"image__encoded": [1]}, Reason.MISSING_IMAGE, "no bytes feature"),
+        ({"image__encoded": [b"1", b"2"]}, Reason.MISSING_IMAGE, "holds 2 values"),
+        ({"image__encoded": b"1", "thumb": encoded("PNG")}, Reason.EMBEDDED_IMAGE, "feature thumb"),
+        ({"image__encoded": b"1", "thumbs": [b"1", encoded("GIF")]}, Reason.EMBEDDED_IMAGE, "feature thumbs"),
+    ],
+)
+def test_examples_that_are_held_back(features: dict[str, object], reason: Reason, detail: str) -> None:
+    with pytest.raises(Quarantine, match=detail) as caught:
+        load(example_source(**features), FeatureRoles(), MAX_BYTES)
+    assert caught.value.reason is reason
+
+
+def test_several_images_are_read_in_the_order_in_which_they_are_named() -> None:
+    source = example_source(right=b"r", left=b"l", thumb=encoded("PNG"), depth=encoded("PNG"))
+    roles = FeatureRoles(("left", "right"), dropped=("thumb",), allowed=("depth",))
+    assert load(source, roles, MAX_BYTES).images == (b"l", b"r")
+    with pytest.raises(Quarantine, match="missing_image: no bytes feature rear"):
+        load(source, FeatureRoles(("left", "rear"), ("thumb", "right"), ("depth",)), MAX_BYTES)
+
+
+def test_an_image_in_the_first_of_two_values_of_a_feature_never_gets_out() -> None:
+    first = Example.empty().with_features({"thumb": encoded("PNG"), "image/encoded": b"1"})
+    twice = first + Example.empty().with_features({"thumb": b"text"})
+    loaded = load(Source("x#0", "x", twice, len(twice)), FeatureRoles(), MAX_BYTES)
+    assert loaded.example
+    assert b"PNG" not in loaded.example.with_features({})
+
+
+@pytest.mark.parametrize("lists", [{}, {"frames": tf.train.FeatureList()}])
+def test_sequence_examples_are_held_back(lists: dict[str, tf.train.FeatureList]) -> None:
+    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"1"]))
+    sequence = tf.train.SequenceExample(
+        context=tf.train.Features(feature={"image/encoded": image}),
+        feature_lists=tf.train.FeatureLists(feature_list=lists),
+    )
+    with pytest.raises(Quarantine, match="sequence_example"):
+        load(Source("x#0", "x", sequence.SerializeToString(), 1), FeatureRoles(), MAX_BYTES)
+
+
+def test_bytes_that_are_no_example_are_held_back() -> None:
+    with pytest.raises(Quarantine, match="invalid_example"):
+        load(Source("x#0", "x", b"\xff\xff", 2), FeatureRoles(), MAX_BYTES)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000"])
+def test_images_of_every_format_hold_a_record_back(image_format: str) -> None:
+    with pytest.raises(Quarantine, match="embedded_image: feature thumb"):
+        load(example_source(image__encoded=b"1", thumb=encoded(image_format)), FeatureRoles(), MAX_BYTES)
+
+
+@pytest.mark.parametrize("data", [b"", b"BM", b"BMW is a make of cars, not an image", b"\xff\xd8\xff", b"text" * 20])
+def test_other_bytes_do_not(data: bytes) -> None:
+    assert load(example_source(image__encoded=b"1", label=data), FeatureRoles(), MAX_BYTES).images == (b"1",)

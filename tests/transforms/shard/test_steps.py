@@ -1,0 +1,211 @@
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.codecs import ImageInfo
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.detectors.views import View, Window
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.formats.audit import Status
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.limits import Limits
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.shard.read import Loaded, Source
+from faceveil.transforms.shard.steps import (
+    Batch,
+    Decoded,
+    DecodedImage,
+    Detected,
+    Failed,
+    Finished,
+    batch_like_shaped,
+    decode,
+    detect_batch,
+    finish,
+    guarded,
+    in_order,
+)
+from tests.conftest import SKIMAGE_DATA
+
+
+def decoded(key: str, width: int = 32, image_width: int = 32) -> Decoded:
+    info = ImageInfo("jpeg", image_width, 32, 1, "RGB")
+    window = Window(0, 0, image_width, 32, width, 32)
+    view = View(np.zeros((32, width, 3), np.uint8), window, image_width, 32)
+    return Decoded(
+        Loaded(key, (b"",), None), (DecodedImage(info, ((view,),), (1,), None, faultless=False, hides_pixels=False),)
+    )
+
+
+class FlakyDetector:
+    """Fails as real engines do: the whole batch, for one of its images."""
+
+    def detect(self, images: Sequence[Sequence[View]]) -> list[Faces]:
+        if any(view.image_width == 666 for views in images for view in views):
+            raise RuntimeError("a batch of its own")
+        return [Faces.none() for _ in images]
+
+    def unite(self, shown: Sequence[Faces]) -> Faces:
+        return shown[0]
+
+
+@given(st.lists(st.sampled_from([*range(32, 1024, 32), None]), max_size=80), st.integers(1, 5))
+def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | None], size: int) -> None:
+    failure = Quarantine(Reason.EMPTY)
+    items = [decoded(str(n), w) if w else Failed(str(n), failure) for n, w in enumerate(widths)]
+    taken = 0
+
+    def take() -> Iterator[Decoded | Failed]:
+        nonlocal taken
+        for item in items:
+            taken += 1
+            yield item
+
+    batches = []
+    given_back = 0
+    for batch in batch_like_shaped(take(), size):
+        assert taken - given_back <= 4 * size  # nothing waits for more than four batches
+        given_back += len(batch.items)
+        batches.append(batch)
+        assert len(batch.items) <= size
+        shapes = {
+            item.images[0].renderings[0][0].pixels.shape if isinstance(item, Decoded) else 0 for item in batch.items
+        }
+        assert len(shapes) <= 1
+    detected = [detect_batch(batch, FlakyDetector()) for batch in batches]  # type: ignore[arg-type]
+    keys = [item.key if isinstance(item, Failed) else item.record.key for item in in_order(detected)]
+    assert keys == [str(n) for n in range(len(items))]
+
+
+def test_of_a_batch_that_fails_only_the_culprit_is_held_back() -> None:
+    [batch] = batch_like_shaped([decoded("a"), decoded("b", image_width=666), decoded("c")], 3)
+    items = detect_batch(batch, FlakyDetector()).items  # type: ignore[arg-type]
+    assert [isinstance(item, Failed) for item in items] == [False, True, False]
+    assert isinstance(items[1], Failed)
+    assert str(items[1].error) == "detection_failed: RuntimeError: a batch of its own"
+
+
+def test_whatever_a_step_raises_becomes_a_failure() -> None:
+    def step(item: str) -> str:
+        if item == "quarantine":
+            raise Quarantine(Reason.TRUNCATED, "short")
+        return item + str(1 // len(item))
+
+    safe = guarded(step, str, Reason.CORRUPT_IMAGE)
+    assert safe("a") == "a1"
+    failures = [safe("quarantine"), safe("")]
+    assert [str(f.error) for f in failures if isinstance(f, Failed)] == [
+        "truncated: short",
+        "corrupt_image: ZeroDivisionError: integer division or modulo by zero",
+    ]
+    assert safe(failures[0]) is failures[0]
+
+
+def test_lost_access_is_no_fault_of_a_record_and_goes_on() -> None:
+    def step(_: str) -> str:
+        raise AccessError("gs://photos: cannot be reached")
+
+    with pytest.raises(AccessError, match="cannot be reached"):
+        guarded(step, str, Reason.CORRUPT_IMAGE)("a")
+
+
+@pytest.fixture(scope="module")
+def detector(centerface: str) -> Detector:
+    return Detector(DetectorConfig((centerface,), quality=Quality(320)))
+
+
+def wide_photo(orientation: int) -> bytes:
+    """900 x 300 px, upright: the astronaut's face, 81 px wide, is at the right. Turned by the orientation tag alone."""
+    photo = Image.new("RGB", (900, 300), "grey")
+    photo.paste(Image.fromarray(skimage.data.astronaut()[:300, 100:400]), (600, 0))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored = photo.transpose(Image.Transpose.ROTATE_90) if orientation == 6 else photo
+    stored.save(buffer, "JPEG", quality=90, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_face_of_a_wide_photo_is_found_where_it_is(tmp_path: Path, detector: Detector, orientation: int) -> None:
+    path = tmp_path / "wide.jpg"
+    path.write_bytes(wide_photo(orientation))
+    item = decode(Source("wide.jpg", str(path), None, 0), FeatureRoles(), detector, Limits())
+    [batch] = batch_like_shaped([item], 1)
+    [detected] = detect_batch(batch, detector).items
+    assert not isinstance(detected, Failed)
+    [image] = detected.images  # type: ignore[union-attr]
+    best = image.faces.boxes[image.faces.scores.argmax()]
+    np.testing.assert_allclose(best, [683, 63, 764, 178], atol=12)
+
+
+@pytest.mark.parametrize(
+    ("names", "detail"),
+    [
+        (("image/encoded",), "jpeg: image file is truncated"),
+        (("image/encoded", "thumbnail"), "feature image/encoded: jpeg: image file is truncated"),
+        (("thumbnail", "image/encoded"), "feature image/encoded: jpeg: image file is truncated"),
+    ],
+)
+def test_of_several_images_the_broken_one_is_named(names: tuple[str, ...], detail: str, detector: Detector) -> None:
+    feature = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[wide_photo(1)[: 2000 if "/" in name else None]]))
+        for name in names
+    }
+    record = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    with pytest.raises(Quarantine) as refused:
+        decode(Source("a#0", "a", record, len(record)), FeatureRoles(names), detector, Limits())
+    assert refused.value.reason is Reason.TRUNCATED
+    assert refused.value.detail.startswith(detail)
+
+
+def test_a_failure_is_written_by_name_and_reason_alone() -> None:
+    finished = finish(Failed("a.jpg", Quarantine(Reason.EMPTY)))
+    assert finished.serialized is None
+    assert (finished.row.key, finished.row.status, finished.row.reason) == (
+        "a.jpg",
+        Status.QUARANTINED,
+        "empty",
+    )
+
+
+@pytest.mark.parametrize("is_upright_as_stored", [False, True])
+def test_a_face_is_found_and_masked_whichever_way_up_a_reader_shows_it(
+    tmp_path: Path, centerface_int8: str, is_upright_as_stored: bool
+) -> None:
+    """Only some readers go by XMP. Upside down the detector does not find this face, so it has to look both ways."""
+    portrait = Image.open(SKIMAGE_DATA / "astronaut.png").convert("RGB").resize((128, 128))
+    photo = Image.new("RGB", (1024, 1024), (120, 120, 120))
+    photo.paste(portrait, (300, 500))
+    as_stored = photo if is_upright_as_stored else photo.transpose(Image.Transpose.ROTATE_180)
+    as_stored.save(tmp_path / "a.webp", lossless=True, xmp=b'<rdf:Description tiff:Orientation="3"/>')
+    detector = Detector(DetectorConfig((centerface_int8,)))
+    source = Source("a.webp", str(tmp_path / "a.webp"), None, 0)
+    detected = detect_batch(Batch([0], [decode(source, FeatureRoles(), detector, Limits())]), detector).items[0]
+    assert isinstance(detected, Detected)
+    finished = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items[0]
+    assert isinstance(finished, Finished)
+    assert finished.serialized
+    features = tf.train.Example.FromString(finished.serialized).features.feature
+    with Image.open(io.BytesIO(features["image/encoded"].bytes_list.value[0])) as written:
+        assert dict(written.getexif()) == {}
+        masked = written if is_upright_as_stored else written.transpose(Image.Transpose.ROTATE_180)
+        face = np.asarray(masked.crop((347, 520, 365, 543)))
+    assert (face == face[0, 0]).all()
+    box = np.array(
+        [features[f"image/face/bbox/{side}"].float_list.value[0] for side in ("xmin", "ymin", "xmax", "ymax")]
+    )
+    x0, y0, x1, y1 = box * 1024 if is_upright_as_stored else 1024 - box[[2, 3, 0, 1]] * 1024
+    np.testing.assert_allclose((x0, y0, x1, y1), (345, 514, 368, 545), atol=5)

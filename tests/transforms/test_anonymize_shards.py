@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that
+
+from faceveil.transforms.anonymize_shards import Anonymization, AnonymizeShards, Worker, anonymize_shard
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.detector import DetectorConfig
+from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.formats.audit import Row, ShardResult
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.inputs.match import Input, list_inputs
+from faceveil.transforms.inputs.plan import ShardPlan
+from faceveil.transforms.shard.progress import Progress, read_progress
+from faceveil.transforms.shard.write import Output, finished_shard
+from faceveil.transforms.storage import write_bytes
+
+
+def config(centerface: str) -> Anonymization:
+    detector = DetectorConfig((centerface,), quality=Quality(320), threads=2)
+    return Anonymization(detector, "blur", Style(), FeatureRoles())
+
+
+def output(folder: Path) -> Output:
+    return Output(str(folder), str(folder / "records"), "digest")
+
+
+def plan(photos: Path, index: int = 0, count: int = 1) -> ShardPlan:
+    matched = list_inputs([Input("data", str(photos))], 0)
+    return ShardPlan("data", index, count, "image", tuple(sorted(matched, key=lambda file: file.key)[index::count]))
+
+
+def test_a_shard_is_made_whole(photos: Path, centerface: str, tmp_path: Path) -> None:
+    seen: list[Row] = []
+    result = anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), seen.append)
+    assert (result.records, result.quarantined, len(seen)) == (6, 0, 6)
+    assert result.engine in ("openvino", "tensorflow")
+    assert finished_shard(plan(photos), output(tmp_path)) == result
+    records = tf.data.TFRecordDataset(str(tmp_path / "data-00000-of-00001.tfrecord"))
+    assert sum(1 for _ in records) == result.anonymized + result.no_faces
+
+
+def test_a_shard_counts_as_finished_only_for_its_job_and_with_its_file(
+    photos: Path, centerface: str, tmp_path: Path
+) -> None:
+    anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), lambda _: None)
+    assert finished_shard(plan(photos), Output(str(tmp_path), str(tmp_path / "records"), "another")) is None
+    shard = tmp_path / "data-00000-of-00001.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert finished_shard(plan(photos), output(tmp_path)) is None
+    shard.unlink()
+    assert finished_shard(plan(photos), output(tmp_path)) is None
+    (tmp_path / "records" / "data-00000-of-00001.parquet").write_bytes(b"damaged")
+    assert finished_shard(plan(photos), output(tmp_path)) is None
+
+
+def test_records_of_a_file_that_was_taken_for_an_image_come_in_its_place_with_care_and_without(
+    photos: Path, centerface: str, tmp_path: Path
+) -> None:
+    photo = (photos / "people" / "portrait.jpeg").read_bytes()
+    for name in ("a.jpg", "c.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(photo)
+    (tmp_path / "in" / "b.jpg").write_bytes(frame(Example.empty().with_features({"image/encoded": photo})) * 3)
+    made = {}
+    for careful in (False, True):
+        there = output(tmp_path / str(careful))
+        if careful:
+            write_bytes(there.attempt_path("data-00000-of-00001"), b"")
+        seen: list[Row] = []
+        result = anonymize_shard(plan(tmp_path / "in"), there, Worker(config(centerface)), seen.append)
+        assert [row.key for row in seen] == ["a.jpg", "b.jpg#0", "b.jpg#1", "b.jpg#2", "c.jpg"]
+        assert (result.records, result.quarantined) == (5, 0)
+        made[careful] = result.sha256
+    assert made[True] == made[False]
+
+
+def test_as_a_transform_it_gives_one_result_a_shard(photos: Path, centerface: str, tmp_path: Path) -> None:
+    plans = [plan(photos, index, 3) for index in range(3)]
+    empty = ShardPlan("none", 0, 1, "image", ())
+    progress = tmp_path / "progress"
+    progress.mkdir()
+
+    def check(results: list[ShardResult]) -> None:
+        assert sorted((result.name, result.records) for result in results) == [
+            *((f"data-{index:05d}-of-00003", 2) for index in range(3)),
+            ("none-00000-of-00001", 0),
+        ]
+
+    for resumed in (0, 6):
+        transform = AnonymizeShards(config(centerface), output(tmp_path / "out"), progress_directory=str(progress))
+        with TestPipeline() as pipeline:
+            assert_that(pipeline | beam.Create([*plans, empty]) | transform, check)
+        told: Progress = read_progress(str(progress))
+        assert (told.records, told.resumed) == (6 + resumed, resumed)
+        assert told.faces >= 3

@@ -1,0 +1,1 @@
+"""What lies in files: TFRecords, Examples and their features, the audit trail."""

@@ -1,0 +1,283 @@
+"""The audit trail: one row per input, kept in ``records/<shard>.parquet`` beside the data. Not for publication."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from faceveil.transforms import storage
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.formats.kinds import Kind
+
+_SIDES = ("x0", "y0", "x1", "y1")
+_FACES = pa.list_(
+    pa.struct([(name, pa.float32()) for name in (*_SIDES, "score")] + [("keypoints", pa.list_(pa.float32()))])
+)
+_OTHER_IMAGE = pa.struct(
+    [("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", _FACES)],
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("shard", pa.string()),
+        ("index", pa.int32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        pa.field("faces", _FACES, nullable=False),
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("reencoded", pa.bool_(), nullable=False),
+        pa.field("other_images", pa.list_(_OTHER_IMAGE), nullable=False),
+        pa.field("fallback_faces", pa.int32(), nullable=False),
+    ]
+)
+_STAMP_KEY = b"faceveil.shard"
+_ROWS_HELD = 4096
+
+
+class Status(StrEnum):
+    """What became of an input."""
+
+    ANONYMIZED = "anonymized"
+    NO_FACES = "no_faces"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class OtherImage:
+    """One image of a record beside its main one: its feature, its size as the row's, and its faces."""
+
+    feature: str
+    width: int
+    height: int
+    faces: Faces
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input of the job and what became of it.
+
+    Attributes:
+        key: the record's key.
+        status: what became of it.
+        reason: why it was quarantined, else None.
+        width: of the upright image, px; None where it could not be read.
+        height: of the upright image, px; None where it could not be read.
+        faces: the detector's, in pixels of the upright image.
+        reencoded: whether a lossy image had to be encoded again as a whole, so that pixels outside the masks
+            may differ.
+        detail: more about the reason, such as the place of the damage.
+        other_images: those that were named beside the main one, which width, height and faces speak of.
+        fallback_faces: how many of the faces of all its images were left to another method.
+    """
+
+    key: str
+    status: Status
+    reason: str | None
+    width: int | None
+    height: int | None
+    faces: Faces
+    reencoded: bool = False
+    detail: str | None = None
+    other_images: tuple[OtherImage, ...] = ()
+    fallback_faces: int = 0
+
+    @property
+    def face_count(self) -> int:
+        """The faces of all its images."""
+        return len(self.faces) + sum(len(image.faces) for image in self.other_images)
+
+
+@dataclass
+class ShardResult:
+    """What one finished shard adds to the manifest.
+
+    Attributes:
+        name: the shard's name without an ending.
+        split: the split it belongs to.
+        records: inputs read for it, those that were quarantined included.
+        anonymized: records with faces, all of them masked.
+        no_faces: records in which no face was found.
+        quarantined: records that are quarantined.
+        faces: all faces found and masked.
+        bytes: size of the shard's file.
+        sha256: of the shard's file.
+        faces_per_image: how many written records have so many faces, in all their images together.
+        reasons: how many records are quarantined for which reason.
+        engine: what ran the detector.
+        precision: the number format it computed in.
+        device: the kind of CPU or accelerator it ran on.
+        reencoded: anonymized records whose lossy images were encoded again as a whole.
+        inputs_digest: identifies the versions of the files it was made from.
+        fallback_faces: faces that were left to another method.
+    """
+
+    name: str
+    split: str
+    records: int = 0
+    anonymized: int = 0
+    no_faces: int = 0
+    quarantined: int = 0
+    faces: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    faces_per_image: dict[int, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    engine: str = ""
+    precision: str = ""
+    device: str = ""
+    reencoded: int = 0
+    inputs_digest: str = ""
+    fallback_faces: int = 0
+
+    def count(self, row: Row) -> None:
+        """Adds one record."""
+        self.records += 1
+        if row.reason is not None:
+            self.quarantined += 1
+            self.reasons[row.reason] = self.reasons.get(row.reason, 0) + 1
+            return
+        faces = row.face_count
+        self.faces += faces
+        self.reencoded += row.reencoded
+        self.fallback_faces += row.fallback_faces
+        self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
+        if row.status is Status.ANONYMIZED:
+            self.anonymized += 1
+        else:
+            self.no_faces += 1
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a records file says of its shard as a whole.
+
+    Attributes:
+        settings_digest: identifies the settings it was made with.
+        result: what it adds to the manifest.
+        kind: what its input files are.
+        files: key, size in bytes and version of each input file.
+    """
+
+    settings_digest: str
+    result: ShardResult
+    kind: Kind
+    files: tuple[tuple[str, int, str], ...]
+
+
+class RecordsFile:
+    """Collects the rows of one shard; memory holds them compressed."""
+
+    def __init__(self, split: str, shard_file: str, method: str) -> None:
+        self._constants = {"split": split, "method": method}
+        self._shard_file = shard_file
+        self._rows: list[dict[str, Any]] = []
+        self._buffer = io.BytesIO()
+        self._writer = pq.ParquetWriter(self._buffer, SCHEMA, compression="zstd")
+
+    def add(self, row: Row, index: int | None) -> None:
+        """Adds a row; the index is the record's place in the shard, None where it was not written."""
+        self._rows.append(
+            {
+                "key": row.key,
+                "status": str(row.status),
+                "reason": row.reason,
+                "detail": row.detail,
+                "shard": None if index is None else self._shard_file,
+                "index": index,
+                "width": row.width,
+                "height": row.height,
+                "faces": list(_face_structs(row.faces)),
+                "reencoded": row.reencoded,
+                "fallback_faces": row.fallback_faces,
+                "other_images": [{**vars(i), "faces": list(_face_structs(i.faces))} for i in row.other_images],
+                **self._constants,
+            }
+        )
+        if len(self._rows) >= _ROWS_HELD:
+            self._flush()
+
+    def publish(self, path: str, stamp: Stamp) -> None:
+        """Writes the file, whose presence says that the shard is done.
+
+        Raises:
+            AccessError: it cannot be written.
+        """
+        self._flush()
+        self._writer.add_key_value_metadata({_STAMP_KEY: json.dumps(asdict(stamp), sort_keys=True).encode()})
+        self._writer.close()
+        storage.write_bytes(path, self._buffer.getvalue())
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
+            self._rows.clear()
+
+
+def _face_structs(faces: Faces) -> Iterator[dict[str, Any]]:
+    for number, (box, score) in enumerate(zip(faces.boxes, faces.scores, strict=True)):
+        keypoints = None if faces.keypoints is None else np.ravel(faces.keypoints[number]).tolist()
+        yield {
+            **dict(zip(_SIDES, box, strict=True)),
+            "score": score,
+            "keypoints": keypoints,
+        }
+
+
+def read_stamp(path: str) -> Stamp | None:
+    """What a records file says of its shard; None where there is no such file.
+
+    Raises:
+        AccessError: storage cannot be reached.
+        ValueError: the file is there, but it is no records file of this program.
+    """
+    if not storage.exists(path):
+        return None
+    try:
+        metadata = pq.read_metadata(io.BytesIO(storage.read_bytes(path))).metadata or {}
+        stamp = json.loads(metadata[_STAMP_KEY])
+        result = ShardResult(**stamp["result"])
+        files = tuple((key, size, version) for key, size, version in stamp["files"])
+    except (pa.ArrowInvalid, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: is no records file of faceveil") from error
+    # JSON spells the keys of an object as strings.
+    result.faces_per_image = {int(faces): images for faces, images in result.faces_per_image.items()}
+    return Stamp(stamp["settings_digest"], result, stamp["kind"], files)
+
+
+def read_rows(path: str) -> Iterator[Row]:
+    """The rows of a records file, in their order.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with pq.ParquetFile(io.BytesIO(storage.read_bytes(path))) as file:
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                faces = _faces(row["faces"])
+                size = row["width"], row["height"]
+                status, reencoded = Status(row["status"]), row["reencoded"]
+                others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row["other_images"])
+                named = {"fallback_faces": row["fallback_faces"], "other_images": others, "detail": row["detail"]}
+                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, **named)
+
+
+def _faces(structs: list[dict[str, Any]]) -> Faces:
+    if not structs:
+        return Faces.none()
+    boxes = np.array([[face[side] for side in _SIDES] for face in structs], np.float32)
+    scores = np.array([face["score"] for face in structs], np.float32)
+    points = [face["keypoints"] for face in structs]
+    keypoints = None if points[0] is None else np.array(points, np.float32).reshape(len(structs), -1, 2)
+    return Faces(boxes, scores, keypoints)

@@ -1,0 +1,1 @@
+"""Which files a job reads, and which shard each goes into."""

@@ -1,0 +1,260 @@
+"""Planning: which file goes into which output shard, before any pixel is read."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import apache_beam as beam
+
+from faceveil.transforms.formats.kinds import Kind
+from faceveil.transforms.inputs.match import Input, InputFile, InputSummary, add_digests, list_inputs
+
+MOST_IMAGES = 10_000
+"""In a shard: however small they are, they are spread over workers, and no more work is lost with one of them."""
+
+SHARD_BYTES = 256 * 2**20
+"""Of images, that fill a shard."""
+
+LEAST_SHARDS = 16
+"""Of a job that has images enough: what is lost when it is killed is the shards that are being made."""
+
+# Of hashed keys, some shards get twice their share: with fewer images to a shard, more of them would stay empty.
+_IMAGES_PER_SHARD = 2
+# Files that travel together, and that wait for others to travel with.
+_PACK_FILES = 1000
+_WAITING_FILES = 50_000
+
+Group = tuple[str, Kind, int]
+"""Files that are planned together: of a split, either the images of a shard or all TFRecord files (number 0)."""
+
+
+@dataclass(frozen=True)
+class SplitLayout:
+    """How many shards of each kind a split has; those of images come first."""
+
+    image_shards: int
+    tfrecord_shards: int
+
+    @property
+    def shards(self) -> int:
+        """All shards of the split."""
+        return self.image_shards + self.tfrecord_shards
+
+
+Layout = Mapping[str, SplitLayout]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One output shard and the files it is made of: the unit of work.
+
+    Attributes:
+        split: the split's name.
+        index: the shard's number in its split.
+        count: the number of shards in its split.
+        kind: what the files hold.
+        files: sorted by key, and keys are distinct; exactly one where they are TFRecord files.
+        inputs_digest: identifies the versions of these files.
+    """
+
+    split: str
+    index: int
+    count: int
+    kind: Kind
+    files: tuple[InputFile, ...]
+    inputs_digest: str = ""
+
+    @property
+    def name(self) -> str:
+        """The shard's name without an ending, as TFDS and TensorFlow number shards."""
+        return shard_name(self.split, self.index, self.count)
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """The name of a shard without an ending; in the order of names, shards are in the order of their numbers.
+
+    Example usage::
+
+        >>> shard_name("train", 0, 12), shard_name("train", 12, 300_000)
+        ('train-00000-of-00012', 'train-000012-of-300000')
+    """
+    digits = max(5, len(str(count)))
+    return f"{split}-{index:0{digits}d}-of-{count:0{digits}d}"
+
+
+def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | None) -> dict[str, SplitLayout]:
+    """Fixes the number of shards of every split.
+
+    Images are spread over as many shards as their bytes or ``MOST_IMAGES`` of each fill, but in a small job over
+    ``LEAST_SHARDS`` in all, as long as each gets a few; or over ``num_shards``, but never over more shards than there
+    are images. A TFRecord file becomes one shard, for it cannot be read from the middle.
+
+    Args:
+        summary: what the inputs hold.
+        shard_bytes: of images that fill a shard; None for as many as are usual.
+        num_shards: of images in each split.
+
+    Example usage::
+
+        >>> from faceveil.transforms.inputs.match import SplitSummary
+        >>> lay_out(InputSummary({"data": SplitSummary(images=10, image_bytes=5000)}), 2000, None)
+        {'data': SplitLayout(image_shards=3, tfrecord_shards=0)}
+        >>> lay_out(InputSummary({"data": SplitSummary(images=10, image_bytes=5000)}), None, None)
+        {'data': SplitLayout(image_shards=5, tfrecord_shards=0)}
+    """
+    images = sum(split.images for split in summary.splits.values())
+    least = min(LEAST_SHARDS, images // _IMAGES_PER_SHARD) if shard_bytes is None else 0
+    layout = {}
+    for name, split in summary.splits.items():
+        filled = -(-split.image_bytes // (shard_bytes or SHARD_BYTES)), -(-split.images // MOST_IMAGES)
+        share = -(-least * split.images // images) if images else 0  # so that all splits together have about as many
+        wanted = num_shards or max(*filled, share)
+        layout[name] = SplitLayout(min(max(1, wanted), split.images), split.tfrecords)
+    return layout
+
+
+def lay_out_as_before(summary: InputSummary, num_shards: Mapping[str, int]) -> dict[str, SplitLayout]:
+    """The layout of an earlier job on the same inputs, whatever their sizes are now.
+
+    Args:
+        summary: what the inputs hold.
+        num_shards: of each split, from the job's manifest.
+
+    Example usage::
+
+        >>> from faceveil.transforms.inputs.match import SplitSummary
+        >>> lay_out_as_before(InputSummary({"data": SplitSummary(images=10, tfrecords=2)}), {"data": 5})
+        {'data': SplitLayout(image_shards=3, tfrecord_shards=2)}
+    """
+    return {
+        name: SplitLayout(max(0, num_shards.get(name, 0) - split.tfrecords), split.tfrecords)
+        for name, split in summary.splits.items()
+    }
+
+
+def shard_of(place: int, shards: int) -> int:
+    """The shard that a place in a split belongs to.
+
+    Example usage::
+
+        >>> from faceveil.transforms.inputs.match import stable_place
+        >>> [shard_of(stable_place(key), 4) for key in ("a.jpg", "b.jpg", "c.jpg")]
+        [1, 1, 2]
+    """
+    return place * shards >> 64
+
+
+def pack_files(files: Iterable[InputFile], layout: Layout) -> Iterator[tuple[Group, bytes]]:
+    """The files in packs of those that are planned together, in any order.
+
+    A pack costs a shuffle and its memory a tenth of what its files would cost one by one.
+
+    Args:
+        files: of any splits and kinds.
+        layout: all shards.
+    """
+    waiting: defaultdict[Group, list[InputFile]] = defaultdict(list)
+    count = 0
+    for file in files:
+        shard = shard_of(file.place, layout[file.split].image_shards) if file.kind == "image" else 0
+        group = file.split, file.kind, shard
+        waiting[group].append(file)
+        count += 1
+        if len(waiting[group]) == _PACK_FILES:
+            count -= _PACK_FILES
+            yield group, _pack(waiting.pop(group))
+        elif count == _WAITING_FILES:  # of more shards than packs could be filled for
+            count = 0
+            yield from ((each, _pack(alike)) for each, alike in waiting.items())
+            waiting.clear()
+    yield from ((each, _pack(alike)) for each, alike in waiting.items())
+
+
+def _pack(files: list[InputFile]) -> bytes:
+    return zlib.compress(pickle.dumps(files), 1)
+
+
+def plan_group(grouped: tuple[Group, Iterable[bytes]], layout: Layout) -> Iterator[ShardPlan]:
+    """The plan of a shard of images, or those of all TFRecord files of a split, one shard each, sorted by key.
+
+    Args:
+        grouped: the group and its packs, in any order.
+        layout: all shards.
+    """
+    (split, kind, index), packs = grouped
+    files = [file for pack in packs for file in pickle.loads(zlib.decompress(pack))]  # noqa: S301  our own
+    sizes = layout[split]
+    if kind == "image":
+        digest = add_digests(file.digest for file in files)
+        yield ShardPlan(split, index, sizes.shards, kind, sorted_and_distinct(files), digest)
+        return
+    digests = {file.path: file.digest for file in files}
+    for number, file in enumerate(sorted_and_distinct(files), start=sizes.image_shards):
+        yield ShardPlan(split, number, sizes.shards, kind, (file,), digests[file.path])
+
+
+def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
+    """The files by key; of several of the same key, from different globs, all but the first are numbered.
+
+    Example usage::
+
+        >>> files = [InputFile("data", "a.jpg", path, 1, "0.0", "image") for path in ("x/a.jpg", "y/a.jpg", "z/a.jpg")]
+        >>> [file.key for file in sorted_and_distinct(files)]
+        ['a.jpg', 'a~2.jpg', 'a~3.jpg']
+    """
+    distinct: list[InputFile] = []
+    taken: set[str] = set()
+    for file in sorted(files, key=lambda f: (f.key, f.path)):
+        unique, repetition = file.key, 1
+        name, ending = os.path.splitext(file.key)
+        while unique in taken:
+            repetition += 1
+            unique = f"{name}~{repetition}{ending}"
+        taken.add(unique)
+        distinct.append(replace(file, key=unique) if repetition > 1 else file)
+    return tuple(sorted(distinct, key=lambda file: file.key))
+
+
+@dataclass
+class PlanShards(beam.PTransform):  # type: ignore[misc]
+    """Matches the inputs and groups them into shards; nothing but paths is shuffled.
+
+    Takes a pipeline's start and yields one ``ShardPlan`` for every shard of the layout, also for those that stay
+    empty, since readers expect all numbers to be there.
+    """
+
+    inputs: Sequence[Input]
+    layout: Layout
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[ShardPlan]:
+        """Builds the graph."""
+        packs = (
+            begin
+            | "Inputs" >> beam.Create(list(range(len(self.inputs))), reshuffle=False)
+            | "Match" >> beam.FlatMap(_matched, self.inputs, self.layout)
+        )
+        every_shard = (
+            begin
+            | "Splits" >> beam.Create(list(self.layout), reshuffle=False)
+            | "NumberShards" >> beam.FlatMap(_numbered, self.layout)
+        )
+        return (
+            (packs, every_shard)
+            | "WithEmptyShards" >> beam.Flatten()
+            | "Group" >> beam.GroupByKey()
+            | "Plan" >> beam.FlatMap(plan_group, self.layout)
+        )
+
+
+def _matched(number: int, inputs: Sequence[Input], layout: Layout) -> Iterator[tuple[Group, bytes]]:
+    return pack_files(list_inputs(inputs, number), layout)
+
+
+def _numbered(split: str, layout: Layout) -> Iterator[tuple[Group, bytes]]:
+    nothing = _pack([])
+    return (((split, "image", index), nothing) for index in range(layout[split].image_shards))

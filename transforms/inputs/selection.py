@@ -1,0 +1,180 @@
+"""What a glob or a path selects, what ``--exclude`` leaves out of it, and what earlier inputs have taken already."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from faceveil.transforms import storage
+from faceveil.transforms.inputs.globs import fixed_prefix, is_glob, translate_folders, translate_glob
+from faceveil.transforms.inputs.paths import as_path
+
+_EVERYTHING = re.compile(".*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The files that one pattern selects.
+
+    Attributes:
+        given: the option and the pattern, for messages.
+        hint: what to do where there is nothing, for messages.
+        prefix: how the path of each begins, a slash at its end; empty for what lies in the working folder.
+        expression: what stands behind the prefix; None where it is the one file ``name``.
+        folders: the folders below the prefix in which files may lie, their paths behind it.
+        name: of the one file, behind the prefix.
+    """
+
+    given: str
+    hint: str
+    prefix: str
+    expression: re.Pattern[str] | None = None
+    folders: re.Pattern[str] | None = None
+    name: str = ""
+
+    @property
+    def path(self) -> str:
+        """Of the one file."""
+        return self.prefix + self.name
+
+
+def select(pattern: str, given: str, hint: str = "", *, one_of_many: bool = False) -> Selection:
+    """What a pattern selects: a file or folder that is there as it stands, else what the glob matches.
+
+    Args:
+        pattern: a path or glob.
+        given: for messages, as `hint` is.
+        hint: what to do where there is nothing.
+        one_of_many: whether it stands in a list, so that no object store is asked about it alone.
+
+    Raises:
+        AccessError: storage does not answer.
+    """
+    if _is_folder(pattern, one_of_many):
+        return Selection(given, hint, pattern.rstrip("/") + "/", _EVERYTHING, _EVERYTHING)
+    if not is_glob(pattern) or _is_file(pattern, one_of_many):
+        prefix = pattern[: pattern.rfind("/") + 1]
+        return Selection(given, hint, prefix, name=pattern[len(prefix) :])
+    prefix = fixed_prefix(pattern)
+    below = pattern[len(prefix) :]
+    return Selection(given, hint, prefix, translate_glob(below), translate_folders(below))
+
+
+def _is_folder(pattern: str, one_of_many: bool) -> bool:
+    if storage.is_local(pattern):
+        return os.path.isdir(pattern)
+    if is_glob(pattern):
+        return False
+    if pattern.endswith("/") or pattern.count("/") == 2:  # or a bucket
+        return True
+    # Nothing but a request tells whether a name is an object's, or that of a folder of objects.
+    return not one_of_many and storage.find(pattern) is None and any(True for _ in storage.list_files(pattern))
+
+
+def _is_file(pattern: str, one_of_many: bool) -> bool:
+    if storage.is_local(pattern):
+        return os.path.isfile(pattern)
+    return not one_of_many and "*" not in pattern and storage.find(pattern) is not None
+
+
+def common_folder(prefixes: Sequence[str]) -> str:
+    """How all prefixes begin, up to a slash.
+
+    Example usage::
+
+        >>> common_folder(["a/b/c/", "a/bd/"]), common_folder(["a/b/"]), common_folder(["a/", "/b/"])
+        ('a/', 'a/b/', '')
+    """
+    first, last = min(prefixes), max(prefixes)  # whatever both begin with, so do all that are sorted between them
+    common = next((place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    return first[: first.rfind("/", 0, common) + 1]
+
+
+def real_prefix(prefix: str) -> str:
+    """Another spelling of a prefix, the same for all that lead to one place: with links followed, from the root on."""
+    return os.path.join(os.path.realpath(prefix or "."), "") if storage.is_local(prefix) else prefix
+
+
+@dataclass
+class Taken:
+    """The files that earlier inputs have selected, however they are spelt; each belongs to the first."""
+
+    resolve: Callable[[str], str] = real_prefix
+    files: set[str] = field(default_factory=set)
+    expressions: list[tuple[str, re.Pattern[str]]] = field(default_factory=list)
+
+    def add(self, selection: Selection) -> None:
+        """Takes what a selection holds."""
+        prefix = self.resolve(selection.prefix)
+        if selection.expression:
+            self.expressions.append((prefix, selection.expression))
+        else:
+            self.files.add(prefix + selection.name)
+
+    def holds(self, path: str) -> bool:
+        """Whether an earlier input has selected a path, spelt as by ``real_prefix``."""
+        if path in self.files:
+            return True
+        for prefix, expression in self.expressions:
+            if path.startswith(prefix) and expression.fullmatch(path, len(prefix)):
+                return True
+        return False
+
+
+class Exclusion:
+    """What ``--exclude`` leaves out.
+
+    A glob without a slash is compared with every name in a path below an input's fixed prefix, a file's or a folder's;
+    any other with the whole path below the prefix, as it is listed, and as it is from the root on. What it matches goes
+    with all that lies below. Of a list the prefix is what all its lines begin with.
+
+    Attributes:
+        used: the globs that have left something out.
+        count: files and folders that were left out.
+
+    Example usage::
+
+        >>> exclusion = Exclusion(["*.png", "thumbs", "2023/*"])
+        >>> paths = ("a/b.PNG", "thumbs/a.jpg", "2023/may/a.jpg", "2024/2023/a.jpg")
+        >>> [exclusion.leaves_out("photos/", path) for path in paths], sorted(exclusion.used)
+        ([True, True, True, False], ['*.png', '2023/*', 'thumbs'])
+    """
+
+    def __init__(self, globs: Iterable[str] = ()) -> None:
+        self._expressions = [(glob, *_excluded(as_path(glob, glob=True))) for glob in globs]
+        self.used: set[str] = set()
+        self.count = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._expressions)
+
+    def leaves_out(self, prefix: str, below: str) -> bool:
+        """Whether a file or folder is left out; counts it if it is."""
+        count = self.count
+        self.count += self.would_leave_out(prefix, below)
+        return self.count > count
+
+    def would_leave_out(self, prefix: str, below: str) -> bool:
+        """The same for what is yet to be written."""
+        spellings = (below, prefix + below, _from_root(prefix) + below)
+        matching = {
+            glob
+            for glob, is_name, expression in self._expressions
+            if any(expression.fullmatch(path) for path in (spellings[:1] if is_name else spellings))
+        }
+        self.used |= matching
+        return bool(matching)
+
+
+def _from_root(prefix: str) -> str:
+    return os.path.join(os.path.abspath(prefix or "."), "") if storage.is_local(prefix) else prefix
+
+
+def _excluded(glob: str) -> tuple[bool, re.Pattern[str]]:
+    """Whether a glob is one of names, and the expression for what it leaves out."""
+    is_name = "/" not in glob.rstrip("/")
+    path = re.sub(r"(?<=.)(/\*\*)?/?\Z", "", glob.removeprefix("./"), flags=re.DOTALL)
+    before = "(?:.*/)?" if is_name else ""
+    return is_name, re.compile(f"{before}(?:{translate_glob(path).pattern})(?:/.*)?", re.DOTALL)

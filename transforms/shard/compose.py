@@ -1,0 +1,76 @@
+"""The Example that is written for a record: anonymized images, their faces, and the other features as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceveil.transforms.codecs import ImageInfo, stored_boxes
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.formats.checksums import renewed_checksums
+from faceveil.transforms.formats.example import Example, FeatureValue
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.shard.read import Loaded
+
+_OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
+OWN_FEATURES = ("image/format", "image/filename", "image/height", "image/width")
+"""What such an Example says of the file beside its faces; these can be left out."""
+
+
+@dataclass(frozen=True)
+class AnonymizedImage:
+    """One image of a record as it will be written.
+
+    Attributes:
+        data: the compressed image.
+        info: its format, size and orientation.
+        faces: found in it and masked, in pixels of the upright image.
+        reencoded: whether it is lossy and was encoded again as a whole.
+    """
+
+    data: bytes
+    info: ImageInfo
+    faces: Faces
+    reencoded: bool
+
+
+def compose_example(record: Loaded, images: Sequence[AnonymizedImage], roles: FeatureRoles) -> bytes:
+    """The serialised Example of a record.
+
+    Args:
+        record: as it was read.
+        images: its anonymized images, in the order in which ``roles`` names them.
+        roles: what its features are.
+    """
+    found: dict[str, FeatureValue] = {}
+    for prefix, image in zip(roles.prefixes(), images, strict=False):  # an image file is one image, whatever is named
+        found |= _face_features(prefix, image)
+    if record.example:
+        replaced = dict(zip(roles.images, (image.data for image in images), strict=True))
+        changed = [(before, image.data) for before, image in zip(record.images, images, strict=True)]
+        names = record.example.names()
+        checksums = renewed_checksums(record.example, set(filter(roles.keeps_checksums, names)), changed)
+        written = {**replaced, **checksums, **found}
+        left_out = {*roles.dropped, *(name for name in names if name not in written and roles.is_left_out(name))}
+        return record.example.with_features(written, left_out)
+    [image] = images
+    info = image.info
+    values = (info.format.encode(), record.key.encode(), [info.height], [info.width])
+    described: dict[str, FeatureValue] = {_OWN_IMAGE: image.data, **dict(zip(OWN_FEATURES, values, strict=True))}
+    return Example.empty().with_features({**described, **found}, set(roles.dropped) - {_OWN_IMAGE})
+
+
+def _face_features(prefix: str, image: AnonymizedImage) -> dict[str, FeatureValue]:
+    size = np.array([image.info.upright_width, image.info.upright_height] * 2, np.float32)
+    boxes = np.clip(stored_boxes(image.faces.boxes / size, image.info.orientation), 0, 1)
+    xmin, ymin, xmax, ymax = boxes.T.tolist()
+    return {
+        f"{prefix}/face/count": [len(image.faces)],
+        f"{prefix}/face/bbox/xmin": xmin,
+        f"{prefix}/face/bbox/ymin": ymin,
+        f"{prefix}/face/bbox/xmax": xmax,
+        f"{prefix}/face/bbox/ymax": ymax,
+        f"{prefix}/face/score": image.faces.scores.tolist(),
+    }

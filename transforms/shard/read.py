@@ -1,0 +1,268 @@
+"""Reading: the files of a shard in, one source per record out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+from faceveil.transforms import storage
+from faceveil.transforms.codecs.signatures import DECODED, sniff
+from faceveil.transforms.formats.embedded import Contents, examine
+from faceveil.transforms.formats.example import Example, InvalidExampleError
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.kinds import LOOKED_AT, unreadable
+from faceveil.transforms.formats.tfrecord import (
+    CorruptRecordError,
+    OversizedRecord,
+    begins_as_tfrecords,
+    read_limited_records,
+)
+from faceveil.transforms.inputs.match import InputFile
+from faceveil.transforms.inputs.plan import ShardPlan
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.runtime.memory import is_out_of_memory
+
+# Pixels and views take a multiple of the compressed bytes. Counted before decoding, this keeps large photos from being
+# taken on all at once; afterwards the true size counts.
+_DECODED = 8
+_LONGEST_NAME = 100  # of a feature, that cannot spell an image
+
+
+@dataclass(frozen=True)
+class Source:
+    """One record before anything of it is looked at.
+
+    Attributes:
+        key: the record's key.
+        path: the file it comes from.
+        serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
+        nbytes: about what it will hold when it is decoded.
+        error: why there is nothing to read: it is too large, or the TFRecord file is damaged here.
+        version: of the file that is yet to be read; no other is taken.
+        size: of that file in bytes, which tells versions apart on disk.
+    """
+
+    key: str
+    path: str
+    serialized: bytes | None
+    nbytes: int
+    error: Quarantine | None = None
+    version: str | None = None
+    size: int | None = None
+
+
+class HoldsRecords(Quarantine):
+    """A file that was taken for an image by its ending, and holds TFRecords; ``read_records`` reads them."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(Reason.NOT_AN_IMAGE, "it holds TFRecords")
+        self.source = source
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One record with its images' bytes.
+
+    Attributes:
+        key: the record's key.
+        images: the compressed images, the main one first; one alone of an image file.
+        example: what they came in; None for an image file.
+        others: what each feature holds that no option names.
+    """
+
+    key: str
+    images: tuple[bytes, ...]
+    example: Example | None
+    others: Mapping[str, Contents] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(map(len, self.images))
+
+
+def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source]:
+    """The records of a shard, in their order; image files are not opened yet, so that this can run in parallel.
+
+    Args:
+        plan: the shard.
+        max_bytes: no larger image file or record is read into memory.
+
+    Raises:
+        AccessError: as ``read_records``.
+    """
+    for file in plan.files:
+        source = _image_file(file, max_bytes)
+        if plan.kind == "image":
+            yield source
+        else:
+            yield from read_records(source, max_bytes)
+
+
+def _image_file(file: InputFile, max_bytes: int) -> Source:
+    # One that is too large is not read, so it counts for no more than may be read of it.
+    nbytes = min(file.size, max_bytes) * _DECODED
+    return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size)
+
+
+def read_records(file: Source, max_bytes: int) -> Iterator[Source]:
+    """The records of a TFRecord file, in their order; of one that is an image, in spite of its name, the file itself.
+
+    A file that is damaged gives the records before the damage, and one more that says where it is.
+
+    Args:
+        file: the file.
+        max_bytes: no larger record is read into memory.
+
+    Raises:
+        AccessError: it may not be read, is not the file that was listed, or storage cannot be reached.
+    """
+    key, path = file.key, file.path
+    index = 0
+    try:
+        with storage.open_to_read(path, file.version, file.size) as opened:
+            if _is_image(opened):
+                yield file
+                return
+            for record in read_limited_records(opened, max_bytes):
+                if isinstance(record, OversizedRecord):
+                    detail = f"record {index}, at byte {record.offset}, has {record.length} bytes"
+                    yield Source(f"{key}#{index}", path, None, 0, _too_large(detail))
+                else:
+                    yield Source(f"{key}#{index}", path, record, len(record) * _DECODED)
+                index += 1
+        _check_unchanged(file)
+    except CorruptRecordError as error:
+        _check_unchanged(file)
+        damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index} and what follows: {error}")
+        yield Source(f"{key}#{index}", path, None, 0, damage)
+    except PermissionError as error:
+        raise unreadable(path, error) from error
+    except OSError as error:
+        if is_out_of_memory(error):
+            raise
+        yield Source(f"{key}#{index}", path, None, 0, _unreadable(error, f"record {index} and what follows: "))
+
+
+def _is_image(opened: BinaryIO) -> bool:
+    """Whether a file that was taken for TFRecords is an image.
+
+    Raises:
+        CorruptRecordError: it is something else that has a name; says what.
+    """
+    start = cast("io.BufferedReader", opened).peek(LOOKED_AT)[:LOOKED_AT]
+    if begins_as_tfrecords(start):
+        return False
+    found = sniff(start)
+    if found not in (None, "gzip", "zlib", *DECODED):
+        raise CorruptRecordError(
+            f"the file begins as {found} does; TFRecords are read plain, or compressed by gzip or zlib"
+        )
+    return found in DECODED
+
+
+def _check_unchanged(file: Source) -> None:
+    if file.version is not None and file.size is not None:
+        storage.check_unchanged(file.path, file.version, file.size)
+
+
+def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
+    """Gets the compressed images of a record, from its file or from its Example's image features.
+
+    Raises:
+        Quarantine: one is missing, it is larger than ``max_bytes``, or the Example holds other images that nobody
+            asked to anonymize.
+        HoldsRecords: an image file is none, but holds TFRecords.
+        AccessError: a file may not be read, is not the one that was listed, or storage cannot be reached.
+    """
+    if source.error:
+        raise source.error
+    if source.serialized is None:
+        try:
+            data = storage.read_bytes(source.path, max_bytes + 1, source.version, source.size)
+        except PermissionError as error:
+            raise unreadable(source.path, error) from error
+        except OSError as error:
+            raise _unreadable(error) from error
+        if begins_as_tfrecords(data[:LOOKED_AT]):
+            raise HoldsRecords(source)
+        if len(data) > max_bytes:
+            raise _too_large(f"more than {max_bytes} bytes")
+        return Loaded(source.key, (data,), None)
+    try:
+        example = Example.parse(source.serialized)
+        if example.is_sequence:
+            raise Quarantine(Reason.SEQUENCE_EXAMPLE, "it has feature lists, which are not looked at")
+        others = _without_pictures(example, roles)
+        images = tuple(_image(example, name) for name in roles.images)
+    except InvalidExampleError as error:
+        raise Quarantine(Reason.INVALID_EXAMPLE, str(error)) from error
+    return Loaded(source.key, images, example, others)
+
+
+def _image(example: Example, name: str) -> bytes:
+    values = example.bytes_values(name)
+    if values is None:
+        names = ", ".join(example.names()) or "none"
+        raise Quarantine(Reason.MISSING_IMAGE, f"no bytes feature {name}; the Example's features: {names}")
+    if len(values) != 1:
+        raise Quarantine(Reason.MISSING_IMAGE, f"feature {name} holds {len(values)} values, not one")
+    return values[0]
+
+
+def _too_large(detail: str) -> Quarantine:
+    return Quarantine(Reason.TOO_LARGE, f"{detail} (--max_image_bytes allows more)")
+
+
+def _unreadable(error: Exception, where: str = "") -> Quarantine:
+    # Without the path: the key says which file, and where the data lies is no part of the output. What object stores
+    # say quotes it in many spellings, so of that there is only the kind of error.
+    said = error.strerror if isinstance(error, OSError) else None
+    return Quarantine(Reason.UNREADABLE_FILE, where + (said or type(error.__cause__ or error).__name__))
+
+
+def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Contents]:
+    """What each feature holds that no option names, of those that may yet be pixels by their number."""
+    searched = {}
+    for name in example.names():
+        if roles.is_left_out(name) or name in roles.images:
+            continue
+        values = example.values(name)
+        if name in roles.allowed:
+            continue
+        if len(name) > _LONGEST_NAME and examine([name.encode()]).picture:
+            raise Quarantine(Reason.EMBEDDED_IMAGE, f"the name of a feature holds an image: {name[:_LONGEST_NAME]}…")
+        if values is None:
+            continue
+        contents = examine(values)
+        if contents.picture:
+            options = "--image_feature, --drop_features or --allow_features"
+            raise Quarantine(
+                Reason.EMBEDDED_IMAGE,
+                f"feature {name} holds an image too; name it with {options} (it looks like {contents.picture})",
+            )
+        if contents.byte_counts or contents.counts:
+            searched[name] = contents
+    return searched
+
+
+def refuse_pixels(record: Loaded, sizes: Iterable[tuple[int, int]]) -> None:
+    """Quarantines a record of which another feature has as many values as one of its images has pixels.
+
+    Args:
+        record: as it was loaded.
+        sizes: width and height of each of its images.
+
+    Raises:
+        Quarantine: EMBEDDED_IMAGE; the feature may be the image once more, or a mask that shows its outlines.
+    """
+    for name, contents in record.others.items():
+        for width, height in sizes:
+            if count := contents.size_of(width, height):
+                raise Quarantine(
+                    Reason.EMBEDDED_IMAGE,
+                    f"feature {name} may hold an image too; name it with --drop_features or --allow_features (it has "
+                    f"{count}, as many as the raw pixels of {width} x {height} px, or of a reduction, would have)",
+                )

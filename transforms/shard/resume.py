@@ -1,0 +1,149 @@
+"""Redoing only what was quarantined: which records of a finished shard stay, and whether their inputs are unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.audit import Status, read_rows, read_stamp
+from faceveil.transforms.formats.kinds import Kind
+from faceveil.transforms.formats.tfrecord import read_records
+from faceveil.transforms.inputs.match import Input, list_inputs
+from faceveil.transforms.inputs.plan import ShardPlan, sorted_and_distinct
+from faceveil.transforms.shard.read import Source
+from faceveil.transforms.shard.steps import Finished
+from faceveil.transforms.shard.write import Output
+
+_LOGGER = logging.getLogger(__name__)
+_PIECE = 2**20
+
+
+def kept_records(plan: ShardPlan, output: Output) -> Iterator[Finished]:
+    """The records of a finished shard that need not be made again, in their order.
+
+    That is all but the quarantined ones, and those of files that have changed since. A shard that was made with other
+    settings, or is not the one that its records file speaks of, gives none: it has to be made anew as a whole.
+
+    Raises:
+        OSError: the shard cannot be read.
+    """
+    records_path = output.records_path(plan.name)
+    try:
+        stamp = read_stamp(records_path)
+    except ValueError:
+        return
+    shard = output.shard_path(plan.name)
+    if stamp is None or stamp.settings_digest != output.settings_digest or _sha256(shard) != stamp.result.sha256:
+        return
+    now = {(file.key, file.size, file.version) for file in plan.files}
+    unchanged = {file[0] for file in stamp.files if file in now}
+    with storage.open_to_read(shard) as file:
+        written = read_records(file)
+        for row in read_rows(records_path):
+            if row.status is not Status.QUARANTINED:
+                record = next(written)
+                # Records of a file that was taken for an image are made again, for that file is read as one first.
+                if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
+                    yield Finished(row, record)
+
+
+def with_kept(sources: Iterable[Source], kept: Iterator[Finished]) -> Iterator[Source | Finished]:
+    """The records of a shard in their order, those that are kept instead of their sources.
+
+    Args:
+        sources: all records of the shard.
+        kept: those that need not be made again, in the same order.
+    """
+    upcoming = next(kept, None)
+    for source in sources:
+        if upcoming and upcoming.row.key == source.key:
+            yield upcoming
+            upcoming = next(kept, None)
+        else:
+            yield source
+    if upcoming:
+        raise AccessError(f"{upcoming.row.key}: is no longer among the inputs, but its shard is being redone")
+
+
+def _file_key(record_key: str, files: Collection[str]) -> str:
+    """The key of the file that a record comes from: an image's is the record's, whatever the file is called."""
+    return record_key if record_key in files else record_key.rpartition("#")[0]
+
+
+def _sha256(path: str) -> str | None:
+    checksum = hashlib.sha256()
+    try:
+        with storage.open_to_read(path) as file:
+            while piece := file.read(_PIECE):
+                checksum.update(piece)
+    except OSError:
+        return None
+    return checksum.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What a finished shard says of one of its files."""
+
+    size: int
+    version: str
+    quarantined: bool
+    kind: Kind
+
+
+def changed_inputs(inputs: Sequence[Input], output: Output, complete: bool, repaired: bool) -> list[str]:
+    """Which files are not as they were when the finished shards were made, one line each.
+
+    Holds the names of all inputs at once; it is needed only to redo what was quarantined, or to say why not to go on.
+
+    Args:
+        inputs: all globs of the job.
+        output: whose finished shards are looked at.
+        complete: whether they are all; else a new file may belong to one that is still to come.
+        repaired: whether quarantined image files may have changed or be gone, and quarantined TFRecord files have
+            changed.
+
+    Raises:
+        AccessError: a place cannot be listed or read.
+    """
+    listed = sorted_and_distinct(file for number in range(len(inputs)) for file in list_inputs(inputs, number))
+    before = _versions(output)
+    lines = []
+    for file in listed:
+        version = before.pop(file.key, None)
+        if version is None:
+            if complete:
+                lines.append(f"{file.key}: was added")
+        elif (version.size, version.version) != (file.size, file.version) and not (repaired and version.quarantined):
+            now = "" if version.size == file.size else f", it had {version.size} bytes and has {file.size}"
+            lines.append(f"{file.key}: was changed{now}")
+    for key, version in before.items():
+        if not (repaired and version.quarantined and version.kind == "image"):
+            lines.append(f"{key}: was removed")
+    return lines
+
+
+def _versions(output: Output) -> dict[str, _Version]:
+    versions: dict[str, _Version] = {}
+    if storage.is_local(output.records_directory) and not storage.exists(output.records_directory):
+        return versions
+    for found in storage.list_files(output.records_directory):
+        if not found.path.endswith(".parquet"):
+            continue
+        try:
+            stamp = read_stamp(found.path)
+            if stamp is None or stamp.settings_digest != output.settings_digest:
+                continue
+            rows = read_rows(found.path) if stamp.result.quarantined else ()
+            keys = {key for key, *_ in stamp.files}
+            quarantined = {_file_key(row.key, keys) for row in rows if row.status is Status.QUARANTINED}
+        except (ValueError, OSError) as error:
+            _LOGGER.warning("%s: cannot be read: %s", found.path, error)
+            continue
+        for key, size, version in stamp.files:
+            versions[key] = _Version(size, version, key in quarantined, stamp.kind)
+    return versions

@@ -1,1 +1,0 @@
-"""Object stores, one module each; only storage.py uses them. Know no images."""

@@ -26,11 +26,11 @@ from PIL import Image
 from faceveil.evaluation.detect import find_faces
 from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import jpeg_markers, probe, stored
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.nms import iou
-from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.runtime.pool import usable_cores
 
 _SCORE, _SMALLEST, _IOU = 0.5, 24, 0.5

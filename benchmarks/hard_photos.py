@@ -30,13 +30,13 @@ from faceveil.evaluation.annotations import AnnotatedImage, parse_annotations
 from faceveil.evaluation.detect import LEAST_SCORE, detect_all
 from faceveil.evaluation.matching import covering_scores
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.codecs import stored, stored_boxes
 from faceveil.transforms.codecs.orientation import orientation_exif, swaps_sides
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.detectors.quality import QUALITIES, QualityName
-from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.models.engines import EngineName
 from faceveil.transforms.runtime.pool import usable_cores
 
@@ -166,7 +166,7 @@ def filling(images: Sequence[AnnotatedImage], data: Path) -> str:
     return f"{np.mean(covered):.3f} of {len(covered)} faces that fill the photo are covered"
 
 
-def _covered(faces: FloatArray, boxes: FloatArray) -> NDArray[np.bool_]:
+def _covered(faces: FloatArray, boxes: FloatArray) -> BoolMask:
     return covering_scores(faces, boxes, np.ones(len(boxes), np.float32)) > 0
 
 

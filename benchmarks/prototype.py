@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.detectors.models import resolve_model
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, Status
@@ -86,7 +87,7 @@ def _requests(threads: int) -> SimpleQueue[Any]:
     return requests
 
 
-def _detect(requests: SimpleQueue[Any], image: NDArray[np.uint8], detect_size: int) -> NDArray[np.float32]:
+def _detect(requests: SimpleQueue[Any], image: NDArray[np.uint8], detect_size: int) -> FloatArray:
     """The boxes ``[N, 4]`` of the faces: y0, x0, y1, x1, 0 to 1."""
     scale = detect_size / max(image.shape[:2]) / 32
     height, width = (max(1, round(side * scale)) * 32 for side in image.shape[:2])
@@ -103,11 +104,11 @@ def _detect(requests: SimpleQueue[Any], image: NDArray[np.uint8], detect_size: i
     y0, x0, y1, x1 = boxes.T
     rectangles = np.stack([x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height], axis=1)
     kept = cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), _SCORE, _IOU)
-    chosen: NDArray[np.float32] = boxes[np.asarray(kept, np.intp)]
+    chosen: FloatArray = boxes[np.asarray(kept, np.intp)]
     return chosen
 
 
-def _blur(image: NDArray[np.uint8], box: NDArray[np.float32]) -> None:
+def _blur(image: NDArray[np.uint8], box: FloatArray) -> None:
     height, width = image.shape[:2]
     y0, x0, y1, x1 = np.clip(box, 0, 1) * (height, width, height, width)
     top, left, bottom, right = int(y0), int(x0), int(np.ceil(y1)), int(np.ceil(x1))

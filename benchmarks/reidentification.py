@@ -34,9 +34,10 @@ from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.scene import face_code
 from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.nms import iou
-from faceveil.transforms.faces import Faces, FloatArray
+from faceveil.transforms.faces import Faces
 from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.storage import read_bytes
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from faceveil.evaluation import AnnotationFormat
-from faceveil.transforms.faces import FloatArray
+from faceveil.transforms.arrays import BoolMask, FloatArray
 
 
 class AnnotationError(ValueError):
@@ -32,7 +31,7 @@ class AnnotatedImage:
 
     file: str
     boxes: FloatArray
-    ignored: NDArray[np.bool_]
+    ignored: BoolMask
     size: tuple[int, int] | None = None
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.detectors.nms import iou
-from faceveil.transforms.faces import FloatArray
 
 MATCH_IOU = 0.5
 """Least intersection over union of a detection with the face that it found, as PASCAL VOC and WIDER FACE have it."""
@@ -18,8 +18,6 @@ COVERED_SHARE = 0.5
 
 NEVER = -1.0
 """Stands for the score of a detection that does not exist; less than any."""
-
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,11 @@ class Matching:
         neutral: bool ``[M]``: it counts neither as correct nor as wrong. All others are false positives.
     """
 
-    correct: BoolArray
-    neutral: BoolArray
+    correct: BoolMask
+    neutral: BoolMask
 
 
-def match(faces: FloatArray, ignored: BoolArray, boxes: FloatArray, neutral: BoolArray) -> Matching:
+def match(faces: FloatArray, ignored: BoolMask, boxes: FloatArray, neutral: BoolMask) -> Matching:
     """Assigns detections to annotated faces, greedily from the best score down.
 
     Each detection takes, of the faces that count and are not taken, the one it overlaps most, by ``MATCH_IOU`` at
@@ -71,7 +69,7 @@ def match(faces: FloatArray, ignored: BoolArray, boxes: FloatArray, neutral: Boo
     return Matching(correct, ~correct & (on_ignored | neutral))
 
 
-def unmatched(faces: FloatArray, boxes: FloatArray) -> BoolArray:
+def unmatched(faces: FloatArray, boxes: FloatArray) -> BoolMask:
     """Which detections ``[M, 4]`` overlap none of all annotated faces ``[N, 4]``, ignored ones included, enough."""
     best: FloatArray = iou(boxes, faces).max(axis=1, initial=0)
     return best < MATCH_IOU

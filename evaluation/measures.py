@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceveil.evaluation.matching import BoolArray, covering_scores, match, unmatched
-from faceveil.transforms.faces import FloatArray
+from faceveil.evaluation.matching import covering_scores, match, unmatched
+from faceveil.transforms.arrays import BoolMask, FloatArray
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class ImageResult:
     """
 
     faces: FloatArray
-    ignored: BoolArray
+    ignored: BoolMask
     boxes: FloatArray
     scores: FloatArray
     turned: bool = False
@@ -44,7 +44,7 @@ class Band:
     low: float
     high: float
 
-    def holds(self, heights: FloatArray) -> BoolArray:
+    def holds(self, heights: FloatArray) -> BoolMask:
         """Which of the heights ``[K]`` in pixels are in the band."""
         return (heights >= self.low) & (heights < self.high)
 
@@ -108,7 +108,7 @@ class BandResult:
     images: int
     faces: int
     scores: FloatArray
-    correct: BoolArray
+    correct: BoolMask
     covering: FloatArray
     unmatched: FloatArray
 
@@ -168,7 +168,7 @@ def _joined(parts: Iterable[FloatArray]) -> FloatArray:
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
 
-def average_precision(scores: FloatArray, correct: BoolArray, faces: int) -> float:
+def average_precision(scores: FloatArray, correct: BoolMask, faces: int) -> float:
     """The area under the curve of precision over recall, all points interpolated.
 
     Precision at a recall is the best at that recall or a higher one, as in PASCAL VOC since 2010 (Everingham et al.,

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from training.portraits import Portraits
 
 _TONES = (-30, 10, 28, 41, 55)
@@ -39,7 +40,7 @@ def _rarity(classes: NDArray[np.intp]) -> NDArray[np.float64]:
     return rarity
 
 
-def _tone(image: NDArray[np.uint8], keypoints: NDArray[np.float32]) -> float:
+def _tone(image: NDArray[np.uint8], keypoints: FloatArray) -> float:
     """The individual typology angle of the cheeks, in degrees: the higher, the lighter."""
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     left_eye, right_eye, _, left_mouth, right_mouth = keypoints

@@ -24,6 +24,7 @@ import onnx
 from numpy.typing import NDArray
 
 from faceveil.transforms import storage
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import decode_for_detection, probe
 from faceveil.transforms.detectors.centerface import Weights, load_weights, read_weights, run_network
 from faceveil.transforms.detectors.models import KNOWN_MODELS
@@ -56,7 +57,7 @@ def calibrate(graph: onnx.GraphProto, weights: Weights, photos: Iterable[NDArray
     spec = [tf.TensorSpec([None, None, 3], tf.uint8)]
     measure = tf.function(extremes, input_signature=spec, autograph=False)
     wanted = _quantised_tensors(graph)
-    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in wanted}
+    seen: dict[str, list[FloatArray]] = {name: [] for name in wanted}
     for photo in photos:
         for name, values in measure(photo).items():
             if name in wanted:
@@ -81,7 +82,7 @@ def _quantised_tensors(graph: onnx.GraphProto) -> dict[str, bool]:
     return dict(reversed(wanted.items()))
 
 
-def _range(extremes: NDArray[np.float32], by_channel: bool) -> list[Any]:
+def _range(extremes: FloatArray, by_channel: bool) -> list[Any]:
     """The range of a tensor from its least and largest values ``[photos, 2, C]``."""
     low, high = extremes[:, 0], extremes[:, 1]
     if by_channel:

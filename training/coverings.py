@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import BoolMask
+
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]
 
@@ -108,7 +110,7 @@ def _place(
     return eyes + 0.62 * down + beside * right, half_width * right, down
 
 
-def _cloth(region: Pixels, covered: NDArray[np.bool_], blur: float, random: np.random.Generator) -> NDArray[np.float64]:
+def _cloth(region: Pixels, covered: BoolMask, blur: float, random: np.random.Generator) -> NDArray[np.float64]:
     """A mask's colours ``[h, w, 3]``: as light as the face below it, with its shading, maybe with pleats."""
     is_usual = random.random() < 0.8
     colour = np.array(_COLOURS[random.integers(len(_COLOURS))], float) if is_usual else random.uniform(0, 255, 3)

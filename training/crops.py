@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.anonymizers.masks import scale_box
-from faceveil.transforms.generators.geometry import Affine, crop_affine
+from faceveil.transforms.arrays import Affine, BoolMask, FloatArray
+from faceveil.transforms.generators.geometry import crop_affine
 from training.portraits import SIDE, Portraits
 
 _BORDER = 96
@@ -33,10 +34,10 @@ class Crops:
         keypoints: float32 ``[B, K, 2]``, x, y in pixels of the crop, NaN where missing.
     """
 
-    images: NDArray[np.float32]
-    faces: NDArray[np.float32]
-    unknown: NDArray[np.float32]
-    keypoints: NDArray[np.float32]
+    images: FloatArray
+    faces: FloatArray
+    unknown: FloatArray
+    keypoints: FloatArray
 
 
 def draw_crops(
@@ -77,18 +78,18 @@ def draw_crops(
     )
 
 
-_Drawn = tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]
+_Drawn = tuple[NDArray[np.uint8], BoolMask, BoolMask, NDArray[np.float64]]
 
 
-def _tilt(keypoints: NDArray[np.float32]) -> float:
+def _tilt(keypoints: FloatArray) -> float:
     across, down = (keypoints[1] - keypoints[0]).tolist()
     return math.atan2(down, across)
 
 
 def _plain_crop(
     image: NDArray[np.uint8],
-    box: NDArray[np.float32],
-    keypoints: NDArray[np.float32],
+    box: FloatArray,
+    keypoints: FloatArray,
     size: int,
     random: np.random.Generator,  # noqa: ARG001
 ) -> _Drawn:
@@ -101,8 +102,8 @@ def _plain_crop(
 
 def _draw_crop(
     image: NDArray[np.uint8],
-    box: NDArray[np.float32],
-    keypoints: NDArray[np.float32],
+    box: FloatArray,
+    keypoints: FloatArray,
     size: int,
     random: np.random.Generator,
 ) -> _Drawn:
@@ -128,13 +129,13 @@ def _draw_crop(
 
 
 def _flipped(
-    image: NDArray[np.uint8], box: NDArray[np.float32], keypoints: NDArray[np.float32]
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    image: NDArray[np.uint8], box: FloatArray, keypoints: FloatArray
+) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
     mirrored = keypoints[[1, 0, 2, 4, 3]] * np.array([-1, 1], np.float32) + np.array([SIDE, 0], np.float32)
     return image[:, ::-1], np.array([SIDE - box[2], box[1], SIDE - box[0], box[3]], np.float32), mirrored
 
 
-def _shaken(box: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+def _shaken(box: FloatArray, random: np.random.Generator) -> FloatArray:
     """The box as another detector, or a smaller image, would have it."""
     size = box[2:] - box[:2]
     centre = (box[:2] + box[2:]) / 2 + random.normal(0, 0.03, 2) * size
@@ -177,14 +178,12 @@ def _warp(extended: NDArray[np.uint8], affine: Affine, size: int) -> NDArray[np.
     return np.asarray(cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _transformed(points: NDArray[np.float32], affine: Affine) -> NDArray[np.float64]:
+def _transformed(points: FloatArray, affine: Affine) -> NDArray[np.float64]:
     moved: NDArray[np.float64] = points @ affine[:, :2].T + affine[:, 2]
     return moved
 
 
-def _mask(
-    box: NDArray[np.float32], geometry: MaskGeometry, affine: Affine, turn: float, size: int
-) -> NDArray[np.bool_]:
+def _mask(box: FloatArray, geometry: MaskGeometry, affine: Affine, turn: float, size: int) -> BoolMask:
     """Which of the crop's pixels the face's mask holds; `turn`, in radians, is the head's in the image."""
     x, y, half_width, half_height = scale_box(box, geometry.margin)
     centres = np.arange(size) + 0.5
@@ -199,7 +198,7 @@ def _mask(
         inside = (np.abs(across) <= 1) & (np.abs(down) <= 1)
     if geometry.coverage < 1:
         inside &= down <= 2 * geometry.coverage - 1
-    held: NDArray[np.bool_] = inside
+    held: BoolMask = inside
     return held
 
 
@@ -236,15 +235,15 @@ def _seen_small(crop: NDArray[np.uint8], scale: float, random: np.random.Generat
     return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _hidden(size: int, random: np.random.Generator) -> NDArray[np.bool_]:
+def _hidden(size: int, random: np.random.Generator) -> BoolMask:
     """The image's edge, or another face's mask."""
     rows, columns = np.mgrid[:size, :size] + 0.5
     angle = random.uniform(0, 2 * math.pi)
     away = (columns - size / 2) * math.cos(angle) + (rows - size / 2) * math.sin(angle)
     if random.random() < 0.5:
-        beyond: NDArray[np.bool_] = away > random.uniform(0.2, 0.5) * size
+        beyond: BoolMask = away > random.uniform(0.2, 0.5) * size
         return beyond
     x, y = size / 2 + random.uniform(0.4, 0.7) * size * np.array([math.cos(angle), math.sin(angle)])
     half_width = random.uniform(0.1, 0.3) * size
-    inside: NDArray[np.bool_] = ((columns - x) / half_width) ** 2 + ((rows - y) / (1.3 * half_width)) ** 2 < 1
+    inside: BoolMask = ((columns - x) / half_width) ** 2 + ((rows - y) / (1.3 * half_width)) ** 2 < 1
     return inside

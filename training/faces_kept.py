@@ -28,6 +28,7 @@ from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import decode_pixels, probe, upright
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
@@ -82,7 +83,7 @@ def reencoded(image: _Image) -> _Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
-def cascade_finds(cascade: Cascade, image: _Image, box: NDArray[np.float32]) -> bool:
+def cascade_finds(cascade: Cascade, image: _Image, box: FloatArray) -> bool:
     """Whether the cascade finds a face, shown with what is around it."""
     scale = _CASCADE_FACE / float(max(box[2:] - box[:2]))
     centre = (box[:2] + box[2:]) / 2

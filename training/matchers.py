@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.generators.network import SIZE
 from training.crops import Crops
 
-Floats = NDArray[np.float32]
+Floats = FloatArray
 
 BATCH = 128
 WHOLE_SIDE = 64

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.detectors.centerface import STRIDE
 from training.coverings import Pixels, Points, cover_by_block, cover_by_mask
 
@@ -39,7 +39,7 @@ class Photo:
     pixels: Pixels
     boxes: Points
     keypoints: Points
-    ignored: NDArray[np.bool_]
+    ignored: BoolMask
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Crop:
 
     clean: Pixels
     spoilt: Pixels
-    heat: NDArray[np.float32]
-    counted: NDArray[np.float32]
-    centres: NDArray[np.float32]
-    boxes: NDArray[np.float32]
-    keypoints: NDArray[np.float32]
-    has_keypoints: NDArray[np.float32]
+    heat: FloatArray
+    counted: FloatArray
+    centres: FloatArray
+    boxes: FloatArray
+    keypoints: FloatArray
+    has_keypoints: FloatArray
 
 
 def load_photos(annotations: str | Path) -> list[Photo]:
@@ -168,7 +168,7 @@ def _enlarged(pixels: Pixels, corner: Points, scale: float) -> Pixels:
     return np.asarray(cv2.warpAffine(pixels, affine, (SIDE, SIDE), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def _targets(boxes: Points, keypoints: Points, ignored: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
+def _targets(boxes: Points, keypoints: Points, ignored: BoolMask) -> tuple[FloatArray, ...]:
     """The targets that `Crop` names, from ``heat`` on, for faces in pixels of the crop."""
     cells = SIDE // STRIDE
     heat, centres, has_keypoints = (np.zeros((cells, cells), np.float32) for _ in range(3))

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import Quality
@@ -46,11 +47,11 @@ class Portraits:
     """
 
     images: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    keypoints: NDArray[np.float32]
-    held_out: NDArray[np.bool_]
+    boxes: FloatArray
+    keypoints: FloatArray
+    held_out: BoolMask
 
-    def only(self, chosen: NDArray[np.bool_]) -> Portraits:
+    def only(self, chosen: BoolMask) -> Portraits:
         """Some of them."""
         return Portraits(self.images[chosen], self.boxes[chosen], self.keypoints[chosen], self.held_out[chosen])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from faceveil.transforms.arrays import BoolMask, FloatArray
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Faces:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def take(self, chosen: NDArray[np.intp] | NDArray[np.bool_]) -> Faces:
+    def take(self, chosen: NDArray[np.intp] | BoolMask) -> Faces:
         """Some of the faces, by their indices or by a mask over all."""
         keypoints = None if self.keypoints is None else self.keypoints[chosen]
         return Faces(self.boxes[chosen], self.scores[chosen], keypoints)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
-from faceveil.transforms.anonymizers.masks import BoolMask, Extent, Rectangle, face_mask, scale_box
+from faceveil.transforms.anonymizers.masks import Extent, Rectangle, face_mask, scale_box
 from faceveil.transforms.anonymizers.paint import paint
-from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import BoolMask, FloatArray, Values
 from faceveil.transforms.faces import Faces
 
 _HALF_THICKNESS = 0.2
@@ -57,7 +58,7 @@ def bar_masks(faces: Faces, geometry: MaskGeometry, height: int, width: int) -> 
 
 
 def bar_mask(
-    box: NDArray[np.float32], eyes: NDArray[np.float64] | None, margin: float, height: int, width: int
+    box: FloatArray, eyes: NDArray[np.float64] | None, margin: float, height: int, width: int
 ) -> tuple[Rectangle, BoolMask]:
     """The pixels of one face's bar, as `face_mask` returns them.
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.style import Values
+from faceveil.transforms.arrays import Values
 
 Edges = NDArray[np.intp]
 

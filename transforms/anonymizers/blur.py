@@ -6,7 +6,8 @@ import cv2
 
 from faceveil.transforms.anonymizers.blocks import Edges
 from faceveil.transforms.anonymizers.cells import fill_from_cells
-from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.faces import Faces
 
 

@@ -10,7 +10,8 @@ from faceveil.transforms.anonymizers.blocks import Edges, block_averages
 from faceveil.transforms.anonymizers.masks import face_masks, mask_extent
 from faceveil.transforms.anonymizers.paint import paint
 from faceveil.transforms.anonymizers.scene import SCENE_CELLS, Scene, scene_cells
-from faceveil.transforms.anonymizers.style import SCENE, Style, Values
+from faceveil.transforms.anonymizers.style import SCENE, Style
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.faces import Faces
 
 _SMALLEST_CELL = 4

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.faces import Faces
 
-BoolMask = NDArray[np.bool_]
 Rectangle = tuple[slice, slice]
 
 _ROUNDING = 1e-9
@@ -35,7 +35,7 @@ class Extent(NamedTuple):
         )
 
 
-def scale_box(box: NDArray[np.float32], margin: float) -> tuple[float, float, float, float]:
+def scale_box(box: FloatArray, margin: float) -> tuple[float, float, float, float]:
     """Scale a box about its centre by ``1 + margin``.
 
     Args:
@@ -56,7 +56,7 @@ def scale_box(box: NDArray[np.float32], margin: float) -> tuple[float, float, fl
     return (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) * scale, (y1 - y0) * scale
 
 
-def mask_extent(box: NDArray[np.float32], geometry: MaskGeometry) -> Extent:
+def mask_extent(box: FloatArray, geometry: MaskGeometry) -> Extent:
     """The bounding rectangle of a face's mask, which may reach beyond the image.
 
     Args:
@@ -71,7 +71,7 @@ def mask_extent(box: NDArray[np.float32], geometry: MaskGeometry) -> Extent:
     return Extent(left, top, max(math.ceil(x + half_width * stretch), left + 1), max(math.ceil(end), top + 1))
 
 
-def face_mask(box: NDArray[np.float32], geometry: MaskGeometry, height: int, width: int) -> tuple[Rectangle, BoolMask]:
+def face_mask(box: FloatArray, geometry: MaskGeometry, height: int, width: int) -> tuple[Rectangle, BoolMask]:
     """The pixels to mask for one face: every pixel that the scaled and cut box touches, and maybe more.
 
     The ellipse goes through the corners of the scaled box (its half-axes are the box's half-sides times √2),

@@ -21,10 +21,11 @@ import numpy as np
 from faceveil.transforms.anonymizers.bar import bar, bar_masks
 from faceveil.transforms.anonymizers.blur import blur
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
-from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle, face_masks
+from faceveil.transforms.anonymizers.masks import Rectangle, face_masks
 from faceveil.transforms.anonymizers.pixelate import pixelate
 from faceveil.transforms.anonymizers.solid import solid
-from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import BoolMask, Values
 from faceveil.transforms.faces import Faces
 
 Method = Callable[[Values, Faces, Style, tuple[int, ...]], Values]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle
-from faceveil.transforms.anonymizers.style import Values
+from faceveil.transforms.anonymizers.masks import Rectangle
+from faceveil.transforms.arrays import BoolMask, Values
 
 
 def paint(values: Values, rectangle: Rectangle, mask: BoolMask, fill: Values | tuple[int, ...]) -> None:

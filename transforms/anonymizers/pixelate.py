@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from faceveil.transforms.anonymizers.blocks import Edges, cell_sides
 from faceveil.transforms.anonymizers.cells import fill_from_cells
-from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.faces import Faces
 
 

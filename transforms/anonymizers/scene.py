@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.transforms.anonymizers.blocks import Edges, block_averages, block_sums, rounded_quotient
-from faceveil.transforms.anonymizers.masks import BoolMask, Extent, Rectangle
-from faceveil.transforms.anonymizers.style import Values
+from faceveil.transforms.anonymizers.masks import Extent, Rectangle
+from faceveil.transforms.arrays import BoolMask, Values
 
 SCENE_CELLS = 6
 """Along a side of the mask: few enough for a mosaic to look like one. They are all drawn from the same few numbers."""

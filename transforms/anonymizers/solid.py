@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from faceveil.transforms.anonymizers.masks import face_masks
 from faceveil.transforms.anonymizers.paint import paint
-from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.faces import Faces
 
 

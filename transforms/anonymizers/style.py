@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
-
-Values = NDArray[np.uint8] | NDArray[np.uint16]
 
 SCENE = 1.0
 """The strength at which nothing but a few bits of a face goes into its fill."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faceveil.transforms.arrays import BoolMask
 from faceveil.transforms.codecs import icc, lzw, palettes
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.image import Pixels
@@ -249,9 +250,9 @@ def _palette(image: Image.Image) -> NDArray[np.uint8]:
 
 def _paint(
     pixels: Pixels,
-    painted: NDArray[np.bool_],
+    painted: BoolMask,
     palette: NDArray[np.uint8],
-    used: NDArray[np.bool_],
+    used: BoolMask,
     transparent: int | None,
 ) -> NDArray[np.uint8]:
     """The indices of the painted pixels; new colours are put into the palette, whose used places are marked."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceveil.transforms.codecs.image import Pixels, Values
+from faceveil.transforms.arrays import Values
+from faceveil.transforms.codecs.image import Pixels
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.quarantine import Quarantine, Reason
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.codecs.orientation import swaps_sides
-
-Values = NDArray[np.uint8] | NDArray[np.uint16]
 
 _BLACK = {
     "L": (0,),
@@ -94,6 +90,11 @@ class Pixels:
     values: Values
     mode: str
     faultless: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return int(self.values.nbytes)
 
     @property
     def black(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceveil.transforms.codecs.image import Values
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.codecs.isobmff_items import Meta, boxes_of
 from faceveil.transforms.quarantine import Quarantine, Reason
 

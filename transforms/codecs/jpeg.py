@@ -7,7 +7,8 @@ import io
 import simplejpeg
 from PIL import Image, JpegImagePlugin
 
-from faceveil.transforms.codecs.image import ImageInfo, Values
+from faceveil.transforms.arrays import Values
+from faceveil.transforms.codecs.image import ImageInfo
 from faceveil.transforms.codecs.jpeg_markers import segments, with_end
 from faceveil.transforms.codecs.jpeg_stream import follow
 from faceveil.transforms.codecs.orientation import orientation_exif

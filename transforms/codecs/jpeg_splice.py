@@ -17,7 +17,8 @@ import jpegio
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.codecs.image import ImageInfo, Pixels, Values
+from faceveil.transforms.arrays import BoolMask, Values
+from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.jpeg_coefficients import LARGEST, can_be_coded, file_of, has_complete_tables
 from faceveil.transforms.codecs.jpeg_markers import segments
 from faceveil.transforms.codecs.metadata import strip_metadata
@@ -57,7 +58,7 @@ class _Layout:
     one_scan: bool
 
 
-def splice(pixels: Pixels, painted: NDArray[np.bool_], data: bytes, info: ImageInfo) -> bytes | None:
+def splice(pixels: Pixels, painted: BoolMask, data: bytes, info: ImageInfo) -> bytes | None:
     """Code the painted MCUs of a JPEG again and keep the coefficients of all others.
 
     Sampling, colour space, quantisation tables, progression and restart interval stay as they are; metadata go
@@ -130,7 +131,7 @@ def _layout(data: bytes) -> _Layout | None:
     )
 
 
-def _code_again(coded: Any, layout: _Layout, pixels: Pixels, painted: NDArray[np.bool_]) -> None:
+def _code_again(coded: Any, layout: _Layout, pixels: Pixels, painted: BoolMask) -> None:
     """Replace the coefficients of the painted MCUs, in place."""
     mcus = _mcus(pixels.values, layout)
     rows, columns = np.nonzero(_touched(painted, layout))
@@ -152,13 +153,13 @@ def _code_again(coded: Any, layout: _Layout, pixels: Pixels, painted: NDArray[np
                     blocks[block_row[real], block_column[real]] = coefficients[real, i, j]
 
 
-def _touched(painted: NDArray[np.bool_], layout: _Layout) -> NDArray[np.bool_]:
+def _touched(painted: BoolMask, layout: _Layout) -> BoolMask:
     """Which MCUs hold a painted pixel, bool ``[rows, columns]``."""
     mcus = _mcus(painted.view(np.uint8), layout)
     # Eight pixels are looked at in one, as an integer of 64 bits.
     rows, height, columns = mcus.shape[:3]
     eights = np.ascontiguousarray(mcus).reshape(rows, height, -1).view(np.uint64)
-    touched: NDArray[np.bool_] = np.bitwise_or.reduce(eights, axis=1).reshape(rows, columns, -1).any(axis=2)
+    touched: BoolMask = np.bitwise_or.reduce(eights, axis=1).reshape(rows, columns, -1).any(axis=2)
     return touched
 
 

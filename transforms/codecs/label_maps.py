@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.codecs.image import Pixels, Values
+from faceveil.transforms.arrays import Values
+from faceveil.transforms.codecs.image import Pixels
 
 _MOST_LABELS = 256
 _SAMPLES = 64

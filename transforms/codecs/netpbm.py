@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -28,8 +29,6 @@ _TOO_LONG = re.compile(rb"\d{10}")  # nine digits fit into 32 bits, and no value
 _TEXT_AT_ONCE = 2**20
 _LINE = 70  # characters of a line, at most, in the plain formats
 _LINES_AT_ONCE = 4096
-
-_Samples = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class _Header(NamedTuple):
@@ -135,18 +134,18 @@ def _refuse_another(rest: bytes) -> None:
         raise Quarantine(Reason.MULTIPLE_FRAMES, "several pictures in one file")
 
 
-def _scaled(values: _Samples, greatest: int, wanted: int) -> _Samples:
+def _scaled(values: Values, greatest: int, wanted: int) -> Values:
     """Values of one range in another, rounded: there and back again is the same where the other range is larger."""
     if greatest == wanted:
         return values
     table = (np.arange(greatest + 1, dtype=np.uint32) * wanted + greatest // 2) // greatest
-    return cast("_Samples", table.astype(values.dtype)[values])
+    return cast("Values", table.astype(values.dtype)[values])
 
 
-def _samples(data: bytes, header: _Header) -> _Samples:
+def _samples(data: bytes, header: _Header) -> Values:
     """The values as they are stored, `[H, W, C]`, 0 being black."""
     stored = _plain_samples(data, header) if header.is_plain else _raw_samples(data, header)
-    samples = cast("_Samples", stored.astype(header.dtype, copy=False).reshape(header.shape))
+    samples = cast("Values", stored.astype(header.dtype, copy=False).reshape(header.shape))
     return 1 - samples if header.is_bitmap else samples
 
 
@@ -209,7 +208,7 @@ def _checked(values: NDArray[Any], header: _Header) -> NDArray[Any]:
     return values
 
 
-def _written(samples: _Samples, header: _Header) -> bytes:
+def _written(samples: Values, header: _Header) -> bytes:
     greatest = "" if header.is_bitmap else f"{header.greatest}\n"
     start = f"P{header.kind}\n{header.width} {header.height}\n{greatest}".encode()
     stored = 1 - samples if header.is_bitmap else samples
@@ -220,7 +219,7 @@ def _written(samples: _Samples, header: _Header) -> bytes:
     return start + stored.astype(header.dtype.newbyteorder(">"), copy=False).tobytes()
 
 
-def _lines(values: _Samples, header: _Header) -> Iterator[bytes]:
+def _lines(values: Values, header: _Header) -> Iterator[bytes]:
     """The numbers as text, in lines that are no longer than they may be."""
     gap = "" if header.is_bitmap else " "
     spelt = [str(value) for value in range(header.greatest + 1)]

@@ -6,8 +6,8 @@ import struct
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.faces import Faces
 
 Array = TypeVar("Array", bound=np.ndarray)
@@ -47,7 +47,7 @@ def stored(values: Array, orientation: int) -> Array:
     return upright(values, _inverse(orientation))
 
 
-def stored_boxes(boxes: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+def stored_boxes(boxes: FloatArray, orientation: int) -> FloatArray:
     """Boxes of the upright image in the stored one.
 
     Args:
@@ -104,7 +104,7 @@ def reoriented(faces: Faces, shown: int, wanted: int, width: int, height: int) -
     return Faces(boxes, faces.scores, points)
 
 
-def _stored_points(points: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+def _stored_points(points: FloatArray, orientation: int) -> FloatArray:
     """Points x, y ``[..., 2]`` of the upright image in the stored one, as shares of their sides."""
     x, y = points[..., 0], points[..., 1]
     flip_rows, flip_columns = _FLIPS[orientation]

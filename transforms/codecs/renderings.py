@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from faceveil.transforms.arrays import RGB
 from faceveil.transforms.codecs.image import Pixels
-
-RGB = NDArray[np.uint8]
 
 _SAMPLES = 64
 """Rows and columns that are looked at to tell whether an image has few levels: 4,096 pixels give percentiles enough."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import tiff
 from faceveil.transforms.codecs.pillow import open_image
 from faceveil.transforms.codecs.tiff_tags import number
@@ -99,7 +99,7 @@ def _size(directory: tiff.Directory, flavour: tiff.Flavour) -> tuple[int, int]:
     return number(directory, flavour, 256, 0), number(directory, flavour, 257, 0)
 
 
-def _grey(data: bytes) -> NDArray[np.float32]:
+def _grey(data: bytes) -> FloatArray:
     """The picture in shades of grey, 0 to 255."""
     with open_image(data, "tiff") as image:
         image.load()
@@ -108,7 +108,7 @@ def _grey(data: bytes) -> NDArray[np.float32]:
         return np.asarray(image.convert("L")).astype(np.float32)
 
 
-def _is_reduced(whole: NDArray[np.float32], small: NDArray[np.float32]) -> bool:
+def _is_reduced(whole: FloatArray, small: FloatArray) -> bool:
     """Whether a picture is another one in a smaller size: nowhere does it show something else."""
     height, width = small.shape
     expected = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
-from faceveil.transforms.faces import FloatArray
 
 _PROBE_SIZES = ((192, 320), (320, 192))
 _BEST = 20

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.errors import ModelError
-from faceveil.transforms.faces import FloatArray
 
 UInt8Array = NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.detectors.quantise import Range, quantise, quantise_kernel, read_ranges
 from faceveil.transforms.models.frameworks import load_tensorflow
 
@@ -87,7 +87,7 @@ def build_saved_model(
     tf.saved_model.save(module, str(directory), signatures={"serving_default": module.serve})
 
 
-def read_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
+def read_weights(graph: onnx.GraphProto) -> dict[str, FloatArray]:
     """The graph's weights, laid out as TensorFlow wants them and with batch normalisations folded in.
 
     ``NAME/kernel`` and ``NAME/bias`` are those of the convolution that makes the tensor ``NAME``, a transposed one's
@@ -97,7 +97,7 @@ def read_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
 
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
     norms = _norms(graph)
-    weights: dict[str, NDArray[np.float32]] = {}
+    weights: dict[str, FloatArray] = {}
     for node in graph.node:
         if node.op_type == "Conv":
             kernel, bias = (stored[name] for name in node.input[1:3])
@@ -114,7 +114,7 @@ def read_weights(graph: onnx.GraphProto) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def load_weights(file: str | Path) -> dict[str, NDArray[np.float32]]:
+def load_weights(file: str | Path) -> dict[str, FloatArray]:
     """Reads weights that ``training/detector.py`` wrote."""
     with np.load(file) as arrays:
         return {name: arrays[name].astype(np.float32) for name in arrays}

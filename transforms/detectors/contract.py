@@ -7,10 +7,9 @@ larger side first, finds faces and says that they are nowhere: nothing would be 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.errors import ModelError
-from faceveil.transforms.faces import FloatArray
 
 CONTRACT = "the contract is ymin, xmin, ymax, xmax, from 0 to 1"
 
@@ -19,7 +18,7 @@ _BEYOND = 1.0
 and not every model cuts its boxes to the image. Pixels are further out."""
 
 
-def senseless(boxes: FloatArray) -> NDArray[np.bool_]:
+def senseless(boxes: FloatArray) -> BoolMask:
     """Which boxes ``[N, 4]`` are nowhere in the image: no numbers, turned over, too far outside, or without an area.
 
     A box that a model has cut to nothing at the image's edge is in the image.
@@ -29,7 +28,7 @@ def senseless(boxes: FloatArray) -> NDArray[np.bool_]:
         placed = (low >= -_BEYOND) & (high <= 1 + _BEYOND) & (low <= high) & (low <= 1) & (high >= 0)
         at_edge = ((low == high) & ((low <= 0) | (high >= 1))).any(axis=1)
         shows = (np.minimum(high, 1) > np.maximum(low, 0)).all(axis=1) | at_edge
-    nowhere: NDArray[np.bool_] = ~(placed.all(axis=1) & shows)
+    nowhere: BoolMask = ~(placed.all(axis=1) & shows)
     return nowhere
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.detectors.nms import group_overlaps, nms
 from faceveil.transforms.detectors.views import View
 from faceveil.transforms.faces import Faces
@@ -83,7 +83,7 @@ def average_views(parts: Sequence[tuple[View, Faces]]) -> Faces:
     return merged.take(np.argsort(-merged.scores, kind="stable"))
 
 
-def _shown(boxes: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
+def _shown(boxes: FloatArray, view: View) -> BoolMask:
     """Which boxes ``[N, 4]`` lie wholly in a view, of a size to be found, if it should find what it shows."""
     window = view.window
     if window.turns:
@@ -92,5 +92,5 @@ def _shown(boxes: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
     inside = ((low >= (window.x0, window.y0)) & (high <= (window.x1, window.y1))).all(axis=1)
     sides = (high - low).max(axis=1)
     large_enough = sides >= _LEAST_SHOWN * (window.x1 - window.x0) / window.width
-    shown: NDArray[np.bool_] = inside & large_enough & window.counts(sides)
+    shown: BoolMask = inside & large_enough & window.counts(sides)
     return shown

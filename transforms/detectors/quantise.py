@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Range = tuple[float, float | NDArray[np.float32]]
+Range = tuple[float, float | FloatArray]
 """The least and the largest value of a tensor; the largest may be float32 ``[C]``, one for each channel."""
 
 _LARGEST = 127

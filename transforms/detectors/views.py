@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
 from faceveil.transforms.detectors.quality import Quality
-from faceveil.transforms.faces import Faces, FloatArray
+from faceveil.transforms.faces import Faces
 
 SIDE_MULTIPLE = 32
 """The sides of what a model sees are multiples of this, as feature pyramids with a stride of 32 need it."""
@@ -56,10 +56,10 @@ class Window:
     least_face: float = 0.0
     most_face: float = math.inf
 
-    def counts(self, sides: FloatArray) -> NDArray[np.bool_]:
+    def counts(self, sides: FloatArray) -> BoolMask:
         """Which faces are of a size to count, by their longer sides ``[N]`` in pixels of the image."""
         share = sides / max(self.x1 - self.x0, self.y1 - self.y0)
-        of_a_size: NDArray[np.bool_] = (share >= self.least_face) & (share < self.most_face)
+        of_a_size: BoolMask = (share >= self.least_face) & (share < self.most_face)
         return of_a_size
 
 

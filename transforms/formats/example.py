@@ -16,6 +16,8 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
+
 FeatureValue = bytes | Sequence[bytes] | Sequence[int] | Sequence[float]
 
 
@@ -137,7 +139,7 @@ class Example:
         values = self.values(name)
         return values if isinstance(values, list) else None
 
-    def values(self, name: str) -> list[bytes] | NDArray[np.float32] | NDArray[np.int64] | None:
+    def values(self, name: str) -> list[bytes] | FloatArray | NDArray[np.int64] | None:
         """The values of a feature, numbers as a 1-D array; None where there is no such feature or it holds no list.
 
         Raises:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.transforms.arrays import FloatArray
+
 FEWEST = 256
 """Values that may show a face: 16 × 16 pixels."""
 _FEWEST_SMOOTH = 1024
@@ -90,7 +92,7 @@ def are_like_rows(
     return any(_has_rows(window, step, like_neighbour) for window in _windows(values) for step in channels)
 
 
-def _windows(values: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+def _windows(values: NDArray[Any]) -> Iterator[FloatArray]:
     """Parts that are looked at, without outliers: beginning, middle and end, and a wider one of large data."""
     if values.size <= _WINDOW:
         parts = [values]
@@ -111,7 +113,7 @@ def _windows(values: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
                 yield ((np.clip(numbers, low, high) - low) / (high - low)).astype(np.float32)
 
 
-def _has_rows(values: NDArray[np.float32], step: int, like_neighbour: float) -> bool:
+def _has_rows(values: FloatArray, step: int, like_neighbour: float) -> bool:
     whole = values[: values.size // step * step].reshape(-1, step)
     centred = (whole - whole.mean(axis=0)).ravel()
     energy = float(np.mean(centred * centred))

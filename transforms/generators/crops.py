@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle
-from faceveil.transforms.anonymizers.style import Values
-from faceveil.transforms.faces import FloatArray
-from faceveil.transforms.generators.geometry import Affine
+from faceveil.transforms.anonymizers.masks import Rectangle
+from faceveil.transforms.arrays import Affine, BoolMask, FloatArray, Values
 
 _FINER = 2
 """Crops are drawn this much larger and averaged, as in the training."""

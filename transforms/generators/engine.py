@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.errors import ModelError
-from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.generators.embedded import embedded_digest
 from faceveil.transforms.models.engines import (
     Contract,

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import scale_box
-
-Affine = NDArray[np.float64]
-"""``[2, 3]``, from x, y in pixels of the image (a pixel's centre at .5) to x, y in pixels of the crop."""
+from faceveil.transforms.arrays import Affine, FloatArray
 
 _SIDES = 1.75
 """The crop's side in long sides of the face's box."""
@@ -20,7 +17,7 @@ _ROOM = 1.08
 """How much larger than the mask the crop is at least."""
 
 
-def crop_affine(box: NDArray[np.float32], tilt: float, geometry: MaskGeometry, size: int) -> Affine:
+def crop_affine(box: FloatArray, tilt: float, geometry: MaskGeometry, size: int) -> Affine:
     """The square around a face that a generator is shown: centred on its box, turned by its tilt.
 
     Args:

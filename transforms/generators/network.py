@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from faceveil.transforms.arrays import FloatArray
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -85,10 +86,10 @@ SHAPES: Mapping[str, tuple[int, ...]] = (
 """The name and shape of every weight: kernels ``[h, w, in, out]`` or ``[in, out]``, biases ``[out]``."""
 
 
-def initial_weights(seed: int) -> dict[str, NDArray[np.float32]]:
+def initial_weights(seed: int) -> dict[str, FloatArray]:
     """Weights to begin a training with: normal, scaled by fan-in (He et al., https://arxiv.org/abs/1502.01852)."""
     random = np.random.default_rng(seed)
-    weights: dict[str, NDArray[np.float32]] = {}
+    weights: dict[str, FloatArray] = {}
     for name, shape in SHAPES.items():
         if name.endswith("/bias"):
             weights[name] = np.zeros(shape, np.float32)

@@ -12,11 +12,12 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.masks import BoolMask, Rectangle, face_mask, face_masks, scale_box
+from faceveil.transforms.anonymizers.masks import Rectangle, face_mask, face_masks, scale_box
 from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.paint import paint
-from faceveil.transforms.anonymizers.style import Style, Values
-from faceveil.transforms.faces import Faces, FloatArray
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import BoolMask, FloatArray, Values
+from faceveil.transforms.faces import Faces
 from faceveil.transforms.generators.crops import Crop, fill_from_face, take_crop
 from faceveil.transforms.generators.engine import Requests, load_generator
 from faceveil.transforms.generators.geometry import crop_affine
@@ -76,7 +77,7 @@ class Plan:
         white: the value of the image's brightest known pixel for uint16, else 255.
     """
 
-    drawn: NDArray[np.bool_]
+    drawn: BoolMask
     crops: tuple[Crop, ...]
     requests: Requests
     white: float
@@ -220,7 +221,7 @@ class Pose:
     profile: bool = False
 
 
-def find_pose(box: NDArray[np.float32], keypoints: NDArray[np.float64] | None, margin: float) -> Pose:
+def find_pose(box: FloatArray, keypoints: NDArray[np.float64] | None, margin: float) -> Pose:
     """How a face lies, by its keypoints; without any, or with some beyond its box, it is taken to be upright.
 
     Args:

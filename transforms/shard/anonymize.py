@@ -6,11 +6,9 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
-from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import BoolMask, FloatArray, Values
 from faceveil.transforms.codecs import (
     ImageInfo,
     Pixels,
@@ -23,7 +21,6 @@ from faceveil.transforms.codecs import (
     strip_metadata,
     upright,
 )
-from faceveil.transforms.faces import FloatArray
 from faceveil.transforms.formats.audit import OtherImage, Row, Status
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.generators.synthesize import Plan, Synthesizer
@@ -236,7 +233,7 @@ def _finish_image(data: bytes, image: DetectedImage, canvas: _Canvas | None, mas
     return AnonymizedImage(encoded, info, faces, reencoded)
 
 
-def _paint(canvas: _Canvas, image: DetectedImage, masking: Masking) -> tuple[Values, NDArray[np.bool_]]:
+def _paint(canvas: _Canvas, image: DetectedImage, masking: Masking) -> tuple[Values, BoolMask]:
     """The masked image, and which pixels were painted on."""
     values, faces, style, black = canvas.values, image.faces, masking.style, canvas.pixels.black
     height, width = values.shape[:2]
@@ -247,7 +244,7 @@ def _paint(canvas: _Canvas, image: DetectedImage, masking: Masking) -> tuple[Val
     return masked, painted_pixels(masking.method, faces, style, height, width)
 
 
-def _encode(pixels: Pixels, painted: NDArray[np.bool_], original: bytes, info: ImageInfo) -> tuple[bytes, bool]:
+def _encode(pixels: Pixels, painted: BoolMask, original: bytes, info: ImageInfo) -> tuple[bytes, bool]:
     """The masked image in its own format, and whether pixels outside the masks may have changed."""
     spliced = splice(pixels, painted, original, info) if info.format == "jpeg" else None
     if spliced is not None:

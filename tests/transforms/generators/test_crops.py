@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
-from faceveil.transforms.anonymizers.style import Values
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.generators.crops import Crop, fill_from_face, match_colours, take_crop
 from faceveil.transforms.generators.geometry import crop_affine
 

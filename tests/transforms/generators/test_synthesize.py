@@ -10,7 +10,8 @@ from PIL import Image
 
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
-from faceveil.transforms.anonymizers.style import Style, Values
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.codecs import probe
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.features import FeatureRoles

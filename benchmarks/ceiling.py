@@ -12,13 +12,13 @@ from pathlib import Path
 
 from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.anonymize_shards import Anonymization, Worker, anonymize_record
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.quality import QualityName
 from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.shard.progress import ProgressFile
 from faceveil.transforms.shard.read import Source
+from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_record
 
 
 def main(folder: str, output: str, quality: QualityName, detect_size: int | None) -> None:

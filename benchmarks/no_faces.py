@@ -8,11 +8,12 @@ from pathlib import Path
 
 from faceveil.pipeline.detection import detector_config, find_models
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.anonymize_shards import Anonymization, Worker, anonymize_record
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.shard.detect import decode, detect
 from faceveil.transforms.shard.read import Source
-from faceveil.transforms.shard.steps import Batch, decode, detect_batch
+from faceveil.transforms.shard.record import Record
+from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_record
 
 NO_FACES = "an image without faces / decode and detect"
 
@@ -33,7 +34,9 @@ def cost_ratio(photos: Path, count: int) -> float:
         frame(anonymize_record(source, worker).serialized or b"")
 
     def look(source: Source) -> None:
-        detect_batch(Batch([0], [decode(source, options.features, worker.detector, options.limits)]), worker.detector)
+        decoded = decode(source, options.features, worker.detector, options.limits)
+        assert isinstance(decoded, Record), decoded
+        detect([decoded], worker.detector)
 
     sources = [Source(path.name, str(path), None, 0) for path in sorted(photos.iterdir())[:count]]
     ratios = []

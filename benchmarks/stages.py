@@ -24,9 +24,10 @@ from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.quality import QUALITIES, QualityName
 from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.runtime.memory import keep_freed_memory
-from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.shard.anonymize import Masking, anonymize
+from faceveil.transforms.shard.detect import decode, detect
 from faceveil.transforms.shard.read import Source
-from faceveil.transforms.shard.steps import Batch, Finished, decode, detect_batch
+from faceveil.transforms.shard.record import Record
 
 _STEPS = "read and decode", "detect", "mask and encode", "frame"
 _ROUNDS = 5
@@ -45,12 +46,12 @@ def stages(photos: list[Path], quality: QualityName) -> list[float]:
         times = [time.thread_time()]
         decoded = decode(source, options.features, detector, options.limits)
         times.append(time.thread_time())
-        found = detect_batch(Batch([0], [decoded]), detector)
+        assert isinstance(decoded, Record), decoded
+        found = detect([decoded], detector)
         times.append(time.thread_time())
-        [finished] = anonymize_group(Group(found.items), masking, options.features).items
+        [outcome] = anonymize(found, masking, options.features)
         times.append(time.thread_time())
-        assert isinstance(finished, Finished), finished
-        frame(finished.serialized or b"")
+        frame(outcome.serialized or b"")
         times.append(time.thread_time())
         return [end - start for start, end in pairwise(times)]
 

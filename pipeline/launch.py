@@ -40,17 +40,18 @@ from faceveil.pipeline.runners.local import DirectRunner
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.supervise import allow_restart, is_restart, memory_shortages, run_id, want_restart
 from faceveil.transforms import manifest, storage
-from faceveil.transforms.anonymize_shards import Anonymization, AnonymizeShards
+from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OwnOutputError, WorkerDiedError
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import InputSummary, summarize_inputs
 from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.models.saved_model import model_digest
 from faceveil.transforms.runtime.child_process import safe_children
-from faceveil.transforms.shard.write import Output
+from faceveil.transforms.shard.worker import Anonymization
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
     model = {"name": "+".join(m.name for m in found), "sha256": "+".join(m.sha256 for m in found)}
     generator = find_generator(options)
     description = describe_job(options, summary, layout, model, generator)
-    output = Output(
+    output = OutputLayout(
         options.output,
         options.records_output or storage.join(options.output, "records"),
         description.job["settings_digest"],
@@ -173,7 +174,7 @@ def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
 
 
 def _check_output(
-    options: JobOptions, output: Output, description: JobDescription, lock: dict[str, Any] | None
+    options: JobOptions, output: OutputLayout, description: JobDescription, lock: dict[str, Any] | None
 ) -> State:
     if options.overwrite:
         return State.BEGIN

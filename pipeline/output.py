@@ -11,10 +11,10 @@ from typing import Any
 from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.shard.resume import changed_inputs
-from faceveil.transforms.shard.write import Output
 
 _SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.[0-9a-f]{8}\.partial)?")
 
@@ -32,7 +32,7 @@ class State(Enum):
 
 
 def check_output(
-    output: Output, description: JobDescription, inputs: Sequence[Input], lock: dict[str, Any] | None
+    output: OutputLayout, description: JobDescription, inputs: Sequence[Input], lock: dict[str, Any] | None
 ) -> State:
     """Whether the job has to begin, go on or do nothing.
 
@@ -74,7 +74,7 @@ def previous_job(directory: str, lock: dict[str, Any] | None) -> dict[str, Any] 
 
 
 def check_retry(
-    output: Output, description: JobDescription, inputs: Sequence[Input], lock: dict[str, Any] | None
+    output: OutputLayout, description: JobDescription, inputs: Sequence[Input], lock: dict[str, Any] | None
 ) -> State:
     """Whether there is something to make again of what was quarantined; takes what ``check_output`` does.
 
@@ -106,7 +106,7 @@ def _finished(directory: str) -> dict[str, Any] | None:
 
 
 def _refuse_other_job(
-    output: Output, other: dict[str, Any], description: JobDescription, inputs: Sequence[Input], complete: bool
+    output: OutputLayout, other: dict[str, Any], description: JobDescription, inputs: Sequence[Input], complete: bool
 ) -> None:
     before = other.get("job", {})
     if not before:
@@ -131,7 +131,9 @@ def _lowered(before: dict[str, Any], description: JobDescription) -> list[str]:
     return [f"{name}: {before[name]} there, less here" for name in RAISABLE if now.get(name, 0) < before.get(name, 0)]
 
 
-def _other_job(output: Output, lines: Sequence[str], advice: str = "--overwrite or another --output") -> OutputError:
+def _other_job(
+    output: OutputLayout, lines: Sequence[str], advice: str = "--overwrite or another --output"
+) -> OutputError:
     return OutputError(
         "\n  ".join([f"{output.directory}: holds another job's data; use {advice}. What differs:", *lines])
     )
@@ -142,7 +144,7 @@ def _shortened(lines: Sequence[str]) -> list[str]:
     return [*lines[:_NAMED_FILES], *([f"and {more} more"] if more > 0 else [])]
 
 
-def clear_output(output: Output) -> None:
+def clear_output(output: OutputLayout) -> None:
     """Removes what earlier jobs have written: the manifest first, so that at no time it speaks of shards that are gone.
 
     The caller holds the lock.
@@ -154,19 +156,19 @@ def clear_output(output: Output) -> None:
     storage.delete(_job_files(output))
 
 
-def remove_unpublished(output: Output) -> None:
+def remove_unpublished(output: OutputLayout) -> None:
     """Removes what attempts that were killed, or taken for dead, have been writing; the caller holds the lock.
 
     Raises:
         AccessError: something cannot be removed.
     """
-    for folder in {output.directory, output.records_directory}:
+    for folder in {output.directory, output.audit_directory}:
         storage.delete(storage.unpublished(folder))
 
 
-def _job_files(output: Output) -> list[str]:
+def _job_files(output: OutputLayout) -> list[str]:
     found = []
-    for folder in {output.directory, output.records_directory}:
+    for folder in {output.directory, output.audit_directory}:
         if storage.is_local(folder) and not storage.exists(folder):
             continue
         for file in storage.list_files(folder):

@@ -42,7 +42,7 @@ def test_no_place_of_an_example_carries_a_payload(name: str) -> None:
     laden = EXAMPLE_CARRIERS[name](record)
     assert holds_marker(laden)
     assert not example_shows_payload(laden)
-    example = load(Source("a#0", "a", laden, 0), FeatureRoles(), Limits().max_image_bytes).example
+    example = load(Source("a#0", "a", laden, 0), FeatureRoles(), Limits().max_image_bytes)[1]
     assert example
     written = example.with_features({"label": [1]})
     assert not holds_marker(written)

@@ -31,7 +31,7 @@ def test_the_same_salt_gives_the_same_faces_whatever_the_threads(
 ) -> None:
     monkeypatch.setenv("FACEVEIL_SALT", SALT)
     assert run(photos, tmp_path / "one") == 0
-    monkeypatch.setattr("faceveil.transforms.anonymize_shards.usable_cores", lambda: 1)
+    monkeypatch.setattr("faceveil.transforms.shard.worker.usable_cores", lambda: 1)
     monkeypatch.setattr("faceveil.transforms.generators.synthesize._IMAGES", 1)
     monkeypatch.setattr("faceveil.transforms.generators.synthesize._BATCH", 1)
     monkeypatch.delenv("FACEVEIL_SALT")

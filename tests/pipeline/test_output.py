@@ -7,10 +7,10 @@ from faceveil.pipeline.lock import NAME as LOCK
 from faceveil.pipeline.lock import read_lock
 from faceveil.pipeline.output import State, check_output, clear_output, remove_unpublished
 from faceveil.transforms.errors import OutputError
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import NAME as MANIFEST
 from faceveil.transforms.manifest import JobDescription
-from faceveil.transforms.shard.write import Output
 
 HERE = JobDescription({"method": "blur", "digest": "here", "settings_digest": "s"}, {"name": "centerface"})
 THERE = {"job": {"method": "bar", "digest": "there"}, "model": {"name": "centerface"}}
@@ -18,28 +18,28 @@ SAME = {"job": HERE.job, "model": HERE.model}
 
 
 @pytest.fixture
-def output(tmp_path: Path) -> Output:
-    return Output(str(tmp_path), str(tmp_path / "records"), "here")
+def output(tmp_path: Path) -> OutputLayout:
+    return OutputLayout(str(tmp_path), str(tmp_path / "records"), "here")
 
 
-def write_manifest(output: Output, job: dict[str, object]) -> None:
+def write_manifest(output: OutputLayout, job: dict[str, object]) -> None:
     (Path(output.directory) / MANIFEST).write_text(json.dumps({"schema": 1, **job}))
 
 
-def write_lock(output: Output, job: dict[str, object] | None) -> None:
+def write_lock(output: OutputLayout, job: dict[str, object] | None) -> None:
     (Path(output.directory) / LOCK).write_text(json.dumps({"host": "h", "pid": None, "time": 0, "job": job}))
 
 
-def test_an_empty_output_begins(output: Output) -> None:
+def test_an_empty_output_begins(output: OutputLayout) -> None:
     assert check_output(output, HERE, [], read_lock(output.directory)) is State.BEGIN
 
 
-def test_files_of_others_do_not_matter(output: Output) -> None:
+def test_files_of_others_do_not_matter(output: OutputLayout) -> None:
     (Path(output.directory) / "notes.txt").touch()
     assert check_output(output, HERE, [], read_lock(output.directory)) is State.BEGIN
 
 
-def test_the_same_job_resumes_or_is_complete(output: Output) -> None:
+def test_the_same_job_resumes_or_is_complete(output: OutputLayout) -> None:
     write_lock(output, SAME)
     assert check_output(output, HERE, [], read_lock(output.directory)) is State.RESUME
     write_manifest(output, SAME)
@@ -47,24 +47,24 @@ def test_the_same_job_resumes_or_is_complete(output: Output) -> None:
 
 
 @pytest.mark.parametrize("write", [write_lock, write_manifest])
-def test_another_job_is_refused_and_told_what_differs(output: Output, write: object) -> None:
+def test_another_job_is_refused_and_told_what_differs(output: OutputLayout, write: object) -> None:
     write(output, THERE)  # type: ignore[operator]
     with pytest.raises(OutputError, match="method: bar there, blur here"):
         check_output(output, HERE, [], read_lock(output.directory))
 
 
-def test_a_job_that_was_killed_before_it_began_is_no_other_job(output: Output) -> None:
+def test_a_job_that_was_killed_before_it_began_is_no_other_job(output: OutputLayout) -> None:
     write_lock(output, None)
     assert check_output(output, HERE, [], read_lock(output.directory)) is State.BEGIN
 
 
-def test_what_nobody_knows_is_refused(output: Output) -> None:
+def test_what_nobody_knows_is_refused(output: OutputLayout) -> None:
     write_lock(output, {})
     with pytest.raises(OutputError, match="an --overwrite was interrupted"):
         check_output(output, HERE, [], read_lock(output.directory))
 
 
-def test_another_number_of_shards_alone_is_nothing_to_try_again(output: Output) -> None:
+def test_another_number_of_shards_alone_is_nothing_to_try_again(output: OutputLayout) -> None:
     same = {**HERE.job, "max_pixels": 1, "max_image_bytes": 1, "inputs_digest": "i"}
     write_manifest(output, {"job": {**same, "num_shards": {"data": 1}, "digest": "other"}, "model": HERE.model})
     here = JobDescription({**same, "num_shards": {"data": 16}}, HERE.model)
@@ -73,7 +73,7 @@ def test_another_number_of_shards_alone_is_nothing_to_try_again(output: Output) 
 
 
 @pytest.mark.parametrize("name", ["data-00000-of-00001.tfrecord", "records/data-00000-of-00001.parquet"])
-def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str) -> None:
+def test_shards_without_a_manifest_or_lock_are_refused(output: OutputLayout, name: str) -> None:
     path = Path(output.directory) / name
     path.parent.mkdir(exist_ok=True)
     path.touch()
@@ -82,7 +82,7 @@ def test_shards_without_a_manifest_or_lock_are_refused(output: Output, name: str
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 99}', "\xff"])
-def test_a_manifest_that_is_not_ours_is_refused_with_what_to_do(output: Output, content: str) -> None:
+def test_a_manifest_that_is_not_ours_is_refused_with_what_to_do(output: OutputLayout, content: str) -> None:
     (Path(output.directory) / MANIFEST).write_text(content)
     with pytest.raises(OutputError, match=r"manifest.json.*use --overwrite or another --output"):
         check_output(output, HERE, [], None)
@@ -90,7 +90,7 @@ def test_a_manifest_that_is_not_ours_is_refused_with_what_to_do(output: Output, 
 
 @pytest.mark.parametrize(("files", "more"), [(9, None), (10, None), (11, "and 1 more"), (25, "and 15 more")])
 def test_of_many_changed_files_ten_are_named_and_the_others_counted(
-    tmp_path: Path, output: Output, files: int, more: str | None
+    tmp_path: Path, output: OutputLayout, files: int, more: str | None
 ) -> None:
     (tmp_path / "in").mkdir()
     for number in range(files):
@@ -103,7 +103,7 @@ def test_of_many_changed_files_ten_are_named_and_the_others_counted(
     assert str(refused.value).splitlines()[-1].strip() == (more or named[-1])
 
 
-def test_clearing_removes_the_job_s_files_and_no_others(output: Output) -> None:
+def test_clearing_removes_the_job_s_files_and_no_others(output: OutputLayout) -> None:
     folder = Path(output.directory)
     (folder / "records").mkdir()
     (folder / "more").mkdir()
@@ -122,7 +122,7 @@ def test_clearing_removes_the_job_s_files_and_no_others(output: Output) -> None:
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)
 
 
-def test_what_killed_attempts_were_writing_is_removed(output: Output) -> None:
+def test_what_killed_attempts_were_writing_is_removed(output: OutputLayout) -> None:
     folder = Path(output.directory)
     (folder / "records").mkdir()
     kept = ["data-00000-of-00001.tfrecord", "my.partial", "records/.data-00000-of-00001.attempt"]

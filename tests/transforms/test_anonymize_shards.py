@@ -5,18 +5,20 @@ import tensorflow as tf
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that
 
-from faceveil.transforms.anonymize_shards import Anonymization, AnonymizeShards, Worker, anonymize_shard
+from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.formats.audit import Row, ShardResult
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import Input, list_inputs
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.progress import Progress, read_progress
-from faceveil.transforms.shard.write import Output, finished_shard
+from faceveil.transforms.shard.resume import finished_shard
+from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_shard
 from faceveil.transforms.storage import write_bytes
 
 
@@ -25,8 +27,8 @@ def config(centerface: str) -> Anonymization:
     return Anonymization(detector, "blur", Style(), FeatureRoles())
 
 
-def output(folder: Path) -> Output:
-    return Output(str(folder), str(folder / "records"), "digest")
+def output(folder: Path) -> OutputLayout:
+    return OutputLayout(str(folder), str(folder / "records"), "digest")
 
 
 def plan(photos: Path, index: int = 0, count: int = 1) -> ShardPlan:
@@ -48,7 +50,7 @@ def test_a_shard_counts_as_finished_only_for_its_job_and_with_its_file(
     photos: Path, centerface: str, tmp_path: Path
 ) -> None:
     anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), lambda _: None)
-    assert finished_shard(plan(photos), Output(str(tmp_path), str(tmp_path / "records"), "another")) is None
+    assert finished_shard(plan(photos), OutputLayout(str(tmp_path), str(tmp_path / "records"), "another")) is None
     shard = tmp_path / "data-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
     assert finished_shard(plan(photos), output(tmp_path)) is None

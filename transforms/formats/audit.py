@@ -161,7 +161,7 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a records file says of its shard as a whole.
+    """What an audit file says of its shard as a whole.
 
     Attributes:
         settings_digest: identifies the settings it was made with.
@@ -176,7 +176,7 @@ class Stamp:
     files: tuple[tuple[str, int, str], ...]
 
 
-class RecordsFile:
+class AuditFile:
     """Collects the rows of one shard; memory holds them compressed."""
 
     def __init__(self, split: str, shard_file: str, method: str) -> None:
@@ -236,11 +236,11 @@ def _face_structs(faces: Faces) -> Iterator[dict[str, Any]]:
 
 
 def read_stamp(path: str) -> Stamp | None:
-    """What a records file says of its shard; None where there is no such file.
+    """What an audit file says of its shard; None where there is no such file.
 
     Raises:
         AccessError: storage cannot be reached.
-        ValueError: the file is there, but it is no records file of this program.
+        ValueError: the file is there, but it is no audit file of faceveil.
     """
     if not storage.exists(path):
         return None
@@ -257,7 +257,7 @@ def read_stamp(path: str) -> Stamp | None:
 
 
 def read_rows(path: str) -> Iterator[Row]:
-    """The rows of a records file, in their order.
+    """The rows of an audit file, in their order.
 
     Raises:
         OSError: it cannot be read.

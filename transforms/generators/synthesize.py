@@ -67,7 +67,7 @@ class SynthesisConfig:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FacePlan:
     """What is to be drawn in one image.
 
     Attributes:
@@ -99,7 +99,7 @@ class Synthesizer:
         """How many images `draw` wants at once."""
         return _IMAGES
 
-    def plan(self, values: Values, faces: Faces, mode: str, style: Style, name: str) -> Plan:
+    def plan(self, values: Values, faces: Faces, mode: str, style: Style, name: str) -> FacePlan:
         """Decides which faces of an image are drawn, and takes their crops.
 
         Args:
@@ -130,9 +130,9 @@ class Synthesizer:
             places = None if pose.keypoints is None else pose.keypoints @ affine[:, :2].T + affine[:, 2]
             points.append(fitting_keypoints(places, sizes.keypoints))
             random.append(random_vector(self.config.salt, name, number, sizes.random))
-        return Plan(drawn, tuple(crops), _requests(crops, points, random), white)
+        return FacePlan(drawn, tuple(crops), _requests(crops, points, random), white)
 
-    def draw(self, plans: Sequence[Plan]) -> list[FloatArray]:
+    def draw(self, plans: Sequence[FacePlan]) -> list[FloatArray]:
         """The faces of several images, all drawn together: for each image float32 ``[n, S, S, 3]``.
 
         Raises:
@@ -147,7 +147,7 @@ class Synthesizer:
         return np.split(np.concatenate(faces), np.cumsum(counts)[:-1])
 
     def paint(
-        self, values: Values, faces: Faces, style: Style, black: tuple[int, ...], plan: Plan, drawn: FloatArray
+        self, values: Values, faces: Faces, style: Style, black: tuple[int, ...], plan: FacePlan, drawn: FloatArray
     ) -> Values:
         """Puts the new faces into an image, and paints the others with the fallback.
 
@@ -172,7 +172,7 @@ class Synthesizer:
         # The fallback may take colours from around a face: by then no other face may be left there.
         return METHODS[self.config.fallback](painted, faces.take(~plan.drawn), style, black)
 
-    def painted_pixels(self, faces: Faces, style: Style, plan: Plan, height: int, width: int) -> BoolMask:
+    def painted_pixels(self, faces: Faces, style: Style, plan: FacePlan, height: int, width: int) -> BoolMask:
         """Which pixels `paint` paints on, bool ``[H, W]``."""
         painted = painted_pixels(self.config.fallback, faces.take(~plan.drawn), style, height, width)
         for rectangle, mask in face_masks(faces.take(plan.drawn), style.geometry, height, width):

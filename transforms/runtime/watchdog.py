@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 _LOGGER = logging.getLogger(__name__)
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-
 
 class Watchdog:
-    """Ends the process (SIGABRT) when a watched function runs for too long.
+    """Ends the process (SIGABRT) when what is watched takes too long.
 
     Time is counted in the watchdog's own ticks, so a process that was stopped or a machine that slept is not blamed. A
     function that hangs while it holds Python's global lock is not noticed; no codec in use does.
 
     Example usage::
 
-        >>> Watchdog(60).watch(abs, str)(-2)
+        >>> with Watchdog(60).watching("-2"):
+        ...     abs(-2)
         2
     """
 
@@ -37,27 +33,15 @@ class Watchdog:
         tick = min(1.0, seconds / 4)
         threading.Thread(target=_tick, args=(weakref.ref(self), tick), daemon=True).start()
 
-    def watch(self, function: Callable[[In], Out], name_of: Callable[[In], str]) -> Callable[[In], Out]:
-        """The function under watch; ``name_of`` says what its argument is called."""
-        return functools.partial(self._watched, function, name_of)
-
-    def _watched(self, function: Callable[[In], Out], name_of: Callable[[In], str], item: In) -> Out:
-        thread = threading.get_ident()
-        self._running[thread] = (name_of(item), 0.0)
-        try:
-            return function(item)
-        finally:
-            del self._running[thread]
-
     @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Within a watched function: what is done in the block does not count."""
+    def watching(self, name: str) -> Iterator[None]:
+        """Counts the time of what this thread does within the block; ``name`` says what it works on."""
         thread = threading.get_ident()
-        name, seconds = self._running.pop(thread)
+        self._running[thread] = (name, 0.0)
         try:
             yield
         finally:
-            self._running[thread] = (name, seconds)
+            del self._running[thread]
 
     def count(self, seconds: float) -> None:
         """Adds to the time of all that is running."""

@@ -23,13 +23,20 @@ from faceveil.transforms.codecs import (
 )
 from faceveil.transforms.formats.audit import OtherImage, Row, Status
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.generators.synthesize import Plan, Synthesizer
+from faceveil.transforms.generators.synthesize import FacePlan, Synthesizer
 from faceveil.transforms.limits import memory_for
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.runtime.memory import is_out_of_memory, needs_memory, out_of_memory
+from faceveil.transforms.runtime.memory import needs_memory, out_of_memory_errors
 from faceveil.transforms.shard.compose import AnonymizedImage, compose_example
-from faceveil.transforms.shard.read import Loaded
-from faceveil.transforms.shard.steps import LARGEST_KEPT, Detected, DetectedImage, Failed, Finished, Settled, guarded
+from faceveil.transforms.shard.detect import DetectedImage
+from faceveil.transforms.shard.record import (
+    MAX_HELD_BYTES,
+    Batch,
+    Outcome,
+    Record,
+    guarded,
+    one_by_one_on_failure,
+)
 
 
 @dataclass(frozen=True)
@@ -49,157 +56,123 @@ class Masking:
     allow_label_maps: bool = False
 
     @property
-    def group_size(self) -> int:
-        """How many records `anonymize_group` wants at once."""
+    def batch_size(self) -> int:
+        """How many records `anonymize` wants at once."""
         return self.synthesizer.images_at_once if self.synthesizer else 1
 
 
-@dataclass(frozen=True)
-class Group:
-    """Consecutive records that are anonymized together."""
-
-    items: Sequence[Detected | Settled]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(item.nbytes for item in self.items)
-
-
-@dataclass(frozen=True)
-class FinishedGroup:
-    """A group once its records are anonymized."""
-
-    items: Sequence[Finished | Settled]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(item.nbytes for item in self.items)
-
-
-def in_groups(items: Iterable[Detected | Settled], size: int) -> Iterator[Group]:
-    """Puts `size` records into each group, fewer where their pixels are many; this depends on the records alone."""
-    group: list[Detected | Settled] = []
-    pixels = 0
-    for item in items:
-        group.append(item)
+def batch_by_pixels(
+    items: Iterable[Record[DetectedImage] | Outcome], size: int
+) -> Iterator[Batch[Record[DetectedImage] | Outcome]]:
+    """Puts `size` records into each batch, fewer where their pixels are many; this depends on the records alone."""
+    batch: list[Record[DetectedImage] | Outcome] = []
+    pixels = place = 0
+    for place, item in enumerate(items, start=1):
+        batch.append(item)
         pixels += _decoded_bytes(item)
-        if len(group) == size or pixels >= LARGEST_KEPT:
-            yield Group(group)
-            group, pixels = [], 0
-    if group:
-        yield Group(group)
+        if len(batch) == size or pixels >= MAX_HELD_BYTES:
+            yield Batch(batch, range(place - len(batch), place))
+            batch, pixels = [], 0
+    if batch:
+        yield Batch(batch, range(place - len(batch), place))
 
 
-def _decoded_bytes(item: Detected | Settled) -> int:
-    images = item.images if isinstance(item, Detected) else ()
+def _decoded_bytes(item: Record[DetectedImage] | Outcome) -> int:
+    images = item.images if isinstance(item, Record) else ()
     return sum(3 * image.info.width * image.info.height for image in images if len(image.faces))
 
 
-def ungrouped(groups: Iterable[FinishedGroup]) -> Iterator[Finished | Settled]:
-    """The records of the groups, in their order."""
-    for group in groups:
-        yield from group.items
-
-
 @dataclass(frozen=True)
-class _Canvas:
-    """The decoded image under a mask to be painted.
+class Canvas:
+    """An image with faces, decoded, so that masks can be painted.
 
     Attributes:
+        image: what is known of it.
         pixels: as stored.
         values: the same, upright.
         plan: which faces are to be drawn, and from what; None where the method draws none.
         drawn: the faces that were drawn for it.
     """
 
+    image: DetectedImage
     pixels: Pixels
     values: Values
-    plan: Plan | None = None
+    plan: FacePlan | None = None
     drawn: FloatArray | None = None
 
-
-@dataclass(frozen=True)
-class _Opened:
-    """A record with its images open for painting, but for those without faces."""
-
-    record: Loaded
-    images: tuple[DetectedImage, ...]
-    canvases: tuple[_Canvas | None, ...]
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.image.nbytes + self.pixels.nbytes + self.values.nbytes
 
 
-def anonymize_group(group: Group, masking: Masking, roles: FeatureRoles) -> FinishedGroup:
-    """Masks the faces of some records and makes their Examples; a record that fails is quarantined alone."""
-    open_one = guarded(functools.partial(_open, masking=masking), _key, Reason.ANONYMIZATION_FAILED)
-    opened = [open_one(item) for item in group.items]
-    try:
-        drawn = _draw(opened, masking.synthesizer) if masking.synthesizer else opened
-    except Exception as error:
-        if len(group.items) > 1:
-            alone = [anonymize_group(Group([item]), masking, roles) for item in group.items]
-            return FinishedGroup([single.items[0] for single in alone])
-        if is_out_of_memory(error):
-            raise out_of_memory(error) from error
-        cause = Quarantine(Reason.ANONYMIZATION_FAILED, f"{type(error).__name__}: {error}")
-        return FinishedGroup([Failed(item.record.key, cause) for item in opened if isinstance(item, _Opened)])
-    finish_one = guarded(functools.partial(_finish, masking=masking, roles=roles), _key, Reason.ANONYMIZATION_FAILED)
-    return FinishedGroup([finish_one(item) for item in drawn])
+def anonymize(items: Sequence[Record[DetectedImage] | Outcome], masking: Masking, roles: FeatureRoles) -> list[Outcome]:
+    """Masks the faces of some records and makes their Examples; a record that fails is quarantined alone.
+
+    Raises:
+        OutOfMemoryError: memory ran out.
+    """
+    open_one = guarded(functools.partial(_open, masking=masking), Reason.ANONYMIZATION_FAILED)
+    finish_one = guarded(functools.partial(_finish, masking=masking, roles=roles), Reason.ANONYMIZATION_FAILED)
+    opened = [open_one(item) for item in items]
+    if masking.synthesizer:
+        draw = functools.partial(_draw, synthesizer=masking.synthesizer)
+        opened = one_by_one_on_failure(draw, Reason.ANONYMIZATION_FAILED)(opened)
+    return [finish_one(item) for item in opened]
 
 
-def _key(item: Detected | _Opened) -> str:
-    return item.record.key
+# Of a record on its way, images with faces are open, and those without are not.
+_Open = Record[Canvas | DetectedImage]
 
 
-def _memory_for(item: Detected | _Opened) -> int:
-    parts = zip(item.record.images, item.images, strict=True)
-    return sum(memory_for(image.info.width * image.info.height, len(data)) for data, image in parts)
+def _memory_for(images: Iterable[DetectedImage]) -> int:
+    return sum(memory_for(image.info.width * image.info.height, len(image.data)) for image in images)
 
 
-def _open(detected: Detected, masking: Masking) -> _Opened:
-    record = detected.record
-    with needs_memory(_memory_for(detected)):
-        canvases = [
-            _open_image(data, image, f"{record.key}\0{number}", masking) if len(image.faces) else None
-            for number, (data, image) in enumerate(zip(record.images, detected.images, strict=True))
-        ]
-    return _Opened(record, detected.images, tuple(canvases))
+def _open(record: Record[DetectedImage], masking: Masking) -> _Open:
+    with needs_memory(_memory_for(record.images)):
+        images = tuple(
+            _open_image(image, f"{record.key}\0{number}", masking) if len(image.faces) else image
+            for number, image in enumerate(record.images)
+        )
+    return Record(record.key, images, record.example)
 
 
-def _open_image(data: bytes, image: DetectedImage, name: str, masking: Masking) -> _Canvas:
-    pixels = image.pixels or decode_pixels(data, image.info)
-    if not masking.allow_label_maps and not is_lossy(data, image.info) and (kind := kind_of_labels(pixels)):
+def _open_image(image: DetectedImage, name: str, masking: Masking) -> Canvas:
+    pixels = image.pixels or decode_pixels(image.data, image.info)
+    if not masking.allow_label_maps and not is_lossy(image.data, image.info) and (kind := kind_of_labels(pixels)):
         found = "a face" if len(image.faces) == 1 else f"{len(image.faces)} faces"
         raise Quarantine(Reason.LABEL_MAP, f"{found} found in {kind}; --allow_label_maps masks faces all the same")
     values = upright(pixels.values, image.info.orientation)
     if masking.synthesizer is None:
-        return _Canvas(pixels, values)
-    return _Canvas(pixels, values, masking.synthesizer.plan(values, image.faces, pixels.mode, masking.style, name))
+        return Canvas(image, pixels, values)
+    plan = masking.synthesizer.plan(values, image.faces, pixels.mode, masking.style, name)
+    return Canvas(image, pixels, values, plan)
 
 
-def _draw(opened: Sequence[_Opened | Settled], synthesizer: Synthesizer) -> list[_Opened | Settled]:
+def _draw(records: Sequence[_Open], synthesizer: Synthesizer) -> list[_Open]:
     """Has the faces of all records drawn together."""
     plans = [
-        canvas.plan
-        for item in opened
-        if isinstance(item, _Opened)
-        for canvas in item.canvases
-        if canvas is not None and canvas.plan is not None
+        image.plan
+        for record in records
+        for image in record.images
+        if isinstance(image, Canvas) and image.plan is not None
     ]
-    faces = iter(synthesizer.draw(plans))
+    with out_of_memory_errors():
+        faces = iter(synthesizer.draw(plans))
 
-    def with_faces(item: _Opened) -> _Opened:
-        return replace(item, canvases=tuple(canvas and replace(canvas, drawn=next(faces)) for canvas in item.canvases))
+    def with_faces(image: Canvas | DetectedImage) -> Canvas | DetectedImage:
+        return replace(image, drawn=next(faces)) if isinstance(image, Canvas) else image
 
-    return [with_faces(item) if isinstance(item, _Opened) else item for item in opened]
+    return [replace(record, images=tuple(map(with_faces, record.images))) for record in records]
 
 
-def _finish(opened: _Opened, masking: Masking, roles: FeatureRoles) -> Finished:
+def _finish(record: _Open, masking: Masking, roles: FeatureRoles) -> Outcome:
     """Paints and encodes; an image without faces keeps its compressed data."""
-    record = opened.record
-    with needs_memory(_memory_for(opened)):
+    detected = [image.image if isinstance(image, Canvas) else image for image in record.images]
+    with needs_memory(_memory_for(detected)):
         images = [
-            _finish_image(*parts, masking) for parts in zip(record.images, opened.images, opened.canvases, strict=True)
+            _painted(image, masking) if isinstance(image, Canvas) else _faceless(image) for image in record.images
         ]
     main, *others = images
     row = Row(
@@ -213,29 +186,33 @@ def _finish(opened: _Opened, masking: Masking, roles: FeatureRoles) -> Finished:
             for name, image in zip(roles.images[1:], others, strict=False)
         ),
         fallback_faces=sum(
-            int((~canvas.plan.drawn).sum()) for canvas in opened.canvases if canvas is not None and canvas.plan
+            int((~image.plan.drawn).sum()) for image in record.images if isinstance(image, Canvas) and image.plan
         ),
     )
-    return Finished(row, compose_example(record, images, roles))
+    originals = [image.data for image in detected]
+    return Outcome(row, compose_example(record.key, record.example, originals, images, roles))
 
 
-def _finish_image(data: bytes, image: DetectedImage, canvas: _Canvas | None, masking: Masking) -> AnonymizedImage:
-    info, faces = image.info, image.faces
-    if canvas is None and not image.hides_pixels:
+def _faceless(image: DetectedImage) -> AnonymizedImage:
+    data, info = image.data, image.info
+    if not image.hides_pixels:
         stripped = strip_metadata(data, info, faultless=image.faultless)
-        return AnonymizedImage(stripped, info, faces, reencoded=False)
-    if canvas is None:
-        pixels = image.pixels or decode_pixels(data, info)
-        return AnonymizedImage(encode_pixels(pixels, data, info), info, faces, is_lossy(data, info))
-    masked, painted = _paint(canvas, image, masking)
+        return AnonymizedImage(stripped, info, image.faces, reencoded=False)
+    pixels = image.pixels or decode_pixels(data, info)
+    return AnonymizedImage(encode_pixels(pixels, data, info), info, image.faces, is_lossy(data, info))
+
+
+def _painted(canvas: Canvas, masking: Masking) -> AnonymizedImage:
+    data, info = canvas.image.data, canvas.image.info
+    masked, painted = _paint(canvas, masking)
     stored_pixels = replace(canvas.pixels, values=stored(masked, info.orientation))
     encoded, reencoded = _encode(stored_pixels, stored(painted, info.orientation), data, info)
-    return AnonymizedImage(encoded, info, faces, reencoded)
+    return AnonymizedImage(encoded, info, canvas.image.faces, reencoded)
 
 
-def _paint(canvas: _Canvas, image: DetectedImage, masking: Masking) -> tuple[Values, BoolMask]:
+def _paint(canvas: Canvas, masking: Masking) -> tuple[Values, BoolMask]:
     """The masked image, and which pixels were painted on."""
-    values, faces, style, black = canvas.values, image.faces, masking.style, canvas.pixels.black
+    values, faces, style, black = canvas.values, canvas.image.faces, masking.style, canvas.pixels.black
     height, width = values.shape[:2]
     if masking.synthesizer and canvas.plan is not None and canvas.drawn is not None:
         masked = masking.synthesizer.paint(values, faces, style, black, canvas.plan, canvas.drawn)

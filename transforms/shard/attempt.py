@@ -20,8 +20,8 @@ from typing import Any
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OutOfMemoryError
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.runtime.machine import boot_id, oom_kills
-from faceveil.transforms.shard.write import Output
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Marker:
 
 
 @contextlib.contextmanager
-def attempt(output: Output, name: str, run: str) -> Iterator[Care]:
+def attempt_marker(output: OutputLayout, name: str, run: str) -> Iterator[Care]:
     """Marks a shard as being made while the block runs; only a process that dies leaves the mark behind.
 
     Args:

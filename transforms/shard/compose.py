@@ -12,7 +12,6 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.checksums import renewed_checksums
 from faceveil.transforms.formats.example import Example, FeatureValue
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.shard.read import Loaded
 
 _OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
 OWN_FEATURES = ("image/format", "image/filename", "image/height", "image/width")
@@ -36,28 +35,36 @@ class AnonymizedImage:
     reencoded: bool
 
 
-def compose_example(record: Loaded, images: Sequence[AnonymizedImage], roles: FeatureRoles) -> bytes:
+def compose_example(
+    key: str,
+    example: Example | None,
+    originals: Sequence[bytes],
+    images: Sequence[AnonymizedImage],
+    roles: FeatureRoles,
+) -> bytes:
     """The serialised Example of a record.
 
     Args:
-        record: as it was read.
+        key: the record's.
+        example: as it was read; None of an image file.
+        originals: the images as they were.
         images: its anonymized images, in the order in which ``roles`` names them.
         roles: what its features are.
     """
     found: dict[str, FeatureValue] = {}
     for prefix, image in zip(roles.prefixes(), images, strict=False):  # an image file is one image, whatever is named
         found |= _face_features(prefix, image)
-    if record.example:
+    if example:
         replaced = dict(zip(roles.images, (image.data for image in images), strict=True))
-        changed = [(before, image.data) for before, image in zip(record.images, images, strict=True)]
-        names = record.example.names()
-        checksums = renewed_checksums(record.example, set(filter(roles.keeps_checksums, names)), changed)
+        changed = [(before, image.data) for before, image in zip(originals, images, strict=True)]
+        names = example.names()
+        checksums = renewed_checksums(example, set(filter(roles.keeps_checksums, names)), changed)
         written = {**replaced, **checksums, **found}
         left_out = {*roles.dropped, *(name for name in names if name not in written and roles.is_left_out(name))}
-        return record.example.with_features(written, left_out)
+        return example.with_features(written, left_out)
     [image] = images
     info = image.info
-    values = (info.format.encode(), record.key.encode(), [info.height], [info.width])
+    values = (info.format.encode(), key.encode(), [info.height], [info.width])
     described: dict[str, FeatureValue] = {_OWN_IMAGE: image.data, **dict(zip(OWN_FEATURES, values, strict=True))}
     return Example.empty().with_features({**described, **found}, set(roles.dropped) - {_OWN_IMAGE})
 

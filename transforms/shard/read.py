@@ -1,10 +1,10 @@
-"""Reading: the files of a shard in, one source per record out."""
+"""Reading: the files of a shard in, one source per record out; then a source's compressed images."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from faceveil.transforms import storage
@@ -23,6 +23,7 @@ from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import is_out_of_memory
+from faceveil.transforms.shard.record import Outcome, quarantined
 
 # Pixels and views take a multiple of the compressed bytes. Counted before decoding, this keeps large photos from being
 # taken on all at once; afterwards the true size counts.
@@ -39,7 +40,6 @@ class Source:
         path: the file it comes from.
         serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
         nbytes: about what it will hold when it is decoded.
-        error: why there is nothing to read: it is too large, or the TFRecord file is damaged here.
         version: of the file that is yet to be read; no other is taken.
         size: of that file in bytes, which tells versions apart on disk.
     """
@@ -48,42 +48,15 @@ class Source:
     path: str
     serialized: bytes | None
     nbytes: int
-    error: Quarantine | None = None
     version: str | None = None
     size: int | None = None
 
 
-class HoldsRecords(Quarantine):
-    """A file that was taken for an image by its ending, and holds TFRecords; ``read_records`` reads them."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(Reason.NOT_AN_IMAGE, "it holds TFRecords")
-        self.source = source
+class HoldsRecords(Exception):
+    """A file that was taken for an image by its ending holds TFRecords; ``read_records`` reads them."""
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """One record with its images' bytes.
-
-    Attributes:
-        key: the record's key.
-        images: the compressed images, the main one first; one alone of an image file.
-        example: what they came in; None for an image file.
-        others: what each feature holds that no option names.
-    """
-
-    key: str
-    images: tuple[bytes, ...]
-    example: Example | None
-    others: Mapping[str, Contents] = field(default_factory=dict)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(map(len, self.images))
-
-
-def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source]:
+def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source | Outcome]:
     """The records of a shard, in their order; image files are not opened yet, so that this can run in parallel.
 
     Args:
@@ -107,10 +80,11 @@ def _image_file(file: InputFile, max_bytes: int) -> Source:
     return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size)
 
 
-def read_records(file: Source, max_bytes: int) -> Iterator[Source]:
+def read_records(file: Source, max_bytes: int) -> Iterator[Source | Outcome]:
     """The records of a TFRecord file, in their order; of one that is an image, in spite of its name, the file itself.
 
-    A file that is damaged gives the records before the damage, and one more that says where it is.
+    A file that is damaged gives the records before the damage, and one that is quarantined and says where it is. A
+    record that is too large is quarantined.
 
     Args:
         file: the file.
@@ -129,7 +103,7 @@ def read_records(file: Source, max_bytes: int) -> Iterator[Source]:
             for record in read_limited_records(opened, max_bytes):
                 if isinstance(record, OversizedRecord):
                     detail = f"record {index}, at byte {record.offset}, has {record.length} bytes"
-                    yield Source(f"{key}#{index}", path, None, 0, _too_large(detail))
+                    yield quarantined(f"{key}#{index}", _too_large(detail))
                 else:
                     yield Source(f"{key}#{index}", path, record, len(record) * _DECODED)
                 index += 1
@@ -137,13 +111,13 @@ def read_records(file: Source, max_bytes: int) -> Iterator[Source]:
     except CorruptRecordError as error:
         _check_unchanged(file)
         damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index} and what follows: {error}")
-        yield Source(f"{key}#{index}", path, None, 0, damage)
+        yield quarantined(f"{key}#{index}", damage)
     except PermissionError as error:
         raise unreadable(path, error) from error
     except OSError as error:
         if is_out_of_memory(error):
             raise
-        yield Source(f"{key}#{index}", path, None, 0, _unreadable(error, f"record {index} and what follows: "))
+        yield quarantined(f"{key}#{index}", _unreadable(error, f"record {index} and what follows: "))
 
 
 def _is_image(opened: BinaryIO) -> bool:
@@ -168,8 +142,14 @@ def _check_unchanged(file: Source) -> None:
         storage.check_unchanged(file.path, file.version, file.size)
 
 
-def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
+def load(
+    source: Source, roles: FeatureRoles, max_bytes: int
+) -> tuple[tuple[bytes, ...], Example | None, Mapping[str, Contents]]:
     """Gets the compressed images of a record, from its file or from its Example's image features.
+
+    Returns:
+        The images, the main one first; what they came in, None for an image file, which is one image; and what each
+        feature holds that no option names, for ``refuse_pixels``.
 
     Raises:
         Quarantine: one is missing, it is larger than ``max_bytes``, or the Example holds other images that nobody
@@ -177,20 +157,8 @@ def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
         HoldsRecords: an image file is none, but holds TFRecords.
         AccessError: a file may not be read, is not the one that was listed, or storage cannot be reached.
     """
-    if source.error:
-        raise source.error
     if source.serialized is None:
-        try:
-            data = storage.read_bytes(source.path, max_bytes + 1, source.version, source.size)
-        except PermissionError as error:
-            raise unreadable(source.path, error) from error
-        except OSError as error:
-            raise _unreadable(error) from error
-        if begins_as_tfrecords(data[:LOOKED_AT]):
-            raise HoldsRecords(source)
-        if len(data) > max_bytes:
-            raise _too_large(f"more than {max_bytes} bytes")
-        return Loaded(source.key, (data,), None)
+        return (_read_file(source, max_bytes),), None, {}
     try:
         example = Example.parse(source.serialized)
         if example.is_sequence:
@@ -199,7 +167,21 @@ def load(source: Source, roles: FeatureRoles, max_bytes: int) -> Loaded:
         images = tuple(_image(example, name) for name in roles.images)
     except InvalidExampleError as error:
         raise Quarantine(Reason.INVALID_EXAMPLE, str(error)) from error
-    return Loaded(source.key, images, example, others)
+    return images, example, others
+
+
+def _read_file(source: Source, max_bytes: int) -> bytes:
+    try:
+        data = storage.read_bytes(source.path, max_bytes + 1, source.version, source.size)
+    except PermissionError as error:
+        raise unreadable(source.path, error) from error
+    except OSError as error:
+        raise _unreadable(error) from error
+    if begins_as_tfrecords(data[:LOOKED_AT]):
+        raise HoldsRecords
+    if len(data) > max_bytes:
+        raise _too_large(f"more than {max_bytes} bytes")
+    return data
 
 
 def _image(example: Example, name: str) -> bytes:
@@ -248,17 +230,17 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
     return searched
 
 
-def refuse_pixels(record: Loaded, sizes: Iterable[tuple[int, int]]) -> None:
+def refuse_pixels(others: Mapping[str, Contents], sizes: Iterable[tuple[int, int]]) -> None:
     """Quarantines a record of which another feature has as many values as one of its images has pixels.
 
     Args:
-        record: as it was loaded.
+        others: what each feature holds that no option names.
         sizes: width and height of each of its images.
 
     Raises:
         Quarantine: EMBEDDED_IMAGE; the feature may be the image once more, or a mask that shows its outlines.
     """
-    for name, contents in record.others.items():
+    for name, contents in others.items():
         for width, height in sizes:
             if count := contents.size_of(width, height):
                 raise Quarantine(

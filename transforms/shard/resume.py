@@ -1,4 +1,4 @@
-"""Redoing only what was quarantined: which records of a finished shard stay, and whether their inputs are unchanged."""
+"""Resuming: which shards are finished, which of their records stay where what was quarantined is tried again."""
 
 from __future__ import annotations
 
@@ -9,20 +9,39 @@ from dataclasses import dataclass
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.formats.audit import Status, read_rows, read_stamp
+from faceveil.transforms.formats.audit import ShardResult, Status, read_rows, read_stamp
 from faceveil.transforms.formats.kinds import Kind
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.formats.tfrecord import read_records
 from faceveil.transforms.inputs.match import Input, list_inputs
 from faceveil.transforms.inputs.plan import ShardPlan, sorted_and_distinct
 from faceveil.transforms.shard.read import Source
-from faceveil.transforms.shard.steps import Finished
-from faceveil.transforms.shard.write import Output
+from faceveil.transforms.shard.record import Outcome
 
 _LOGGER = logging.getLogger(__name__)
 _PIECE = 2**20
 
 
-def kept_records(plan: ShardPlan, output: Output) -> Iterator[Finished]:
+def finished_shard(plan: ShardPlan, output: OutputLayout) -> ShardResult | None:
+    """The result of a shard that an earlier run of the same job has finished, else None."""
+    path = output.audit_path(plan.name)
+    try:
+        found = read_stamp(path)
+    except ValueError as error:
+        # Damaged, as an object store never leaves it but a full disk might: the shard is simply made again.
+        _LOGGER.warning("%s; the shard is made again", error)
+        return None
+    if found is None or found.settings_digest != output.settings_digest:
+        return None
+    if found.result.inputs_digest != plan.inputs_digest:
+        return None
+    shard = storage.find(output.shard_path(plan.name))
+    if shard is None or shard.size != found.result.bytes:
+        return None
+    return found.result
+
+
+def kept_records(plan: ShardPlan, output: OutputLayout) -> Iterator[Outcome]:
     """The records of a finished shard that need not be made again, in their order.
 
     That is all but the quarantined ones, and those of files that have changed since. A shard that was made with other
@@ -31,9 +50,9 @@ def kept_records(plan: ShardPlan, output: Output) -> Iterator[Finished]:
     Raises:
         OSError: the shard cannot be read.
     """
-    records_path = output.records_path(plan.name)
+    audit_path = output.audit_path(plan.name)
     try:
-        stamp = read_stamp(records_path)
+        stamp = read_stamp(audit_path)
     except ValueError:
         return
     shard = output.shard_path(plan.name)
@@ -43,15 +62,15 @@ def kept_records(plan: ShardPlan, output: Output) -> Iterator[Finished]:
     unchanged = {file[0] for file in stamp.files if file in now}
     with storage.open_to_read(shard) as file:
         written = read_records(file)
-        for row in read_rows(records_path):
+        for row in read_rows(audit_path):
             if row.status is not Status.QUARANTINED:
                 record = next(written)
                 # Records of a file that was taken for an image are made again, for that file is read as one first.
                 if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
-                    yield Finished(row, record)
+                    yield Outcome(row, record)
 
 
-def with_kept(sources: Iterable[Source], kept: Iterator[Finished]) -> Iterator[Source | Finished]:
+def with_kept(sources: Iterable[Source | Outcome], kept: Iterator[Outcome]) -> Iterator[Source | Outcome]:
     """The records of a shard in their order, those that are kept instead of their sources.
 
     Args:
@@ -60,13 +79,13 @@ def with_kept(sources: Iterable[Source], kept: Iterator[Finished]) -> Iterator[S
     """
     upcoming = next(kept, None)
     for source in sources:
-        if upcoming and upcoming.row.key == source.key:
+        if upcoming and upcoming.key == source.key:
             yield upcoming
             upcoming = next(kept, None)
         else:
             yield source
     if upcoming:
-        raise AccessError(f"{upcoming.row.key}: is no longer among the inputs, but its shard is being redone")
+        raise AccessError(f"{upcoming.key}: is no longer among the inputs, but its shard is being redone")
 
 
 def _file_key(record_key: str, files: Collection[str]) -> str:
@@ -95,7 +114,7 @@ class _Version:
     kind: Kind
 
 
-def changed_inputs(inputs: Sequence[Input], output: Output, complete: bool, repaired: bool) -> list[str]:
+def changed_inputs(inputs: Sequence[Input], output: OutputLayout, complete: bool, repaired: bool) -> list[str]:
     """Which files are not as they were when the finished shards were made, one line each.
 
     Holds the names of all inputs at once; it is needed only to redo what was quarantined, or to say why not to go on.
@@ -127,11 +146,11 @@ def changed_inputs(inputs: Sequence[Input], output: Output, complete: bool, repa
     return lines
 
 
-def _versions(output: Output) -> dict[str, _Version]:
+def _versions(output: OutputLayout) -> dict[str, _Version]:
     versions: dict[str, _Version] = {}
-    if storage.is_local(output.records_directory) and not storage.exists(output.records_directory):
+    if storage.is_local(output.audit_directory) and not storage.exists(output.audit_directory):
         return versions
-    for found in storage.list_files(output.records_directory):
+    for found in storage.list_files(output.audit_directory):
         if not found.path.endswith(".parquet"):
             continue
         try:

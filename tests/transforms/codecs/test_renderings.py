@@ -26,9 +26,10 @@ from faceveil.transforms.detectors.quality import QUALITIES
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits
-from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.shard.anonymize import Masking, anonymize
+from faceveil.transforms.shard.detect import DetectedImage, decode, detect
 from faceveil.transforms.shard.read import Source
-from faceveil.transforms.shard.steps import Batch, Decoded, Detected, Finished, decode, detect_batch
+from faceveil.transforms.shard.record import Record
 
 Restore = Callable[[bytes], np.ndarray]
 PHOTO = skimage.data.astronaut()[:320, 64:384]
@@ -171,17 +172,15 @@ def test_a_face_that_a_reader_shows_is_found_and_gone(name: str, detector: Detec
     assert not any(_overlap(box, before) > 0.2 for box in faces_in(restore(written), detector).boxes)
 
 
-def _detected(path: Path, detector: Detector) -> Detected:
+def _detected(path: Path, detector: Detector) -> Record[DetectedImage]:
     decoded = decode(Source("picture", str(path), None, 0), FeatureRoles(), detector, Limits())
-    assert isinstance(decoded, Decoded)
-    [detected] = detect_batch(Batch([0], [decoded]), detector).items
-    assert isinstance(detected, Detected)
+    assert isinstance(decoded, Record)
+    [detected] = detect([decoded], detector)
     return detected
 
 
-def _anonymized(detected: Detected) -> bytes:
-    [finished] = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items
-    assert isinstance(finished, Finished)
+def _anonymized(detected: Record[DetectedImage]) -> bytes:
+    [finished] = anonymize([detected], Masking("solid", Style()), FeatureRoles())
     assert finished.serialized, finished.row
     feature = tf.train.Example.FromString(finished.serialized).features.feature
     return bytes(feature["image/encoded"].bytes_list.value[0])

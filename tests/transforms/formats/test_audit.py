@@ -7,8 +7,8 @@ import pytest
 
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import (
+    AuditFile,
     OtherImage,
-    RecordsFile,
     Row,
     ShardResult,
     Stamp,
@@ -44,7 +44,7 @@ def stamp(result: ShardResult) -> Stamp:
 
 def publish(path: Path) -> ShardResult:
     result = ShardResult("data-00000-of-00001", "data")
-    rows = RecordsFile("data", "data-00000-of-00001.tfrecord", "blur")
+    rows = AuditFile("data", "data-00000-of-00001.tfrecord", "blur")
     for index, row in zip((0, None, 1), ROWS, strict=True):
         rows.add(row, index)
         result.count(row)
@@ -84,7 +84,7 @@ def test_the_rows_come_back(tmp_path: Path) -> None:
 def test_the_faces_of_all_images_are_kept_and_counted(tmp_path: Path) -> None:
     result = ShardResult("s", "data")
     result.count(STEREO)
-    rows = RecordsFile("data", "s", "blur")
+    rows = AuditFile("data", "s", "blur")
     rows.add(STEREO, 0)
     rows.publish(str(tmp_path / "x.parquet"), stamp(result))
     assert (result.faces, result.faces_per_image) == (2, {2: 1})
@@ -130,7 +130,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_many_rows_are_written_in_parts(tmp_path: Path) -> None:
-    rows = RecordsFile("data", "s", "blur")
+    rows = AuditFile("data", "s", "blur")
     for number in range(10_000):
         rows.add(Row(f"{number}", Status.NO_FACES, None, 1, 1, Faces.none()), number)
     rows.publish(str(tmp_path / "x.parquet"), stamp(ShardResult("s", "data")))

@@ -45,7 +45,7 @@ def pixels(mode: str = "L", size: tuple[int, int] = (32, 32)) -> np.ndarray:
 
 def loaded(value: Any, roles: FeatureRoles | None = None) -> Any:
     serialized = Example.empty().with_features({"image/encoded": b"1", "hidden": value})
-    return load(Source("x#0", "x", serialized, 1), roles or FeatureRoles(), 2**30)
+    return load(Source("x#0", "x", serialized, 1), roles or FeatureRoles(), 2**30)[2]
 
 
 def refuse(value: Any, *sizes: tuple[int, int]) -> None:

@@ -23,9 +23,9 @@ from faceveil.transforms.generators.synthesize import (
     random_vector,
 )
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
-from faceveil.transforms.shard.read import Loaded
-from faceveil.transforms.shard.steps import Detected, DetectedImage, Failed, Finished
+from faceveil.transforms.shard.anonymize import Masking, anonymize
+from faceveil.transforms.shard.detect import DetectedImage
+from faceveil.transforms.shard.record import Record, quarantined
 from tests.transforms.generators.conftest import grey_faces
 
 STYLE = Style(MaskGeometry(shape="box"))
@@ -71,14 +71,12 @@ def test_the_output_does_not_depend_on_the_face_s_pixels(synthesizer: Synthesize
         other = photo.copy()
         other[masked] = np.random.default_rng(seed).integers(0, 256, (int(masked.sum()), 3))
         data = png(photo if seed == 0 else other)
-        detected = Detected(
-            Loaded("a.png", (data,), None),
-            (DetectedImage(probe(data), None, found, faultless=False, hides_pixels=False),),
-        )
-        group = anonymize_group(Group([detected]), Masking("synthesize", STYLE, synthesizer), FeatureRoles())
-        assert isinstance(group.items[0], Finished)
-        assert group.items[0].row.fallback_faces == 0
-        outputs.add(group.items[0].serialized)
+        image = DetectedImage(data, probe(data), None, found, faultless=False, hides_pixels=False)
+        masking = Masking("synthesize", STYLE, synthesizer)
+        [outcome] = anonymize([Record("a.png", (image,), None)], masking, FeatureRoles())
+        assert outcome.serialized
+        assert outcome.row.fallback_faces == 0
+        outputs.add(outcome.serialized)
     assert len(outputs) == 1
 
 
@@ -201,22 +199,21 @@ def test_of_records_drawn_together_only_the_one_that_the_generator_fails_for_is_
     black = np.zeros((300, 400, 3), np.uint8)
     photos = {"a.png": black, "b.png": black + 255, "c.png": black}
     detected = [
-        Detected(
-            Loaded(name, (png(values),), None),
-            (DetectedImage(probe(png(values)), None, FACE, faultless=False, hides_pixels=False),),
+        Record(
+            name,
+            (DetectedImage(png(values), probe(png(values)), None, FACE, faultless=False, hides_pixels=False),),
+            None,
         )
         for name, values in photos.items()
     ]
-    settled = Failed("d.png", Quarantine(Reason.EMPTY))
+    settled = quarantined("d.png", Quarantine(Reason.EMPTY))
     masking = Masking("synthesize", STYLE, generator)
-    first, second, third, last = anonymize_group(Group([*detected, settled]), masking, FeatureRoles()).items
-    assert isinstance(second, Failed)
-    assert second.key == "b.png"
-    assert second.error.reason is Reason.ANONYMIZATION_FAILED
-    assert "too white" in second.error.detail
+    first, second, third, last = anonymize([*detected, settled], masking, FeatureRoles())
+    assert (second.key, second.serialized) == ("b.png", None)
+    assert second.row.reason is Reason.ANONYMIZATION_FAILED
+    assert "too white" in str(second.row.detail)
     assert last is settled
     for item, alone in zip((first, third), (detected[0], detected[2]), strict=True):
-        assert isinstance(item, Finished)
-        [expected] = anonymize_group(Group([alone]), masking, FeatureRoles()).items
-        assert isinstance(expected, Finished)
+        [expected] = anonymize([alone], masking, FeatureRoles())
+        assert item.serialized
         assert item.serialized == expected.serialized

@@ -31,7 +31,7 @@ import hashlib, io, os, resource, sys
 import cv2
 import numpy as np
 from PIL import Image
-from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
+from faceveil.transforms.shard.anonymize import Masking, anonymize
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.errors import OutOfMemoryError
 from faceveil.transforms.faces import Faces
@@ -39,7 +39,8 @@ from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.runtime.memory import give_back_memory, is_bounded
 from faceveil.transforms.shard.read import Source
-from faceveil.transforms.shard.steps import Decoded, Detected, DetectedImage, decode
+from faceveil.transforms.shard.detect import DetectedImage, decode
+from faceveil.transforms.shard.record import Record
 
 cv2.setNumThreads(1)
 
@@ -53,9 +54,9 @@ def work(path):
     source = Source("a", path, None, 8 * os.path.getsize(path))
     decoded = decode(source, FeatureRoles(), Stub(), Limits())
     face = Faces(np.array([[5, 5, 30, 30]], np.float32), np.array([0.9], np.float32), None)
-    images = tuple(DetectedImage(i.info, i.pixels, face, i.faultless, i.hides_pixels) for i in decoded.images)
-    [item] = anonymize_group(Group([Detected(decoded.record, images)]), Masking("solid", Style()), FeatureRoles()).items
-    return hashlib.sha256(item.serialized).hexdigest() if hasattr(item, "serialized") else repr(item)
+    images = tuple(DetectedImage(i.data, i.info, i.pixels, face, i.faultless, i.hides_pixels) for i in decoded.images)
+    [item] = anonymize([Record("a", images, None)], Masking("solid", Style()), FeatureRoles())
+    return hashlib.sha256(item.serialized).hexdigest() if item.serialized else repr(item)
 
 small, large, *headrooms = sys.argv[1:]
 work(small)

@@ -13,39 +13,40 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import ShardResult
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.anonymize import FinishedGroup, Group, Masking, anonymize_group, in_groups, ungrouped
-from faceveil.transforms.shard.read import Loaded
-from faceveil.transforms.shard.steps import Detected, DetectedImage, Failed, Finished, Settled, finish
+from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
+from faceveil.transforms.shard.detect import DetectedImage
+from faceveil.transforms.shard.record import Outcome, Record, in_order, quarantined
 from tests.conftest import noise_image
 from tests.transforms.codecs.test_label_maps import coloured, distances, face_parsing
 
 
-def anonymize(detected: Detected, method: str) -> Finished:
-    group = anonymize_group(Group([detected]), Masking(method, Style()), FeatureRoles())
-    assert isinstance(group.items[0], Finished)
-    return group.items[0]
+def detected(data: bytes, faces: Faces, key: str = "a") -> Record[DetectedImage]:
+    image = DetectedImage(data, probe(data), None, faces, faultless=False, hides_pixels=False)
+    return Record(key, (image,), None)
+
+
+def outcome_of(record: Record[DetectedImage], method: str) -> Outcome:
+    [outcome] = anonymize([record], Masking(method, Style()), FeatureRoles())
+    assert outcome.serialized
+    return outcome
 
 
 @given(st.lists(st.sampled_from([0, 1000, 4000]), max_size=12), st.integers(1, 5))
-def test_groups_keep_the_order_and_hold_few_pixels(sides: list[int], size: int) -> None:
+def test_batches_keep_the_order_and_hold_few_pixels(sides: list[int], size: int) -> None:
     face = Faces(np.array([[0, 0, 9, 9]], np.float32), np.array([0.9], np.float32))
-    items: list[Detected | Settled] = [
-        Detected(
-            Loaded(str(n), (b"",), None),
-            (DetectedImage(ImageInfo("jpeg", side, side, 1, "RGB"), None, face, faultless=False, hides_pixels=False),),
-        )
-        if side
-        else Failed(str(n), Quarantine(Reason.EMPTY))
-        for n, side in enumerate(sides)
-    ]
-    groups = list(in_groups(items, size))
-    assert [item for group in groups for item in group.items] == items
-    for group in groups:
-        assert len(group.items) <= size
-        large = [item for item in group.items if isinstance(item, Detected) and item.images[0].info.width == 4000]
+    items: list[Record[DetectedImage] | Outcome] = []
+    for number, side in enumerate(sides):
+        info = ImageInfo("jpeg", side, side, 1, "RGB")
+        image = DetectedImage(b"", info, None, face, faultless=False, hides_pixels=False)
+        empty = quarantined(str(number), Quarantine(Reason.EMPTY))
+        items.append(Record(str(number), (image,), None) if side else empty)
+    batches = list(batch_by_pixels(items, size))
+    assert [item for batch in batches for item in batch.items] == items
+    assert list(in_order(batches)) == items
+    for batch in batches:
+        assert len(batch.items) <= size
+        large = [item for item in batch.items if isinstance(item, Record) and item.images[0].info.width == 4000]
         assert len(large) <= 1
-    finished = [FinishedGroup([finish(item) for item in group.items if isinstance(item, Failed)]) for group in groups]
-    assert len(list(ungrouped(finished))) == sides.count(0)
 
 
 def jpeg(orientation: int = 1) -> bytes:
@@ -57,13 +58,9 @@ def jpeg(orientation: int = 1) -> bytes:
 
 
 def anonymized(data: bytes, faces: Faces) -> tuple[bytes, dict[str, tf.train.Feature]]:
-    info = probe(data)
-    detected = Detected(
-        Loaded("a.jpg", (data,), None), (DetectedImage(info, None, faces, faultless=False, hides_pixels=False),)
-    )
-    finished = anonymize(detected, "solid")
-    assert finished.serialized
-    feature = tf.train.Example.FromString(finished.serialized).features.feature
+    serialized = outcome_of(detected(data, faces, "a.jpg"), "solid").serialized
+    assert serialized
+    feature = tf.train.Example.FromString(serialized).features.feature
     return feature["image/encoded"].bytes_list.value[0], feature
 
 
@@ -135,10 +132,7 @@ def encoded(image_format: str, **options: object) -> bytes:
 def test_a_lossy_image_that_is_encoded_again_as_a_whole_is_counted(data: bytes, reencoded: bool) -> None:
     faces = Faces(np.array([[10, 10, 30, 30]], np.float32), np.array([0.75], np.float32))
     for found, expected in ((faces, reencoded), (Faces.none(), False)):
-        detected = Detected(
-            Loaded("a", (data,), None), (DetectedImage(probe(data), None, found, faultless=False, hides_pixels=False),)
-        )
-        row = anonymize(detected, "blur").row
+        row = outcome_of(detected(data, found), "blur").row
         assert row.reencoded == expected
         result = ShardResult("data-00000-of-00001", "data")
         result.count(row)
@@ -158,19 +152,15 @@ def distance_map() -> bytes:
 
 
 @pytest.mark.parametrize("data", [label_map(), distance_map()])
-def test_a_map_of_labels_or_distances_with_faces_is_held_back_unless_an_option_allows_it(data: bytes) -> None:
+def test_a_map_of_labels_or_distances_with_faces_is_quarantined_unless_an_option_allows_it(data: bytes) -> None:
     faces = Faces(np.array([[30, 40, 90, 120]], np.float32), np.array([0.75], np.float32))
-    detected = Detected(
-        Loaded("a.png", (data,), None), (DetectedImage(probe(data), None, faces, faultless=False, hides_pixels=False),)
-    )
-    [held_back] = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items
-    assert isinstance(held_back, Failed)
-    assert held_back.error.reason is Reason.LABEL_MAP
-    assert "a face found in" in held_back.error.detail
-    assert "--allow_label_maps" in held_back.error.detail
-    allowed = Masking("solid", Style(), allow_label_maps=True)
-    [masked] = anonymize_group(Group([detected]), allowed, FeatureRoles()).items
-    assert isinstance(masked, Finished)
+    record = detected(data, faces)
+    [refused] = anonymize([record], Masking("solid", Style()), FeatureRoles())
+    assert (refused.serialized, refused.row.reason) == (None, Reason.LABEL_MAP)
+    assert "a face found in" in str(refused.row.detail)
+    assert "--allow_label_maps" in str(refused.row.detail)
+    [masked] = anonymize([record], Masking("solid", Style(), allow_label_maps=True), FeatureRoles())
+    assert masked.serialized
     assert masked.row.status == "anonymized"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OutOfMemoryError
 from faceveil.transforms.runtime.machine import oom_kills
-from faceveil.transforms.shard.attempt import Care, attempt
+from faceveil.transforms.shard.attempt import Care, attempt_marker
 from tests.transforms.test_anonymize_shards import output
 
 NAME = "data-00000-of-00001"
@@ -19,8 +19,8 @@ def marker_of(folder: Path) -> Path:
 
 
 def die(folder: Path, run: str, **changed: Any) -> Care:
-    """An attempt that leaves its marker behind, as only one does that dies; the care that it took."""
-    with attempt(output(folder), NAME, run) as care:
+    """An attempt_marker that leaves its marker behind, as only one does that dies; the care that it took."""
+    with attempt_marker(output(folder), NAME, run) as care:
         content = json.loads(marker_of(folder).read_text())
     marker = folder / "records" / f".{NAME}.attempt"
     marker.write_text(json.dumps(content | changed))
@@ -28,10 +28,10 @@ def die(folder: Path, run: str, **changed: Any) -> Care:
 
 
 def test_only_who_dies_leaves_a_mark(tmp_path: Path) -> None:
-    with attempt(output(tmp_path), NAME, "a") as care:
+    with attempt_marker(output(tmp_path), NAME, "a") as care:
         assert care == Care()
         marker = marker_of(tmp_path)
-    with pytest.raises(KeyError), attempt(output(tmp_path), NAME, "a"):
+    with pytest.raises(KeyError), attempt_marker(output(tmp_path), NAME, "a"):
         raise KeyError
     assert not marker.exists()
 
@@ -42,7 +42,7 @@ def test_a_death_within_a_run_is_a_crash_and_one_of_the_whole_run_is_none(tmp_pa
     assert die(tmp_path, "b") == Care(tried=True)
     # What is known of the shard stays known, however often the job is killed.
     assert die(tmp_path, "c") == Care(tried=True)
-    with attempt(output(tmp_path), NAME, "d") as care:
+    with attempt_marker(output(tmp_path), NAME, "d") as care:
         assert care == Care(tried=True)
     assert die(tmp_path, "e") == Care()
 
@@ -63,12 +63,12 @@ def test_after_memory_has_run_out_one_thing_is_done_at_a_time(tmp_path: Path) ->
 
 
 def test_an_attempt_that_ran_out_of_memory_says_so_itself(tmp_path: Path) -> None:
-    with pytest.raises(MemoryPressureError, match="it did"), attempt(output(tmp_path), NAME, "a"):
+    with pytest.raises(MemoryPressureError, match="it did"), attempt_marker(output(tmp_path), NAME, "a"):
         raise OutOfMemoryError("it did")
-    with pytest.raises(OutOfMemoryError, match="again") as raised, attempt(output(tmp_path), NAME, "a"):
+    with pytest.raises(OutOfMemoryError, match="again") as raised, attempt_marker(output(tmp_path), NAME, "a"):
         raise OutOfMemoryError("again")
     assert not isinstance(raised.value, MemoryPressureError)
-    with attempt(output(tmp_path), NAME, "b") as care:
+    with attempt_marker(output(tmp_path), NAME, "b") as care:
         assert care == Care(alone=True)
 
 
@@ -81,5 +81,5 @@ def test_a_marker_that_says_nothing_is_no_crash(tmp_path: Path, content: str) ->
 
 def test_no_attempt_begins_where_none_can_be_marked(tmp_path: Path) -> None:
     (tmp_path / "records").write_text("in the way")
-    with pytest.raises(AccessError), attempt(output(tmp_path), NAME, "a"):
+    with pytest.raises(AccessError), attempt_marker(output(tmp_path), NAME, "a"):
         pytest.fail("it has begun")

@@ -11,16 +11,17 @@ from faceveil.transforms.errors import AccountingError
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, ShardResult, Status
 from faceveil.transforms.formats.kinds import Kind
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
-from faceveil.transforms.shard.steps import Finished
-from faceveil.transforms.shard.write import Output, write_shard
+from faceveil.transforms.shard.record import Outcome
+from faceveil.transforms.shard.write import write_shard
 
 
 def written(folder: Path, files: list[str], records: list[str], kind: Kind = "image") -> ShardResult:
     plan = ShardPlan("data", 0, 1, kind, tuple(InputFile("data", key, key, 1, "1.0", kind) for key in files))
-    finished = [Finished(Row(key, Status.NO_FACES, None, 1, 1, Faces.none()), b"1") for key in records]
-    output = Output(str(folder), str(folder / "records"), "digest")
+    finished = [Outcome(Row(key, Status.NO_FACES, None, 1, 1, Faces.none()), b"1") for key in records]
+    output = OutputLayout(str(folder), str(folder / "records"), "digest")
     return write_shard(plan, finished, output, ShardResult(plan.name, "data"), "blur", lambda _: None)
 
 

@@ -1,5 +1,5 @@
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,59 +15,30 @@ from faceveil.transforms.codecs import ImageInfo
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.detectors.views import View, Window
-from faceveil.transforms.errors import AccessError
-from faceveil.transforms.faces import Faces
-from faceveil.transforms.formats.audit import Status
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.anonymize import Group, Masking, anonymize_group
-from faceveil.transforms.shard.read import Loaded, Source
-from faceveil.transforms.shard.steps import (
-    Batch,
-    Decoded,
-    DecodedImage,
-    Detected,
-    Failed,
-    Finished,
-    batch_like_shaped,
-    decode,
-    detect_batch,
-    finish,
-    guarded,
-    in_order,
-)
+from faceveil.transforms.shard.anonymize import Masking, anonymize
+from faceveil.transforms.shard.detect import DecodedImage, batch_like_shaped, decode, detect
+from faceveil.transforms.shard.read import Source
+from faceveil.transforms.shard.record import Outcome, Record, in_order, quarantined
 from tests.conftest import SKIMAGE_DATA
 
 
-def decoded(key: str, width: int = 32, image_width: int = 32) -> Decoded:
-    info = ImageInfo("jpeg", image_width, 32, 1, "RGB")
-    window = Window(0, 0, image_width, 32, width, 32)
-    view = View(np.zeros((32, width, 3), np.uint8), window, image_width, 32)
-    return Decoded(
-        Loaded(key, (b"",), None), (DecodedImage(info, ((view,),), (1,), None, faultless=False, hides_pixels=False),)
-    )
-
-
-class FlakyDetector:
-    """Fails as real engines do: the whole batch, for one of its images."""
-
-    def detect(self, images: Sequence[Sequence[View]]) -> list[Faces]:
-        if any(view.image_width == 666 for views in images for view in views):
-            raise RuntimeError("a batch of its own")
-        return [Faces.none() for _ in images]
-
-    def unite(self, shown: Sequence[Faces]) -> Faces:
-        return shown[0]
+def decoded(key: str, width: int = 32) -> Record[DecodedImage]:
+    info = ImageInfo("jpeg", 32, 32, 1, "RGB")
+    view = View(np.zeros((32, width, 3), np.uint8), Window(0, 0, 32, 32, width, 32), 32, 32)
+    image = DecodedImage(b"", info, ((view,),), (1,), None, faultless=False, hides_pixels=False)
+    return Record(key, (image,), None)
 
 
 @given(st.lists(st.sampled_from([*range(32, 1024, 32), None]), max_size=80), st.integers(1, 5))
 def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | None], size: int) -> None:
-    failure = Quarantine(Reason.EMPTY)
-    items = [decoded(str(n), w) if w else Failed(str(n), failure) for n, w in enumerate(widths)]
+    empty = Quarantine(Reason.EMPTY)
+    items = [decoded(str(n), w) if w else quarantined(str(n), empty) for n, w in enumerate(widths)]
     taken = 0
 
-    def take() -> Iterator[Decoded | Failed]:
+    def take() -> Iterator[Record[DecodedImage] | Outcome]:
         nonlocal taken
         for item in items:
             taken += 1
@@ -81,44 +52,10 @@ def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | Non
         batches.append(batch)
         assert len(batch.items) <= size
         shapes = {
-            item.images[0].renderings[0][0].pixels.shape if isinstance(item, Decoded) else 0 for item in batch.items
+            item.images[0].renderings[0][0].pixels.shape if isinstance(item, Record) else 0 for item in batch.items
         }
         assert len(shapes) <= 1
-    detected = [detect_batch(batch, FlakyDetector()) for batch in batches]  # type: ignore[arg-type]
-    keys = [item.key if isinstance(item, Failed) else item.record.key for item in in_order(detected)]
-    assert keys == [str(n) for n in range(len(items))]
-
-
-def test_of_a_batch_that_fails_only_the_culprit_is_held_back() -> None:
-    [batch] = batch_like_shaped([decoded("a"), decoded("b", image_width=666), decoded("c")], 3)
-    items = detect_batch(batch, FlakyDetector()).items  # type: ignore[arg-type]
-    assert [isinstance(item, Failed) for item in items] == [False, True, False]
-    assert isinstance(items[1], Failed)
-    assert str(items[1].error) == "detection_failed: RuntimeError: a batch of its own"
-
-
-def test_whatever_a_step_raises_becomes_a_failure() -> None:
-    def step(item: str) -> str:
-        if item == "quarantine":
-            raise Quarantine(Reason.TRUNCATED, "short")
-        return item + str(1 // len(item))
-
-    safe = guarded(step, str, Reason.CORRUPT_IMAGE)
-    assert safe("a") == "a1"
-    failures = [safe("quarantine"), safe("")]
-    assert [str(f.error) for f in failures if isinstance(f, Failed)] == [
-        "truncated: short",
-        "corrupt_image: ZeroDivisionError: integer division or modulo by zero",
-    ]
-    assert safe(failures[0]) is failures[0]
-
-
-def test_lost_access_is_no_fault_of_a_record_and_goes_on() -> None:
-    def step(_: str) -> str:
-        raise AccessError("gs://photos: cannot be reached")
-
-    with pytest.raises(AccessError, match="cannot be reached"):
-        guarded(step, str, Reason.CORRUPT_IMAGE)("a")
+    assert [item.key for item in in_order(batches)] == [str(n) for n in range(len(items))]
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +80,9 @@ def test_a_face_of_a_wide_photo_is_found_where_it_is(tmp_path: Path, detector: D
     path = tmp_path / "wide.jpg"
     path.write_bytes(wide_photo(orientation))
     item = decode(Source("wide.jpg", str(path), None, 0), FeatureRoles(), detector, Limits())
-    [batch] = batch_like_shaped([item], 1)
-    [detected] = detect_batch(batch, detector).items
-    assert not isinstance(detected, Failed)
-    [image] = detected.images  # type: ignore[union-attr]
+    assert isinstance(item, Record)
+    [detected] = detect([item], detector)
+    [image] = detected.images
     best = image.faces.boxes[image.faces.scores.argmax()]
     np.testing.assert_allclose(best, [683, 63, 764, 178], atol=12)
 
@@ -171,16 +107,6 @@ def test_of_several_images_the_broken_one_is_named(names: tuple[str, ...], detai
     assert refused.value.detail.startswith(detail)
 
 
-def test_a_failure_is_written_by_name_and_reason_alone() -> None:
-    finished = finish(Failed("a.jpg", Quarantine(Reason.EMPTY)))
-    assert finished.serialized is None
-    assert (finished.row.key, finished.row.status, finished.row.reason) == (
-        "a.jpg",
-        Status.QUARANTINED,
-        "empty",
-    )
-
-
 @pytest.mark.parametrize("is_upright_as_stored", [False, True])
 def test_a_face_is_found_and_masked_whichever_way_up_a_reader_shows_it(
     tmp_path: Path, centerface_int8: str, is_upright_as_stored: bool
@@ -193,12 +119,11 @@ def test_a_face_is_found_and_masked_whichever_way_up_a_reader_shows_it(
     as_stored.save(tmp_path / "a.webp", lossless=True, xmp=b'<rdf:Description tiff:Orientation="3"/>')
     detector = Detector(DetectorConfig((centerface_int8,)))
     source = Source("a.webp", str(tmp_path / "a.webp"), None, 0)
-    detected = detect_batch(Batch([0], [decode(source, FeatureRoles(), detector, Limits())]), detector).items[0]
-    assert isinstance(detected, Detected)
-    finished = anonymize_group(Group([detected]), Masking("solid", Style()), FeatureRoles()).items[0]
-    assert isinstance(finished, Finished)
-    assert finished.serialized
-    features = tf.train.Example.FromString(finished.serialized).features.feature
+    item = decode(source, FeatureRoles(), detector, Limits())
+    assert isinstance(item, Record)
+    [outcome] = anonymize(detect([item], detector), Masking("solid", Style()), FeatureRoles())
+    assert outcome.serialized
+    features = tf.train.Example.FromString(outcome.serialized).features.feature
     with Image.open(io.BytesIO(features["image/encoded"].bytes_list.value[0])) as written:
         assert dict(written.getexif()) == {}
         masked = written if is_upright_as_stored else written.transpose(Image.Transpose.ROTATE_180)

@@ -1,0 +1,202 @@
+"""The steps from a source to a record whose faces are known: decode its images, then detect faces, a batch at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from faceveil.transforms.codecs import ImageInfo, Pixels, decode_for_detection, probe, reoriented
+from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.detectors.views import View
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.limits import Limits, memory_for
+from faceveil.transforms.quarantine import Quarantine
+from faceveil.transforms.runtime.memory import needs_memory
+from faceveil.transforms.shard.read import HoldsRecords, Source, load, refuse_pixels
+from faceveil.transforms.shard.record import MAX_HELD_BYTES, Batch, Outcome, Record
+
+# With so much memory to be had, it is for no lack of it that the detector fails.
+_DETECTION_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """One image ready for the detector.
+
+    Attributes:
+        data: the compressed image.
+        info: its format, size and orientation.
+        renderings: for each way in which readers may show it, the views that the detector is shown.
+        orientations: by which each of them is turned.
+        pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
+        faultless: that it is a JPEG that libjpeg decoded without a complaint.
+        hides_pixels: whether the compressed data hold others than what was decoded, so that they may not be copied.
+    """
+
+    data: bytes
+    info: ImageInfo
+    renderings: tuple[tuple[View, ...], ...]
+    orientations: tuple[int, ...]
+    pixels: Pixels | None
+    faultless: bool
+    hides_pixels: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        views = sum(int(view.pixels.nbytes) for views in self.renderings for view in views)
+        return len(self.data) + views + (self.pixels.nbytes if self.pixels else 0)
+
+
+@dataclass(frozen=True)
+class DetectedImage:
+    """One image whose faces are known; the views are no longer held.
+
+    Attributes:
+        data: the compressed image.
+        info: its format, size and orientation.
+        pixels: as ``DecodedImage`` has them.
+        faces: in pixels of the upright image.
+        faultless: as ``DecodedImage`` has it.
+        hides_pixels: as ``DecodedImage`` has it.
+    """
+
+    data: bytes
+    info: ImageInfo
+    pixels: Pixels | None
+    faces: Faces
+    faultless: bool
+    hides_pixels: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return len(self.data) + (self.pixels.nbytes if self.pixels else 0)
+
+
+def decode(
+    source: Source, roles: FeatureRoles, detector: Detector, limits: Limits, keep_metadata: Collection[str] = ()
+) -> Record[DecodedImage] | Source:
+    """Reads a record's images and prepares them for the detector; gives a file back that holds records in truth.
+
+    Raises:
+        Quarantine: one of them cannot be read or decoded.
+        OutOfMemoryError: that may be for want of memory.
+        AccessError: as ``load``.
+    """
+    with needs_memory(memory_for(0, 0) + source.nbytes):
+        try:
+            compressed, example, others = load(source, roles, limits.max_image_bytes)
+        except HoldsRecords:
+            return source
+        # An image file is one image, whatever is named.
+        named = list(zip(roles.images, compressed, strict=False))
+        infos = []
+        for name, data in named:
+            with _naming(name, len(named)):
+                infos.append(probe(data, keep_metadata, limits.max_pixels))
+        refuse_pixels(others, [(info.width, info.height) for info in infos])
+    images = []
+    for (name, data), info in zip(named, infos, strict=True):
+        with needs_memory(memory_for(info.width * info.height, len(data))), _naming(name, len(named)):
+            images.append(_decode_image(data, info, detector))
+    return Record(source.key, tuple(images), example)
+
+
+def with_records(
+    items: Iterable[Record[DecodedImage] | Source | Outcome],
+    decode_records: Callable[[Source], Iterable[Record[DecodedImage] | Source | Outcome]],
+) -> Iterator[Record[DecodedImage] | Outcome]:
+    """The decoded records, with those of TFRecord files in the place of files that were taken for images.
+
+    Args:
+        items: the decoded records.
+        decode_records: reads and decodes the records of a file.
+    """
+    for item in items:
+        if isinstance(item, Source):
+            yield from with_records(decode_records(item), decode_records)
+        else:
+            yield item
+
+
+@contextmanager
+def _naming(feature: str, images: int) -> Iterator[None]:
+    """Says of an error which of several images it is about."""
+    try:
+        yield
+    except Quarantine as error:
+        if images == 1:
+            raise
+        raise Quarantine(error.reason, f"feature {feature}: {error.detail}") from error
+
+
+def _decode_image(data: bytes, info: ImageInfo, detector: Detector) -> DecodedImage:
+    preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
+    views, orientations = [], []
+    for rgb, orientation in preview.renderings():
+        views.append(detector.prepare(rgb, *info.upright_size(orientation)))
+        orientations.append(orientation)
+    kept = preview.pixels if preview.pixels and preview.pixels.nbytes <= MAX_HELD_BYTES else None
+    return DecodedImage(
+        *(data, info, tuple(views), tuple(orientations), kept),
+        *(preview.decoded.faultless, preview.hides_pixels),
+    )
+
+
+def batch_like_shaped(
+    items: Iterable[Record[DecodedImage] | Outcome], size: int
+) -> Iterator[Batch[Record[DecodedImage] | Outcome]]:
+    """Groups records whose views have the same shapes into batches, within a window of a few batches.
+
+    The batches depend on the order of the records alone, never on timing, so that a rerun forms the same ones.
+    """
+    waiting: dict[tuple[tuple[int, ...], ...], list[tuple[Record[DecodedImage] | Outcome, int]]] = {}
+    waiting_items = 0
+    for place, item in enumerate(items):
+        shape = _shapes(item) if isinstance(item, Record) else ()
+        alike = waiting.setdefault(shape, [])
+        alike.append((item, place))
+        waiting_items += 1
+        if len(alike) == size:
+            del waiting[shape]
+            waiting_items -= size
+            yield Batch(*zip(*alike, strict=True))
+        elif waiting_items >= 4 * size:
+            # The oldest go first, so nothing waits for long.
+            oldest = waiting.pop(next(iter(waiting)))
+            waiting_items -= len(oldest)
+            yield Batch(*zip(*oldest, strict=True))
+    for alike in waiting.values():
+        yield Batch(*zip(*alike, strict=True))
+
+
+def _shapes(record: Record[DecodedImage]) -> tuple[tuple[int, ...], ...]:
+    return tuple(view.pixels.shape for image in record.images for views in image.renderings for view in views)
+
+
+def detect(records: Sequence[Record[DecodedImage]], detector: Detector) -> list[Record[DetectedImage]]:
+    """Finds the faces of several records.
+
+    Raises:
+        OutOfMemoryError: memory ran out.
+        Exception: whatever the model raises.
+    """
+    with needs_memory(_DETECTION_BYTES):
+        views = [views for record in records for image in record.images for views in image.renderings]
+        faces = iter(detector.detect(views) if views else [])
+    return [
+        Record(record.key, tuple(_detected(image, faces, detector) for image in record.images), record.example)
+        for record in records
+    ]
+
+
+def _detected(image: DecodedImage, faces: Iterator[Faces], detector: Detector) -> DetectedImage:
+    """Takes the faces of each rendering of an image, in their order."""
+    info = image.info
+    upright = [
+        reoriented(next(faces), shown, info.orientation, info.width, info.height) for shown in image.orientations
+    ]
+    return DetectedImage(image.data, info, image.pixels, detector.unite(upright), image.faultless, image.hides_pixels)

@@ -1,0 +1,216 @@
+"""One shard through all its steps, with what the shards of a process share: a loaded model and threads."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import cv2
+from PIL import Image
+
+from faceveil.transforms import storage
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.formats.audit import Row, ShardResult
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.file_names import NameReporter
+from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
+from faceveil.transforms.inputs.plan import ShardPlan
+from faceveil.transforms.limits import Limits
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.runtime.memory import keep_freed_memory, out_of_memory_errors
+from faceveil.transforms.runtime.pool import OrderedPool, threads_beside, usable_cores
+from faceveil.transforms.runtime.sandbox import Sandbox
+from faceveil.transforms.runtime.watchdog import Watchdog
+from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
+from faceveil.transforms.shard.attempt import Care
+from faceveil.transforms.shard.detect import (
+    DecodedImage,
+    DetectedImage,
+    batch_like_shaped,
+    decode,
+    detect,
+    with_records,
+)
+from faceveil.transforms.shard.read import Source, read_records, read_sources
+from faceveil.transforms.shard.record import (
+    Batch,
+    Outcome,
+    Record,
+    guarded,
+    in_order,
+    one_by_one_on_failure,
+    quarantined,
+)
+from faceveil.transforms.shard.resume import with_kept
+from faceveil.transforms.shard.write import write_shard
+
+# What all shards of a process together hold between reading and writing.
+_IN_FLIGHT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Anonymization:
+    """How records are anonymized: everything that decides about an output's pixels.
+
+    Attributes:
+        detector: which model looks for faces, and how.
+        method: name of the anonymizer.
+        style: the masks' geometry and the method's strength.
+        features: which features of an Example that is read hold images, are dropped, or pass unseen.
+        keep_metadata: the groups of EXIF tags that are kept, names from `KEEPABLE`.
+        limits: what an image may cost.
+        processes: worker processes that share a machine; 0 for one on every core.
+        synthesis: what draws new faces, for the method that does.
+        hashed_keys: whether the names of files are hidden, so that one in an Example is worth a warning.
+        allow_label_maps: whether faces are masked in maps of labels and distances too.
+        memory_shortages: how often memory has run out before; each time half as many threads are to work.
+    """
+
+    detector: DetectorConfig
+    method: str
+    style: Style
+    features: FeatureRoles
+    keep_metadata: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    processes: int = 1
+    synthesis: SynthesisConfig | None = None
+    hashed_keys: bool = False
+    allow_label_maps: bool = False
+    memory_shortages: int = 0
+
+
+class Worker:
+    """What the shards of a process share: the loaded model, the threads and who watches them.
+
+    Its steps take records and outcomes, and pass outcomes through.
+
+    Raises:
+        ModelError: a model cannot be loaded.
+    """
+
+    def __init__(self, config: Anonymization) -> None:
+        keep_freed_memory()
+        # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
+        cv2.setNumThreads(1)
+        # What OpenCV and Pillow warn of, an unreadable image's reason for quarantine says better.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)
+        Image.MAX_IMAGE_PIXELS = None  # ours is Limits.max_pixels
+        self.config = config
+        models = tuple(map(storage.local_copy, config.detector.model_dirs))
+        # By the cores of the machine that it runs on, not of the one that has launched it.
+        threads = max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
+        self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
+        drawing = None
+        if synthesis := config.synthesis:
+            generator = storage.local_copy(synthesis.model_dir)
+            drawing = Synthesizer(replace(synthesis, model_dir=generator, threads=threads))
+        self.masking = Masking(config.method, config.style, drawing, config.allow_label_maps)
+        self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
+        self._names = NameReporter(config.features) if config.hashed_keys else None
+        self._watchdog = Watchdog(config.limits.image_timeout)
+
+    def decode(
+        self, item: Source | Outcome, sandbox: Sandbox[Source] | None = None
+    ) -> Record[DecodedImage] | Source | Outcome:
+        """Reads and decodes a record; gives a file back that holds records in truth.
+
+        Args:
+            item: the record's source.
+            sandbox: where it is tried first.
+        """
+        return guarded(functools.partial(self._decode, sandbox=sandbox), Reason.CORRUPT_IMAGE)(item)
+
+    def _decode(self, source: Source, sandbox: Sandbox[Source] | None) -> Record[DecodedImage] | Source:
+        if sandbox:
+            sandbox.run(source, source.key)
+        config = self.config
+        with self._watchdog.watching(source.key):
+            decoded = decode(source, config.features, self.detector, config.limits, config.keep_metadata)
+            if self._names and isinstance(decoded, Record) and decoded.example:
+                self._names.look(decoded.example, source.path)
+        return decoded
+
+    def detect(self, batch: Batch[Record[DecodedImage] | Outcome]) -> Batch[Record[DetectedImage] | Outcome]:
+        """Finds the faces of several records."""
+        step = one_by_one_on_failure(functools.partial(detect, detector=self.detector), Reason.DETECTION_FAILED)
+        with self._watchdog.watching(_names_of(batch)):
+            return Batch(step(batch.items), batch.places)
+
+    def anonymize(self, batch: Batch[Record[DetectedImage] | Outcome]) -> Batch[Outcome]:
+        """Masks the faces of several records, and makes what is written of them."""
+        with self._watchdog.watching(_names_of(batch)):
+            return Batch(anonymize(batch.items, self.masking, self.config.features), batch.places)
+
+
+def _names_of(batch: Batch[Any]) -> str:
+    return ", ".join(item.key for item in batch.items if isinstance(item, Record))
+
+
+def anonymize_shard(
+    plan: ShardPlan,
+    output: OutputLayout,
+    worker: Worker,
+    on_record: Callable[[Row], None],
+    care: Care = Care(),  # noqa: B008  it cannot be changed
+    kept: Iterator[Outcome] | None = None,
+) -> ShardResult:
+    """Makes one output shard whole: reads, decodes, detects, anonymizes and writes its records in order.
+
+    Args:
+        plan: the shard.
+        output: where to write.
+        worker: the model and the threads.
+        on_record: called with the row of each record as it is written.
+        care: how careful to be.
+        kept: records of an earlier run that are taken as they are, in the shard's order.
+
+    Raises:
+        AccessError: the output cannot be written.
+        OutOfMemoryError: memory ran out, with one record at a time too.
+    """
+    config, detector = worker.config, worker.detector
+    pooled = functools.partial(worker.pool.map, alone=care.alone)
+    max_bytes = config.limits.max_image_bytes
+    prepare = functools.partial(prepare_sandbox, config, storage.beam_options())
+    with Sandbox[Source](prepare, config.limits.image_timeout) as sandbox, out_of_memory_errors():
+        decode_one = functools.partial(worker.decode, sandbox=sandbox if care.tried else None)
+        sources = read_sources(plan, max_bytes)
+        decoded = with_records(
+            pooled(decode_one, with_kept(sources, kept) if kept else sources),
+            lambda file: pooled(decode_one, read_records(file, max_bytes)),
+        )
+        detected = in_order(pooled(worker.detect, batch_like_shaped(decoded, detector.batch_size)))
+        outcomes = in_order(pooled(worker.anonymize, batch_by_pixels(detected, worker.masking.batch_size)))
+        return write_shard(plan, outcomes, output, _empty_result(plan, detector), config.method, on_record)
+
+
+def anonymize_record(source: Source, worker: Worker) -> Outcome:
+    """Makes one record by itself, as ``anonymize_shard`` does."""
+    decoded = worker.decode(source)
+    if isinstance(decoded, Source):
+        return quarantined(source.key, Quarantine(Reason.NOT_AN_IMAGE, "it holds TFRecords"))
+    return worker.anonymize(worker.detect(Batch([decoded], [0]))).items[0]
+
+
+def prepare_sandbox(config: Anonymization, beam_options: Any) -> Callable[[Source], object]:
+    """What a sandbox does to try a record: makes it as this process would."""
+    storage.set_beam_options(beam_options)
+    return functools.partial(anonymize_record, worker=Worker(config))
+
+
+def _empty_result(plan: ShardPlan, detector: Detector) -> ShardResult:
+    return ShardResult(
+        *(plan.name, plan.split),
+        inputs_digest=plan.inputs_digest,
+        engine=", ".join(sorted({engine.name for engine in detector.engines})),
+        precision=", ".join(sorted({engine.precision for engine in detector.engines})),
+        device=", ".join(sorted({engine.device for engine in detector.engines})),
+    )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.quality import QualityName
@@ -32,7 +32,7 @@ def main(folder: str, output: str, quality: QualityName, detect_size: int | None
     """
     options = JobOptions(quality=quality, detect_size=detect_size)
     threads = usable_cores()
-    models = [model.directory for model in find_models(options.models)]
+    models = [model.directory for model in resolve_models(options.models)]
     detector = detector_config(options, models, options.score_threshold)
     style = Style(options.geometry, options.strength)
     worker = Worker(Anonymization(detector, options.method, style, options.features, (), options.limits))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceveil.evaluation.detect import find_faces
-from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import jpeg_markers, probe, stored
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="how many (default: %(default)s)")
     given = parser.parse_args()
     options = JobOptions()
-    models = [model.directory for model in find_models(options.models)]
+    models = [model.directory for model in resolve_models(options.models)]
     detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
     paths = sorted((given.data / "images").rglob("*.jpg"))
     total, found = faces_found(paths[:: max(1, len(paths) // given.photos)][: given.photos], detector)

@@ -6,7 +6,7 @@ import statistics
 import time
 from pathlib import Path
 
-from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.formats.tfrecord import frame
@@ -26,7 +26,7 @@ def cost_ratio(photos: Path, count: int) -> float:
         count: how many to take.
     """
     options = JobOptions(score_threshold=1.0)
-    models = [model.directory for model in find_models(options.models)]
+    models = [model.directory for model in resolve_models(options.models)]
     detector = detector_config(options, models, options.score_threshold)
     worker = Worker(Anonymization(detector, options.method, Style(), options.features, (), options.limits))
 

@@ -18,7 +18,7 @@ from benchmarks.photos import WIDER_DEV
 from faceveil.evaluation.annotations import AnnotatedImage, parse_annotations
 from faceveil.evaluation.detect import detect_all
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
-from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.runtime.pool import usable_cores
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _ours(options: JobOptions, images: Sequence[AnnotatedImage], paths: Sequence[str]) -> list[ImageResult]:
-    models = [model.directory for model in find_models(options.models)]
+    models = [model.directory for model in resolve_models(options.models)]
     detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
     return list(detect_all(detector, images, paths, read_bytes))
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from faceveil.evaluation.annotations import parse_annotations
 from faceveil.evaluation.detect import detect_all
-from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.anonymizers.methods import METHODS
@@ -241,7 +241,7 @@ def read_faces(data: Path, every: int, first: int) -> Iterator[Face]:
     """The faces of a folder's annotated photos that the default detector finds."""
     images = parse_annotations((data / "annotations.jsonl").read_text())[first::every]
     options = JobOptions()
-    models = [model.directory for model in find_models(options.models)]
+    models = [model.directory for model in resolve_models(options.models)]
     detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
     paths = [str(data / image.file) for image in images]
     for path, image, result in zip(paths, images, detect_all(detector, images, paths, read_bytes), strict=True):

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 
 from benchmarks.photos import find_photos
-from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector
@@ -38,7 +38,7 @@ def stages(photos: list[Path], quality: QualityName) -> list[float]:
     keep_freed_memory()  # as a worker does
     cv2.setNumThreads(1)
     options = JobOptions(quality=quality)
-    models = [model.directory for model in find_models(options.models)]
+    models = [model.directory for model in resolve_models(options.models)]
     detector = Detector(detector_config(options, models, options.score_threshold))
     masking = Masking(options.method, Style(options.geometry, options.strength))
 

@@ -16,10 +16,10 @@ from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end,
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, build_options
-from faceveil.pipeline.options import FIELDS, OptionError
+from faceveil.pipeline.option_values import OptionError
+from faceveil.pipeline.options import FIELDS
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.pipeline.runners.remote_job import LeftRunning
-from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError, WorkerDiedError
 from faceveil.transforms.runtime.memory import is_out_of_memory
 
@@ -124,8 +124,8 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     from faceveil.pipeline.launch import run_job
 
     finished = run_job(options, beam_flags)
-    records_output = options.records_output or storage.join(options.output, "records")
-    say_result(format_report(finished.manifest, options.output, records_output, finished.seconds, finished.made))
+    audit = options.audit_directory
+    say_result(format_report(finished.manifest, options.output, audit, finished.seconds, finished.made))
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
         say(

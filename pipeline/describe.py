@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 from typing import Any
 
-from faceveil.pipeline.detection import FoundModel
+from faceveil.pipeline.detection import ResolvedModel
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.match import InputSummary
@@ -44,7 +44,7 @@ def describe_job(
     summary: InputSummary,
     layout: Layout,
     model: dict[str, Any],
-    generator: FoundModel | None = None,
+    generator: ResolvedModel | None = None,
 ) -> JobDescription:
     """The job as its manifest and its lock file tell it.
 

@@ -17,7 +17,7 @@ from faceveil.transforms.models.saved_model import model_digest
 
 
 @dataclass(frozen=True)
-class FoundModel:
+class ResolvedModel:
     """A model that ``--model`` names.
 
     Attributes:
@@ -31,7 +31,7 @@ class FoundModel:
     sha256: str
 
 
-def find_models(names: Sequence[str]) -> list[FoundModel]:
+def resolve_models(names: Sequence[str]) -> list[ResolvedModel]:
     """Finds the models, building those that are known by name if need be.
 
     Raises:
@@ -42,7 +42,7 @@ def find_models(names: Sequence[str]) -> list[FoundModel]:
     for name in names:
         directory = str(resolve_model(name)) if storage.is_local(name) else name
         digest = model_digest(storage.local_copy(directory))
-        found.append(FoundModel(_name(name), directory, digest))
+        found.append(ResolvedModel(_name(name), directory, digest))
     return found
 
 
@@ -50,7 +50,7 @@ def _name(path: str) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1]
 
 
-def find_generator(options: JobOptions) -> FoundModel | None:
+def resolve_generator(options: JobOptions) -> ResolvedModel | None:
     """Finds the generator, building the embedded one if need be; None where the method needs none.
 
     Raises:
@@ -64,10 +64,10 @@ def find_generator(options: JobOptions) -> FoundModel | None:
         digest = model_digest(storage.local_copy(directory))
     except ModelError as error:
         raise ModelError(f"--generator: {error}") from error
-    return FoundModel("embedded" if options.generator is None else _name(directory), directory, digest)
+    return ResolvedModel("embedded" if options.generator is None else _name(directory), directory, digest)
 
 
-def synthesis_config(options: JobOptions, generator: FoundModel | None) -> SynthesisConfig | None:
+def synthesis_config(options: JobOptions, generator: ResolvedModel | None) -> SynthesisConfig | None:
     """How new faces are made, if any are."""
     salt = options.face_salt
     if generator is None or salt is None:
@@ -91,7 +91,7 @@ def detector_config(
         engine=options.engine,
         precision=options.precision,
         score_threshold=score_threshold,
-        quality=options.looks,
+        quality=options.detection_quality,
         classes=options.classes,
         threads=threads,
         shares_views=options.shares_views,

@@ -23,9 +23,10 @@ from faceveil.evaluation.detect import LEAST_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.evaluation.report import describe_bands, draw_curves, format_tables
 from faceveil.pipeline.console import say_result
-from faceveil.pipeline.detection import detector_config, find_models
+from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.option_parsing import check_flags
-from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
+from faceveil.pipeline.option_values import OptionError
+from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.errors import AccessError
@@ -52,7 +53,7 @@ def evaluate_detector(given: argparse.Namespace) -> None:
         images = parse_annotations(_read_text(given.annotations), given.format)
         paths = _list_images(given.images)
         located = locate_images(images, paths)
-        found = find_models(options.models)
+        found = resolve_models(options.models)
         # Lower than any threshold that is asked for: those are applied to what was found.
         least = min(LEAST_SCORE, options.score_threshold)
         directories = [storage.local_copy(model.directory) for model in found]

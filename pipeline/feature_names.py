@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from faceveil.pipeline.options import JobOptions, OptionError
+from faceveil.pipeline.option_values import OptionError
+from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.codecs.signatures import DECODED, sniff
 from faceveil.transforms.errors import AccessError

@@ -45,13 +45,13 @@ def read_lock(directory: str) -> dict[str, Any] | None:
 
 def _read(path: str) -> tuple[dict[str, Any] | None, str | None]:
     """A lock file's content and its version in storage."""
-    found = storage.find(path)
+    found = storage.stat(path)
     if found is None:
         return None, None
     try:
         data = storage.read_bytes(path)
     except OSError as error:
-        if storage.find(path) is None:  # its job has ended this very moment
+        if storage.stat(path) is None:  # its job has ended this very moment
             return None, None
         raise AccessError(f"{path}: cannot be read: {error}") from error
     return _parsed(data) or _unreadable(path), found.version
@@ -156,7 +156,7 @@ class HeldLock:
     def take(self, version: str | None) -> None:
         """Writes the file, if this version of it is still there."""
         # Two jobs that start at the same moment both see no lock, or a dead one; storage lets one of them have it.
-        if not storage.replace(self._path, json.dumps(self._content).encode(), version):
+        if not storage.compare_and_swap(self._path, json.dumps(self._content).encode(), version):
             raise OutputError(f"{self._path}: another job has just begun to write there")
 
     def note_job(self, job: dict[str, Any]) -> None:
@@ -210,7 +210,8 @@ class HeldLock:
         storage.write_bytes(self._path, json.dumps(content).encode())
 
     def leave(self) -> None:
-        """Leaves the file without an owner, or as it was if nothing was begun; to be called once the job has failed."""
+        """Leaves the file without an owner, or as it was if nothing was begun: for a job that has failed, or goes on
+        without this command."""
         with self._busy:
             if self._left:
                 return
@@ -226,10 +227,11 @@ class HeldLock:
                     storage.delete([self._path])
 
     def remove(self) -> None:
-        """Removes the file when the job has ended well."""
+        """Removes the file when the job has ended well, unless it was left."""
         with self._busy:
-            self._left = True
-            storage.delete([self._path])
+            if not self._left:
+                self._left = True
+                storage.delete([self._path])
 
 
 @contextlib.contextmanager

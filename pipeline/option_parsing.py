@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -13,12 +11,11 @@ import yaml
 
 from faceveil.pipeline.beam_options import beam_option_names, beam_runner_names
 from faceveil.pipeline.input_paths import named_input
-from faceveil.pipeline.option_values import Range, parse_path
-from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
+from faceveil.pipeline.option_values import OptionError, checked_value, takes_several
+from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import SYNTHESIZE, WITH_STRENGTH
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.inputs.paths import as_path
 
 
@@ -38,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -
             continue
         allowed = option.metadata["allowed"]
         metavar = f"{{{','.join(allowed)}}}" if isinstance(allowed, tuple) else option.metadata["metavar"]
-        several: dict[str, Any] = {"nargs": "+", "action": "extend"} if _takes_several(option) else {}
+        several: dict[str, Any] = {"nargs": "+", "action": "extend"} if takes_several(option) else {}
         group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=help_text, metavar=metavar or "NAME", **several)
 
 
@@ -88,14 +85,14 @@ def build_options(
     config_beam_flags: list[str] = []
     for name, value in (read_config(config_path) if config_path else {}).items():
         if name in FIELDS:
-            values[name] = _checked(FIELDS[name], value, f"{config_path}: {name}")
+            values[name] = checked_value(FIELDS[name], value, f"{config_path}: {name}")
         else:
             config_beam_flags += _as_flags(name, value)
     _refuse_unknown(config_beam_flags, f"{config_path}: ")
     _refuse_unknown(beam_flags, "")
     values.update(check_flags(flags))
     options = JobOptions(**values)
-    _check_together(options, values.keys())
+    _check_given(options, values.keys())
     # The last of two equal flags counts with argparse, so those of the command line come last.
     return options, [*config_beam_flags, *beam_flags]
 
@@ -111,7 +108,7 @@ def check_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
         >>> check_flags({"score_threshold": "0.5"})
         {'score_threshold': 0.5}
     """
-    return {name: _checked(FIELDS[name], value, f"--{name}") for name, value in flags.items()}
+    return {name: checked_value(FIELDS[name], value, f"--{name}") for name, value in flags.items()}
 
 
 def _as_flags(name: str, value: Any) -> list[str]:
@@ -149,74 +146,12 @@ def _check_runner(runner: str, source: str) -> None:
         raise OptionError(f"{flag} {runner}: must be one of {', '.join(beam_runner_names())}")
 
 
-def _checked(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
-    """A value of the option's type within its bounds."""
-    if _takes_several(option):
-        parts = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_checked_one(option, part, source) for part in parts)
-    return _checked_one(option, value, source)
-
-
-def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
-    parse, allowed = option.metadata["parse"], option.metadata["allowed"]
-    if value is None and option.default is None:
-        return None
-    wanted = {str: "a text", parse_path: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(
-        parse
-    )
-    try:
-        if parse is bool or parse is str:
-            if not isinstance(value, parse):
-                raise ValueError(wanted)
-            parsed = value
-        elif isinstance(value, bool) or (parse is int and isinstance(value, float)):
-            raise ValueError(wanted)
-        else:
-            parsed = parse(value)
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"{source} {value}: must be {wanted or error}") from None
-    if isinstance(allowed, tuple) and parsed not in allowed:
-        raise OptionError(f"{source} {value}: must be one of {', '.join(allowed)}")
-    if isinstance(allowed, Range) and not allowed.holds(float(parsed)):
-        raise OptionError(f"{source} {value}: must be {allowed}")
-    return parsed
-
-
-def _check_together(options: JobOptions, named: Collection[str]) -> None:
-    """Refuses what does not fit together, and what was given but would do nothing."""
-    for name in ("input", "output"):
-        if not getattr(options, name):
-            raise OptionError(f"--{name}: is required")
-    for given in options.inputs:
-        if not given.pattern:
-            raise OptionError(f"--input {given.split}=: names a split without a glob")
-    _check_features(options.features)
+def _check_given(options: JobOptions, named: Collection[str]) -> None:
+    """Refuses what is missing, and what was given but would do nothing."""
+    options.check_required()
     for name in ("generator", "fallback_method"):
         if name in named and options.method != SYNTHESIZE:
             raise OptionError(f"--{name}: is for --method {SYNTHESIZE}, not {options.method}")
     painted_by = options.fallback_method if options.method == SYNTHESIZE else options.method
     if "strength" in named and painted_by not in WITH_STRENGTH:
         raise OptionError(f"--strength: is for {' and '.join(WITH_STRENGTH)}; --method {painted_by} has none")
-    _ = options.face_salt
-    if options.overwrite and options.retry_quarantined:
-        raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
-    if len({given.named for given in options.inputs}) > 1:
-        raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")
-
-
-def _check_features(roles: FeatureRoles) -> None:
-    if not roles.images:
-        raise OptionError("--image_feature: names no feature")
-    by_option = {
-        "--image_feature": roles.written(),
-        "--drop_features": [*roles.images, *roles.dropped],
-        "--allow_features": [*roles.written(), *roles.dropped, *roles.allowed],
-    }
-    for option, names in by_option.items():
-        twice = next((name for name, times in Counter(names).items() if times > 1), None)
-        if twice:
-            raise OptionError(f"{option}: {twice} is named twice, by it or another option, or is written by faceveil")
-
-
-def _takes_several(option: dataclasses.Field[Any]) -> bool:
-    return "tuple" in str(option.type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from typing import Any
 from faceveil.transforms.inputs.paths import as_path
 
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class OptionError(ValueError):
+    """An option or a key of the configuration file is unknown, missing or has a value that is not allowed."""
 
 
 @dataclass(frozen=True)
@@ -55,3 +60,50 @@ def parse_path(text: Any) -> str:
     if not isinstance(text, str):
         raise ValueError("a text")
     return as_path(text)
+
+
+def checked_value(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    """A value of the option's type within its bounds.
+
+    Args:
+        option: a field of ``JobOptions``.
+        value: as text, as a configuration file gives it, or of the type itself.
+        source: where it was given, for the message.
+
+    Raises:
+        OptionError: naming the source, the value and what is allowed.
+    """
+    if value is None and option.default is None:
+        return None
+    if takes_several(option):
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_checked_one(option, part, source) for part in parts)
+    return _checked_one(option, value, source)
+
+
+def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
+    parse, allowed = option.metadata["parse"], option.metadata["allowed"]
+    wanted = {str: "a text", parse_path: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(
+        parse
+    )
+    try:
+        if parse is bool or parse is str:
+            if not isinstance(value, parse):
+                raise ValueError(wanted)
+            parsed = value
+        elif isinstance(value, bool) or (parse is int and isinstance(value, float)):
+            raise ValueError(wanted)
+        else:
+            parsed = parse(value)
+    except (TypeError, ValueError) as error:
+        raise OptionError(f"{source} {value}: must be {wanted or error}") from None
+    if isinstance(allowed, tuple) and parsed not in allowed:
+        raise OptionError(f"{source} {value}: must be one of {', '.join(allowed)}")
+    if isinstance(allowed, Range) and not allowed.holds(float(parsed)):
+        raise OptionError(f"{source} {value}: must be {allowed}")
+    return parsed
+
+
+def takes_several(option: dataclasses.Field[Any]) -> bool:
+    """Whether an option takes any number of values."""
+    return "tuple" in str(option.type)

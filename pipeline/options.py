@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, get_args
 
 from faceveil.pipeline.input_paths import parse_input
-from faceveil.pipeline.option_values import Range, parse_path, parse_size
+from faceveil.pipeline.option_checks import check_feature_roles
+from faceveil.pipeline.option_values import OptionError, Range, checked_value, parse_path, parse_size
+from faceveil.pipeline.salt import SALT, read_salt
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.detectors.quality import QUALITIES, Quality, QualityName
-from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.kept_exif import KEEPABLE
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.models.engines import EngineName, Precision
-
-SALT = "FACEVEIL_SALT"
-# With fewer, whoever has a name and its hash might try all salts (a key of HMAC should have 112 bits:
-# https://doi.org/10.6028/NIST.SP.800-107r1, 5.3.4).
-_SHORTEST_SALT = 16
-_GOOD_SALT = "such as `openssl rand -hex 32` gives"
-
-
-class OptionError(ValueError):
-    """An option or a key of the configuration file is unknown, missing or has a value that is not allowed."""
 
 
 def _option(
@@ -46,7 +37,21 @@ def _option(
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Everything a user can say about a job; what is not here is Beam's."""
+    """Everything a user can say about a job; what is not here is Beam's.
+
+    Values are checked as on the command line, and may be given as there.
+
+    Raises:
+        OptionError: naming the option, the value and what is allowed.
+
+    Example usage::
+
+        >>> JobOptions(shard_bytes="64MiB", keep_metadata=["dates"]).shard_bytes
+        67108864
+        >>> JobOptions(score_threshold=2)
+        Traceback (most recent call last):
+        faceveil.pipeline.option_values.OptionError: --score_threshold 2: must be more than 0 and at most 1
+    """
 
     input: tuple[str, ...] = _option(
         (),
@@ -265,6 +270,29 @@ class JobOptions:
         parse=bool,
     )
 
+    def __post_init__(self) -> None:
+        for name, option in FIELDS.items():
+            object.__setattr__(self, name, checked_value(option, getattr(self, name), f"--{name}"))
+        check_feature_roles(self.features)
+        if self.overwrite and self.retry_quarantined:
+            raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
+        for given in self.inputs:
+            if not given.pattern:
+                raise OptionError(f"--input {given.split}=: names a split without a glob")
+        if len({given.named for given in self.inputs}) > 1:
+            raise OptionError("--input: either every input names its split, as in train=GLOB, or none does")
+        _ = self.salt
+
+    def check_required(self) -> None:
+        """Refuses options without which there is no job.
+
+        Raises:
+            OptionError: naming the one that is missing.
+        """
+        for name in ("input", "output"):
+            if not getattr(self, name):
+                raise OptionError(f"--{name}: is required")
+
     @property
     def geometry(self) -> MaskGeometry:
         """The masks' shape."""
@@ -288,7 +316,7 @@ class JobOptions:
         return self.model is None and QUALITIES[self.quality].averaged
 
     @property
-    def looks(self) -> Quality:
+    def detection_quality(self) -> Quality:
         """How closely images are looked at."""
         quality = QUALITIES[self.quality]
         return replace(quality, detect_size=self.detect_size) if self.detect_size else quality
@@ -304,54 +332,35 @@ class JobOptions:
         return FeatureRoles(self.image_feature, self.drop_features, self.allow_features, self.strict_features)
 
     @property
-    def key_hash(self) -> KeyHash | None:
-        """What hides the names of files, if they are to be hidden.
+    def audit_directory(self) -> str:
+        """The folder of the audit trail."""
+        return self.records_output or storage.join(self.output, "records")
+
+    @cached_property
+    def salt(self) -> bytes | None:
+        """The secret salt; None where nothing needs one.
 
         Raises:
-            OptionError: they are, but there is no salt.
+            OptionError: there is none.
         """
-        return KeyHash(self._salt("--hash_keys")) if self.hash_keys else None
+        if self.hash_keys:
+            return read_salt(self.salt_file, "--hash_keys")
+        return read_salt(self.salt_file, f"--method {SYNTHESIZE}") if self.method == SYNTHESIZE else None
+
+    @property
+    def key_hash(self) -> KeyHash | None:
+        """What hides the names of files, if they are to be hidden."""
+        return KeyHash(self.salt) if self.hash_keys and self.salt else None
 
     @property
     def face_salt(self) -> bytes | None:
-        """What decides which faces are drawn, if any are.
+        """What decides which faces are drawn, if any are."""
+        return self.salt if self.method == SYNTHESIZE else None
 
-        Raises:
-            OptionError: they are, but there is no salt.
-        """
-        return self._salt(f"--method {SYNTHESIZE}") if self.method == SYNTHESIZE else None
-
-    def _salt(self, needed_by: str) -> bytes:
-        if self.salt_file:
-            source = f"--salt_file {self.salt_file}"
-            try:
-                salt = storage.read_bytes(self.salt_file).strip()
-            except (OSError, AccessError) as error:
-                raise OptionError(f"{source}: cannot be read: {error}") from error
-        else:
-            source = SALT
-            salt = os.fsencode(os.environ.get(SALT, ""))
-            if not salt:
-                raise OptionError(
-                    f"{needed_by}: needs a secret salt in the environment variable {SALT} or in "
-                    f"--salt_file, {_GOOD_SALT}; keep it, for a rerun needs the same"
-                )
-        if len(salt) < _SHORTEST_SALT:
-            raise OptionError(
-                f"{source}: holds {len(salt)} bytes, which can be guessed; a salt must be {_SHORTEST_SALT} "
-                f"bytes of chance or more, {_GOOD_SALT}"
-            )
-        return salt
-
-    @property
+    @cached_property
     def inputs(self) -> list[Input]:
-        """The globs with their splits.
-
-        Raises:
-            OptionError: the names of files are to be hidden, but there is no salt.
-        """
-        key_hash = self.key_hash
-        return [parse_input(text, key_hash, self.exclude) for text in self.input]
+        """The globs with their splits."""
+        return [parse_input(text, self.key_hash, self.exclude) for text in self.input]
 
 
 FIELDS = {option.name: option for option in dataclasses.fields(JobOptions)}

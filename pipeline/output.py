@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Any
 
 from faceveil.pipeline.describe import RAISABLE, differences, differing
+from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.layout import OutputLayout
@@ -59,6 +60,20 @@ def check_output(
             "or another --output"
         )
     return State.BEGIN
+
+
+def check_state(
+    options: JobOptions, output: OutputLayout, description: JobDescription, lock: dict[str, Any] | None
+) -> State:
+    """Whether the job has to begin, resume or do nothing, by what the user wants done with what is there.
+
+    Raises:
+        OutputError: as ``check_output`` and ``check_retry``.
+    """
+    if options.overwrite:
+        return State.BEGIN
+    check = check_retry if options.retry_quarantined else check_output
+    return check(output, description, options.inputs, lock)
 
 
 def previous_job(directory: str, lock: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -156,14 +171,14 @@ def clear_output(output: OutputLayout) -> None:
     storage.delete(_job_files(output))
 
 
-def remove_unpublished(output: OutputLayout) -> None:
+def remove_partial_files(output: OutputLayout) -> None:
     """Removes what attempts that were killed, or taken for dead, have been writing; the caller holds the lock.
 
     Raises:
         AccessError: something cannot be removed.
     """
     for folder in {output.directory, output.audit_directory}:
-        storage.delete(storage.unpublished(folder))
+        storage.delete(storage.partial_files(folder))
 
 
 def _job_files(output: OutputLayout) -> list[str]:

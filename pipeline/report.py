@@ -6,14 +6,14 @@ from typing import Any
 
 
 def format_report(
-    manifest: dict[str, Any], output: str, records_output: str, seconds: float | None = None, made: int | None = None
+    manifest: dict[str, Any], output: str, audit_directory: str, seconds: float | None = None, made: int | None = None
 ) -> str:
     """A few lines about a finished job.
 
     Args:
         manifest: the job's.
         output: where it has written.
-        records_output: where its audit trail is.
+        audit_directory: where its audit trail is.
         seconds: that this run took; None if it had nothing to do.
         made: records that this run has made; None if nobody knows.
 
@@ -35,7 +35,7 @@ def format_report(
     ]
     if totals["quarantined"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in manifest["quarantined_for"].items())
-        lines.append(f"  quarantined for: {reasons}; by name in {records_output}, column `reason`")
+        lines.append(f"  quarantined for: {reasons}; by name in {audit_directory}, column `reason`")
     if totals["ignored"]:
         ignored = _counted(totals["ignored"], "file")
         lines.append(f"  {ignored} ignored as no images and no TFRecords; by ending in manifest.json, key `ignored`")

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from faceveil.pipeline.console import flush_streams, open_missing_streams, say, spell_everything
 from faceveil.pipeline.ending import MEMORY_ADVICE, SIGNALS, end_on_signals, hint, is_job
+from faceveil.pipeline.restart import MAY, PERMISSION, RESTARTS, RUN, SHORTAGES, WANTED_FOR_MEMORY
 from faceveil.transforms.runtime.child_process import end_with_parent, leave_now
 from faceveil.transforms.runtime.machine import oom_kills
 
@@ -26,11 +27,8 @@ _MOST_RESTARTS = 20
 _STATUSES = frozenset([*range(6), *(128 + number for number in SIGNALS)])
 """The exit statuses of the command itself."""
 _UNREACHABLE = 5  # the one when something cannot be written
-_MAY, _WANTED, _WANTED_FOR_MEMORY = b"+", b"!", b"m"
 # A job that is told to end does so within two seconds, unless it waits for an object store.
 _KILLED_AFTER_SECONDS = 6
-_PERMISSION, _RUN = "FACEVEIL_RESTART_FD", "FACEVEIL_RUN"
-_RESTARTS, _SHORTAGES = "FACEVEIL_RESTARTS", "FACEVEIL_MEMORY_SHORTAGES"
 
 
 def main() -> int:
@@ -39,7 +37,7 @@ def main() -> int:
     spell_everything()
     if not hasattr(os, "fork"):
         return _command()
-    os.environ[_RUN] = secrets.token_hex(8)
+    os.environ[RUN] = secrets.token_hex(8)
     status = _run_to_its_end()
     # As Python ends it would give signals their default meaning, and the status would be another one.
     for number in SIGNALS:
@@ -52,7 +50,7 @@ def _run_to_its_end() -> int:
     command = _Command()
     shortages = 0
     for restart in range(_MOST_RESTARTS + 1):
-        os.environ[_RESTARTS], os.environ[_SHORTAGES] = str(restart), str(shortages)
+        os.environ[RESTARTS], os.environ[SHORTAGES] = str(restart), str(shortages)
         killed_before = oom_kills()
         status, permission = command.run()
         exit_status = os.waitstatus_to_exitcode(status)
@@ -60,10 +58,10 @@ def _run_to_its_end() -> int:
             return exit_status if exit_status >= 0 else 128 + command.asked_to_end
         may_restart = bool(permission) and restart < _MOST_RESTARTS
         if exit_status in _STATUSES:
-            if not may_restart or permission.endswith(_MAY):
+            if not may_restart or permission.endswith(MAY):
                 return exit_status
             say("faceveil: started again, the job goes on")
-            shortages += permission.endswith(_WANTED_FOR_MEMORY)
+            shortages += permission.endswith(WANTED_FOR_MEMORY)
             continue
         memory = exit_status == -signal.SIGKILL and killed_before != oom_kills()
         # Libraries that cannot go on end their process by a signal, or with a status of their own.
@@ -73,41 +71,6 @@ def _run_to_its_end() -> int:
             break
         shortages += memory
     return exit_status if exit_status >= 0 else 128 - exit_status  # as a shell says it
-
-
-def allow_restart() -> None:
-    """Says that this command may be run again if it crashes: it is a job whose workers are this process and its own."""
-    _say_of_restart(_MAY)
-
-
-def want_restart(for_memory: bool) -> None:
-    """Asks for this command to be run again, although it ends by itself.
-
-    Args:
-        for_memory: whether memory has run out.
-    """
-    _say_of_restart(_WANTED_FOR_MEMORY if for_memory else _WANTED)
-
-
-def _say_of_restart(said: bytes) -> None:
-    descriptor = os.environ.get(_PERMISSION)
-    if descriptor:
-        os.write(int(descriptor), said)
-
-
-def run_id() -> str:
-    """What this command's run has in common with its restarts, and with no other."""
-    return os.environ.get(_RUN) or secrets.token_hex(8)
-
-
-def is_restart() -> bool:
-    """Whether this process goes on for one that has crashed."""
-    return os.environ.get(_RESTARTS, "0") != "0"
-
-
-def memory_shortages() -> int:
-    """How often memory has run out in this run, so that this process was started to do with less."""
-    return int(os.environ.get(_SHORTAGES, "0"))
 
 
 class _Command:
@@ -135,7 +98,7 @@ class _Command:
         if child == 0:
             os.close(permission)
             os.close(held)
-            os.environ[_PERMISSION] = str(granted)
+            os.environ[PERMISSION] = str(granted)
             _be_child(parent, alive)
         os.close(granted)
         os.close(alive)

@@ -38,11 +38,11 @@ class Watch:
 
     def __init__(self, server: Server, expected: dict[str, int]) -> None:
         self._server, self._expected = server, expected
-        self.looks = 0
+        self.detection_quality = 0
         self.parts: list[str] = []
 
     def __call__(self) -> None:
-        self.looks += 1
+        self.detection_quality += 1
         for name, size in self._server.sizes("outputs").items():
             file = name.rsplit("/", 1)[-1]
             if file.endswith(".tfrecord") and size != self._expected.get(file):
@@ -87,7 +87,7 @@ def bad_day(server: Server, source: str, local: Path, folder: Path, share: float
         "seconds": round(seconds, 1),
         "requests": proxy.requests,
         "faults": dict(proxy.faults),
-        "looks": watch.looks,
+        "looks": watch.detection_quality,
     }
 
 

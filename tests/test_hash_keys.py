@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from faceveil.transforms.inputs.keys import KeyHash
-from faceveil.transforms.inputs.match import Input, list_inputs, stable_place
+from faceveil.transforms.inputs.match import Input, hash_position, list_inputs
 from faceveil.transforms.inputs.plan import shard_of
 from tests.test_end_to_end import FAST, examples, faceveil, files, rows
 
@@ -83,9 +83,9 @@ def test_the_number_of_a_shard_does_not_tell_which_names_a_hash_cannot_have(phot
     assert job(photos, tmp_path / "hashed", "--hash_keys") == 0
     plain, hidden = rows(tmp_path / "plain"), rows(tmp_path / "hashed")
     assert {hashed(key) for key in plain} == set(hidden)
-    for number, key in ((shard_of(stable_place(key), 3), key) for key in hidden):
+    for number, key in ((shard_of(hash_position(key), 3), key) for key in hidden):
         assert hidden[key]["shard"] == f"data-{number:05}-of-00003.tfrecord"
-    for number, key in ((shard_of(stable_place(key), 3), key) for key in plain):
+    for number, key in ((shard_of(hash_position(key), 3), key) for key in plain):
         assert plain[key]["shard"] == f"data-{number:05}-of-00003.tfrecord"
     for path in (tmp_path / "hashed" / "records").iterdir():
         keys = pq.read_table(path)["key"].to_pylist()

@@ -32,6 +32,11 @@ class JobDescription:
     job: dict[str, Any]
     model: dict[str, Any]
 
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """As a lock file holds it."""
+        return {"job": self.job, "model": self.model}
+
 
 def build_manifest(
     results: Iterable[ShardResult], description: JobDescription, layout: Layout, summary: InputSummary

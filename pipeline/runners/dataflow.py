@@ -27,7 +27,8 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow
 
 from faceveil.pipeline.lock import read_lock
-from faceveil.pipeline.options import JobOptions, OptionError
+from faceveil.pipeline.option_values import OptionError
+from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.runners.remote_job import RemoteJob
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
@@ -82,7 +83,7 @@ def _check_places(options: JobOptions, cloud: GoogleCloudOptions) -> None:
     places = [("input", given.pattern) for given in options.inputs]
     remote_lists = [given.pattern for given in options.inputs if given.is_list and not storage.is_local(given.pattern)]
     places += [("input", line) for path in remote_lists for line in read_path_list(path) if line]
-    places += [("output", options.output), ("records_output", options.records_output or options.output)]
+    places += [("output", options.output), ("records_output", options.audit_directory)]
     for name, place in places:
         if storage.is_local(place):
             raise OptionError(f"--{name} {place}: is on this machine, where Dataflow's workers cannot reach it")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from faceveil.pipeline.option_parsing import add_arguments, build_options
-from faceveil.pipeline.options import FIELDS, JobOptions, OptionError
+from faceveil.pipeline.option_values import OptionError
+from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.transforms.detectors.quality import QUALITIES
 from faceveil.transforms.inputs.match import Input
 
@@ -25,7 +26,7 @@ def configured(tmp_path: Path, text: str, beam_flags: list[str] | None = None, *
 def test_defaults() -> None:
     options = built()
     assert (options.method, options.score_threshold, options.coverage) == ("blur", 0.21, 1.0)
-    assert options.looks == QUALITIES["balanced"]
+    assert options.detection_quality == QUALITIES["balanced"]
     assert options.inputs == [Input("data", "a.jpg")]
 
 
@@ -53,7 +54,7 @@ def test_every_option_has_a_flag_and_help() -> None:
 
 
 def test_a_detect_size_replaces_the_quality_s() -> None:
-    looks = built(quality="thorough", detect_size="640").looks
+    looks = built(quality="thorough", detect_size="640").detection_quality
     assert (looks.detect_size, looks.scales) == (640, QUALITIES["thorough"].scales)
 
 
@@ -210,3 +211,34 @@ def test_the_article_s_settings() -> None:
 def test_a_feature_is_one_thing(flags: dict[str, list[str]]) -> None:
     with pytest.raises(OptionError, match="is named twice"):
         built(**flags)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"score_threshold": 1.5}, "--score_threshold 1.5: must be more than 0 and at most 1"),
+        ({"method": "smudge"}, "--method smudge: must be one of"),
+        ({"num_shards": 2.5}, "--num_shards 2.5: must be a whole number"),
+        ({"overwrite": True, "retry_quarantined": True}, "use one of them"),
+        ({"input": ("a=x/*", "y/*")}, "either every input names its split"),
+        ({"image_feature": ()}, "--image_feature: names no feature"),
+        ({"hash_keys": True}, "--hash_keys: needs a secret salt"),
+    ],
+)
+def test_options_built_in_python_validate_themselves(
+    values: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FACEVEIL_SALT", raising=False)
+    with pytest.raises(OptionError, match=re.escape(message)):
+        JobOptions(**values)
+
+
+def test_the_salt_is_read_once(tmp_path: Path) -> None:
+    file = tmp_path / "salt"
+    file.write_bytes(b"0123456789abcdef")
+    options = JobOptions(input=("a/*",), output="out", hash_keys=True, method="synthesize", salt_file=str(file))
+    file.unlink()
+    assert options.key_hash
+    assert options.face_salt == b"0123456789abcdef"
+    assert options.inputs[0].key_hash == options.key_hash
+    assert "0123456789abcdef" not in repr(options)

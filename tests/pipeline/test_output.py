@@ -5,7 +5,7 @@ import pytest
 
 from faceveil.pipeline.lock import NAME as LOCK
 from faceveil.pipeline.lock import read_lock
-from faceveil.pipeline.output import State, check_output, clear_output, remove_unpublished
+from faceveil.pipeline.output import State, check_output, clear_output, remove_partial_files
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input
@@ -129,5 +129,5 @@ def test_what_killed_attempts_were_writing_is_removed(output: OutputLayout) -> N
     gone = [".data-00000-of-00001.tfrecord.0123abcd.partial", "records/..data-00000-of-00001.attempt.89abcdef.partial"]
     for name in [*kept, *gone]:
         (folder / name).touch()
-    remove_unpublished(output)
+    remove_partial_files(output)
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)

@@ -129,7 +129,7 @@ class Listing:
         scope = Scope(enters, lambda path: expression.fullmatch(path[len(prefix) :]) is not None)
         if not storage.is_local(prefix):
             self._check_own(selection, prefix, None)
-        elif storage.find(prefix or ".") is None:
+        elif storage.stat(prefix or ".") is None:
             raise AccessError(f"{selection.given}: {prefix} does not exist{selection.hint}")
         for file in itertools.chain(storage.list_files(prefix, scope), closed):
             below = file.path[len(prefix) :]
@@ -166,7 +166,7 @@ def _own_output(selection: Selection, path: str, folder: str, hint: str) -> OwnO
 
 
 def _find(selection: Selection) -> StoredFile:
-    file = storage.find(selection.path)
+    file = storage.stat(selection.path)
     if file is None:
         raise AccessError(f"{selection.given}: does not exist{selection.hint}")
     return file

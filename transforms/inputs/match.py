@@ -113,12 +113,12 @@ def add_digests(digests: Iterable[str]) -> str:
     return f"{sum(int(digest or '0', 16) for digest in digests) % 2**256:064x}"
 
 
-def stable_place(key: str) -> int:
+def hash_position(key: str) -> int:
     """A number from 0 to 2**64 - 1 for a key: a hash, so that places are even and mixed, and the same everywhere.
 
     Example usage::
 
-        >>> stable_place("a.jpg") >> 56
+        >>> hash_position("a.jpg") >> 56
         80
     """
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
@@ -231,23 +231,23 @@ def _files(listing: Listing, given: Input) -> Iterator[InputFile | IgnoredFile]:
             ending = OTHER if given.key_hash and not kinds.is_known_ending(ending) else ending
             yield IgnoredFile(key, ending, found.reason)
         else:
-            yield InputFile(given.split, key, file.path, file.size, file.version, found.kind, stable_place(key))
+            yield InputFile(given.split, key, file.path, file.size, file.version, found.kind, hash_position(key))
 
 
-def summarize_inputs(inputs: Sequence[Input], output: str, records_output: str | None = None) -> InputSummary:
+def summarize_inputs(inputs: Sequence[Input], output: str, audit_directory: str | None = None) -> InputSummary:
     """Lists every glob once and adds up what is there.
 
     Args:
         inputs: all globs of the job.
         output: where the job writes; no input may lie there, nor may what is written match a glob.
-        records_output: where it writes the audit trail, if elsewhere than in the output.
+        audit_directory: where it writes the audit trail, if elsewhere than in the output.
 
     Raises:
         AccessError: a place cannot be listed, a file not be read, or a glob matches no image and no TFRecord file.
         OwnOutputError: a glob matches the output.
     """
     summary = InputSummary()
-    own = OwnOutput(output, records_output or storage.join(output, "records"), {given.split for given in inputs})
+    own = OwnOutput(output, audit_directory or storage.join(output, "records"), {given.split for given in inputs})
     all_ignored = IgnoredFiles()
     digest = 0
     excluded, used = 0, set[str]()

@@ -16,14 +16,18 @@ class OwnOutput:
 
     Args:
         output: the folder of the shards and the manifest.
-        records_output: the folder of the audit trail.
+        audit_directory: the folder of the audit trail.
         splits: the names of the job's splits.
     """
 
-    def __init__(self, output: str, records_output: str, splits: Collection[str]) -> None:
+    def __init__(self, output: str, audit_directory: str, splits: Collection[str]) -> None:
         shards = [f"{split}-00000-of-00001" for split in splits]
         self._folders: dict[str, list[str]] = {output: ["manifest.json", ".faceveil-lock.json"]}
-        for folder, names in ((output, "{}.tfrecord"), (records_output, "{}.parquet"), (records_output, ".{}.attempt")):
+        for folder, names in (
+            (output, "{}.tfrecord"),
+            (audit_directory, "{}.parquet"),
+            (audit_directory, ".{}.attempt"),
+        ):
             self._folders.setdefault(folder, []).extend(map(names.format, shards))
         self._places = {real_prefix(storage.join(folder, "")): folder for folder in self._folders}
         self._every_place = tuple(self._places)

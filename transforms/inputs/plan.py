@@ -142,8 +142,8 @@ def shard_of(place: int, shards: int) -> int:
 
     Example usage::
 
-        >>> from faceveil.transforms.inputs.match import stable_place
-        >>> [shard_of(stable_place(key), 4) for key in ("a.jpg", "b.jpg", "c.jpg")]
+        >>> from faceveil.transforms.inputs.match import hash_position
+        >>> [shard_of(hash_position(key), 4) for key in ("a.jpg", "b.jpg", "c.jpg")]
         [1, 1, 2]
     """
     return place * shards >> 64

@@ -70,13 +70,13 @@ def _is_folder(pattern: str, one_of_many: bool) -> bool:
     if pattern.endswith("/") or pattern.count("/") == 2:  # or a bucket
         return True
     # Nothing but a request tells whether a name is an object's, or that of a folder of objects.
-    return not one_of_many and storage.find(pattern) is None and any(True for _ in storage.list_files(pattern))
+    return not one_of_many and storage.stat(pattern) is None and any(True for _ in storage.list_files(pattern))
 
 
 def _is_file(pattern: str, one_of_many: bool) -> bool:
     if storage.is_local(pattern):
         return os.path.isfile(pattern)
-    return not one_of_many and "*" not in pattern and storage.find(pattern) is not None
+    return not one_of_many and "*" not in pattern and storage.stat(pattern) is not None
 
 
 def common_folder(prefixes: Sequence[str]) -> str:

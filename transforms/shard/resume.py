@@ -35,7 +35,7 @@ def finished_shard(plan: ShardPlan, output: OutputLayout) -> ShardResult | None:
         return None
     if found.result.inputs_digest != plan.inputs_digest:
         return None
-    shard = storage.find(output.shard_path(plan.name))
+    shard = storage.stat(output.shard_path(plan.name))
     if shard is None or shard.size != found.result.bytes:
         return None
     return found.result

@@ -45,7 +45,7 @@ def write_shard(
     rows = AuditFile(plan.split, file_name, method)
     checksum = hashlib.sha256()
     written = 0
-    with storage.open_to_publish(output.shard_path(plan.name)) as file:
+    with storage.atomic_write(output.shard_path(plan.name)) as file:
         for record in _complete(records, plan) if plan.kind == "image" else records:
             if record.serialized is None:
                 rows.add(record.row, None)

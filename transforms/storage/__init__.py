@@ -21,10 +21,10 @@ from faceveil.transforms.storage.local import (
     EVERYTHING,
     Scope,
     check_unchanged_local,
-    find_local,
     list_local,
     open_local,
     read_local,
+    stat_local,
 )
 
 if TYPE_CHECKING:
@@ -120,16 +120,16 @@ def exists(path: str) -> bool:
     Raises:
         AccessError: storage does not answer or refuses to say.
     """
-    return find(path) is not None
+    return stat(path) is not None
 
 
-def find(path: str) -> StoredFile | None:
+def stat(path: str) -> StoredFile | None:
     """Size and version of one file; None where there is none.
 
     Raises:
         AccessError: storage does not answer or refuses to say.
     """
-    return find_local(path) if is_local(path) else _store(path).find(path)
+    return stat_local(path) if is_local(path) else _store(path).stat(path)
 
 
 def open_to_read(path: str, version: str | None = None, size: int | None = None) -> BinaryIO:
@@ -189,7 +189,7 @@ def read_start(file: StoredFile, count: int) -> bytes:
 
 
 @contextmanager
-def open_to_publish(path: str) -> Iterator[BinaryIO]:
+def atomic_write(path: str) -> Iterator[BinaryIO]:
     """Opens a file that appears under its name whole, when the block ends without an error, or not at all.
 
     On disk it is written under a temporary name, flushed and renamed. For an object store it is collected in a
@@ -232,8 +232,8 @@ def _publish_by_rename(path: str) -> Iterator[BinaryIO]:
         raise
 
 
-def unpublished(folder: str) -> list[str]:
-    """The files that ``open_to_publish`` was writing in a folder when its process was killed, or is writing now.
+def partial_files(folder: str) -> list[str]:
+    """The files that ``atomic_write`` was writing in a folder when its process was killed, or is writing now.
 
     Raises:
         AccessError: the folder cannot be listed.
@@ -254,11 +254,11 @@ def write_bytes(path: str, data: bytes) -> None:
     Raises:
         AccessError: the place cannot be written.
     """
-    with open_to_publish(path) as file:
+    with atomic_write(path) as file:
         file.write(data)
 
 
-def replace(path: str, data: bytes, version: str | None) -> bool:
+def compare_and_swap(path: str, data: bytes, version: str | None) -> bool:
     """Publishes a small file if it is still this version of it that is there, or if none is where that is None.
 
     On disk only the latter is sure when two do it at the same moment; in an object store both are.
@@ -270,7 +270,7 @@ def replace(path: str, data: bytes, version: str | None) -> bool:
         AccessError: the place cannot be written.
     """
     if not is_local(path):
-        return _store(path).replace(path, data, version)
+        return _store(path).compare_and_swap(path, data, version)
     if version is None:
         try:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

@@ -52,7 +52,7 @@ class ObjectStore(Protocol):
         What stands for a folder (a name that ends in a slash) is left out.
         """
 
-    def find(self, path: str) -> StoredFile | None:
+    def stat(self, path: str) -> StoredFile | None:
         """One object; None where there is none."""
 
     def read(self, path: str, limit: int, version: str | None) -> bytes:
@@ -82,7 +82,7 @@ class ObjectStore(Protocol):
     def publish(self, path: str, file: BinaryIO) -> None:
         """Makes the content of a file an object, at once and whole, its checksum verified; replaces what was there."""
 
-    def replace(self, path: str, data: bytes, version: str | None) -> bool:
+    def compare_and_swap(self, path: str, data: bytes, version: str | None) -> bool:
         """Publishes a small object if the store holds this version of it, or none where it is None; whether it did."""
 
     def delete(self, path: str) -> None:

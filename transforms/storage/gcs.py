@@ -61,7 +61,7 @@ class GoogleCloudStorage:
                 if not blob.name.endswith("/"):
                     yield _stored(bucket, blob)
 
-    def find(self, path: str) -> StoredFile | None:
+    def stat(self, path: str) -> StoredFile | None:
         """See ``ObjectStore``."""
         blob = self._blob(path)
         with self._explained(path, "cannot be reached"):
@@ -80,7 +80,7 @@ class GoogleCloudStorage:
 
     def open(self, path: str, version: str | None) -> BinaryIO:
         """See ``ObjectStore``."""
-        found = self.find(path)
+        found = self.stat(path)
         if found is None:
             raise FileNotFoundError(f"{path}: does not exist")
         pinned = version or found.version
@@ -99,7 +99,7 @@ class GoogleCloudStorage:
                     target, raw_download=True, retry=self._retry, timeout=self._timeout, **arguments
                 )
             except exceptions.NotFound as error:
-                if version and self.find(path):
+                if version and self.stat(path):
                     raise AccessError(f"{path}: was changed while the job ran") from error
                 raise FileNotFoundError(f"{path}: does not exist") from error
             except exceptions.Forbidden as error:
@@ -113,7 +113,7 @@ class GoogleCloudStorage:
             checksum.update(piece)
         self._upload(path, file, file.tell(), base64.b64encode(checksum.digest()).decode())
 
-    def replace(self, path: str, data: bytes, version: str | None) -> bool:
+    def compare_and_swap(self, path: str, data: bytes, version: str | None) -> bool:
         """See ``ObjectStore``."""
         checksum = base64.b64encode(google_crc32c.Checksum(data).digest()).decode()
         try:

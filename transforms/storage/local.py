@@ -116,7 +116,7 @@ def _unreachable(path: str, error: OSError) -> AccessError:
     )
 
 
-def find_local(path: str) -> StoredFile | None:
+def stat_local(path: str) -> StoredFile | None:
     """Size and version of one file, or of a folder; None where there is none.
 
     Raises:

@@ -78,7 +78,7 @@ class S3:
                 return
             following = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def find(self, path: str) -> StoredFile | None:
+    def stat(self, path: str) -> StoredFile | None:
         """See ``ObjectStore``."""
         with self._explained(path, "cannot be reached"):
             try:
@@ -95,7 +95,7 @@ class S3:
 
     def open(self, path: str, version: str | None) -> BinaryIO:
         """See ``ObjectStore``."""
-        found = self.find(path)
+        found = self.stat(path)
         if found is None:
             raise FileNotFoundError(f"{path}: does not exist")
         pinned = version or found.version
@@ -142,7 +142,7 @@ class S3:
         with self._explained(path, "cannot be written"):
             self._again(upload)
 
-    def replace(self, path: str, data: bytes, version: str | None) -> bool:
+    def compare_and_swap(self, path: str, data: bytes, version: str | None) -> bool:
         """See ``ObjectStore``."""
         condition = {"IfMatch": f'"{version}"'} if version else {"IfNoneMatch": "*"}
         with self._explained(path, "cannot be written"):

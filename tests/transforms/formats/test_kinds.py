@@ -33,7 +33,7 @@ def encoded(image_format: str) -> bytes:
 
 def looked_at(folder: Path, data: bytes) -> tuple[str | None, str]:
     (folder / "file").write_bytes(data)
-    file = storage.find(str(folder / "file"))
+    file = storage.stat(str(folder / "file"))
     assert file
     return look(file)
 

@@ -14,7 +14,7 @@ from faceveil.transforms.inputs.match import (
     InputSummary,
     Kind,
     SplitSummary,
-    stable_place,
+    hash_position,
     summarize_inputs,
 )
 from faceveil.transforms.inputs.plan import (
@@ -75,12 +75,12 @@ def test_splits_share_the_shards_of_a_small_job() -> None:
 
 @given(st.text(), st.integers(1, 1000))
 def test_a_key_has_one_shard_in_range(key: str, shards: int) -> None:
-    assert 0 <= shard_of(stable_place(key), shards) < shards
-    assert shard_of(stable_place(key), shards) == shard_of(stable_place(key), shards)
+    assert 0 <= shard_of(hash_position(key), shards) < shards
+    assert shard_of(hash_position(key), shards) == shard_of(hash_position(key), shards)
 
 
 def test_shards_are_even() -> None:
-    sizes = Counter(shard_of(stable_place(f"images/{n}.jpg"), 10) for n in range(10_000))
+    sizes = Counter(shard_of(hash_position(f"images/{n}.jpg"), 10) for n in range(10_000))
     assert min(sizes.values()) > 850
     assert max(sizes.values()) < 1150
 

@@ -131,7 +131,7 @@ def replaced(path: Path, data: bytes) -> None:
 
 
 def listed(path: Path, kind: str) -> ShardPlan:
-    [file] = (storage.find(str(path)),)
+    [file] = (storage.stat(str(path)),)
     assert file
     return ShardPlan("data", 0, 1, kind, (InputFile("data", path.name, file.path, file.size, file.version, kind),))  # type: ignore[arg-type]
 

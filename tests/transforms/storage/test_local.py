@@ -15,11 +15,11 @@ from faceveil.transforms.storage.local import (
     UNKNOWN_VERSION,
     Scope,
     check_unchanged_local,
-    find_local,
     identity_of,
     list_local,
     open_local,
     read_local,
+    stat_local,
 )
 from tests.conftest import as_nobody
 
@@ -126,7 +126,7 @@ def grown_at_the_same_time(path: Path) -> None:
 def test_a_file_that_was_changed_is_not_read(tmp_path: Path, change: Callable[[Path], None]) -> None:
     path = made(tmp_path, "a.jpg") / "a.jpg"
     [file] = list_local(str(tmp_path), Scope())
-    assert file == find_local(str(path))
+    assert file == stat_local(str(path))
     assert read_local(file.path, -1, file.version, file.size) == b"content"
     opened = open_local(file.path, file.version, file.size)
     change(path)

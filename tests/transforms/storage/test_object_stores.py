@@ -49,11 +49,11 @@ def test_the_start_of_a_file_is_read_alone(connect: Connect, object_store: Serve
     content = bytes(range(256)) * 4096
     for name, data in (("large", content), ("small", b"12345"), ("empty", b"")):
         storage.write_bytes(f"{top}/{name}", data)
-        found = storage.find(f"{top}/{name}")
+        found = storage.stat(f"{top}/{name}")
         assert found
         assert storage.read_start(found, 1000) == data[:1000]
     if object_store.has_versions:
-        found = storage.find(f"{top}/small")
+        found = storage.stat(f"{top}/small")
         assert found
         storage.write_bytes(f"{top}/small", b"54321")
         with pytest.raises(AccessError, match="small: was changed"):
@@ -71,10 +71,10 @@ def test_nobody_ever_sees_a_part(connect: Connect, object_store: Server, top: st
 
 def test_nothing_is_published_when_writing_fails(connect: Connect, object_store: Server, top: str) -> None:
     connect()
-    with pytest.raises(KeyError), storage.open_to_publish(f"{top}/x") as file:  # noqa: PT012
+    with pytest.raises(KeyError), storage.atomic_write(f"{top}/x") as file:  # noqa: PT012
         file.write(bytes(20 * MIB))
         raise KeyError
-    assert storage.find(f"{top}/x") is None
+    assert storage.stat(f"{top}/x") is None
     if object_store.scheme == "s3":
         assert top.split("/")[-1] not in " ".join(object_store.unfinished_uploads("outputs"))
 
@@ -93,13 +93,15 @@ def test_only_one_of_many_gets_a_file_that_is_not_there(connect: Connect, object
         pytest.skip("this emulator does not check generations")
     connect(share=0.3, seed=4)
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda number: storage.replace(f"{top}/lock", b"%d" % number, None), range(4)))
+        got = list(pool.map(lambda number: storage.compare_and_swap(f"{top}/lock", b"%d" % number, None), range(4)))
     assert sum(got) == 1
     assert storage.read_bytes(f"{top}/lock") == b"%d" % got.index(True)
-    found = storage.find(f"{top}/lock")
+    found = storage.stat(f"{top}/lock")
     assert found
     with ThreadPoolExecutor(4) as pool:
-        got = list(pool.map(lambda number: storage.replace(f"{top}/lock", b"%d" % number, found.version), range(5, 9)))
+        got = list(
+            pool.map(lambda number: storage.compare_and_swap(f"{top}/lock", b"%d" % number, found.version), range(5, 9))
+        )
     assert sum(got) == 1
 
 
@@ -107,10 +109,10 @@ def test_another_version_is_not_read(connect: Connect, object_store: Server, top
     connect()
     path = f"{top}/photo"
     storage.write_bytes(path, b"before")
-    before = storage.find(path)
+    before = storage.stat(path)
     assert before
     storage.write_bytes(path, b"behind")
-    after = storage.find(path)
+    after = storage.stat(path)
     assert after
     assert (after.size, after.version != before.version) == (before.size, True)
     assert storage.read_bytes(path, -1, after.version) == b"behind"
@@ -126,4 +128,4 @@ def test_another_version_is_not_read(connect: Connect, object_store: Server, top
 
 def test_other_schemes_are_refused() -> None:
     with pytest.raises(AccessError, match="hdfs://: is not supported"):
-        storage.find("hdfs://name/x")
+        storage.stat("hdfs://name/x")

@@ -10,11 +10,11 @@ from faceveil.transforms.errors import AccessError
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "shard"
-    with storage.open_to_publish(str(path)) as file:
+    with storage.atomic_write(str(path)) as file:
         file.write(b"content")
         assert not path.exists()
     assert path.read_bytes() == b"content"
-    with pytest.raises(KeyError), storage.open_to_publish(str(path)) as file:  # noqa: PT012
+    with pytest.raises(KeyError), storage.atomic_write(str(path)) as file:  # noqa: PT012
         file.write(b"half of it")
         raise KeyError
     assert path.read_bytes() == b"content"
@@ -23,11 +23,11 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_two_who_write_a_file_at_once_do_not_meet(tmp_path: Path) -> None:
     path = str(tmp_path / "shard")
-    with storage.open_to_publish(path) as taken_for_dead:
+    with storage.atomic_write(path) as taken_for_dead:
         taken_for_dead.write(b"the same")
-        with storage.open_to_publish(path) as retry:
+        with storage.atomic_write(path) as retry:
             retry.write(b"the ")
-            assert len(storage.unpublished(str(tmp_path))) == 2
+            assert len(storage.partial_files(str(tmp_path))) == 2
             retry.write(b"same")
         assert Path(path).read_bytes() == b"the same"
     assert Path(path).read_bytes() == b"the same"

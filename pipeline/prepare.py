@@ -1,0 +1,127 @@
+"""Preparing a job: everything that can be wrong is checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from faceveil.pipeline.access import check_access
+from faceveil.pipeline.describe import describe_job
+from faceveil.pipeline.detection import (
+    ResolvedModel,
+    detector_config,
+    resolve_generator,
+    resolve_models,
+    synthesis_config,
+)
+from faceveil.pipeline.feature_names import check_feature_names
+from faceveil.pipeline.lock import read_lock, refuse_live
+from faceveil.pipeline.option_values import OptionError
+from faceveil.pipeline.options import JobOptions
+from faceveil.pipeline.output import previous_job
+from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
+from faceveil.pipeline.runners import dataflow
+from faceveil.pipeline.runners.kinds import processes, works_here
+from faceveil.transforms import storage
+from faceveil.transforms.anonymize_shards import AnonymizeShards
+from faceveil.transforms.anonymizers import SYNTHESIZE
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.errors import OwnOutputError
+from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.inputs.match import InputSummary, summarize_inputs
+from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
+from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.shard.worker import Anonymization
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job whose options, inputs and models have been checked.
+
+    Attributes:
+        options: what the user has said.
+        summary: what the inputs hold.
+        layout: the shards.
+        description: what the job is, for its lock file and manifest.
+        output: where it writes.
+        models: the detectors.
+        anonymize: what makes the shards.
+    """
+
+    options: JobOptions
+    summary: InputSummary
+    layout: Layout
+    description: JobDescription
+    output: OutputLayout
+    models: tuple[ResolvedModel, ...]
+    anonymize: AnonymizeShards
+
+
+def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
+    """Checks a job's options, lists its inputs and finds its models; nothing is written.
+
+    Raises:
+        OptionError: an option's value does not fit the others.
+        AccessError: an input, a model or the output cannot be reached.
+        ModelError: a model cannot be found or built.
+        OutputError: another job is writing to the output.
+    """
+    options.check_required()
+    check_runner(beam_options, options)
+    check_access(options, beam_options)
+    dataflow.refuse_while_running(options.output, beam_options)
+    refuse_live(options.output)
+    try:
+        summary = summarize_inputs(options.inputs, options.output, options.audit_directory)
+    except OwnOutputError as error:
+        raise OptionError(str(error)) from error
+    check_feature_names(options, summary)
+    layout = _lay_out(options, summary)
+    models = resolve_models(options.models)
+    generator = resolve_generator(options)
+    # Several are told apart by the plus between them.
+    model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
+    description = describe_job(options, summary, layout, model, generator)
+    output = OutputLayout(options.output, options.audit_directory, description.job["settings_digest"])
+    config = Anonymization(
+        detector=detector_config(options, [model.directory for model in models], options.score_threshold),
+        method=options.method,
+        style=Style(options.geometry, options.strength),
+        features=options.features,
+        keep_metadata=options.keep_metadata,
+        limits=options.limits,
+        processes=processes(beam_options),
+        synthesis=synthesis_config(options, generator),
+        hashed_keys=options.hash_keys,
+        allow_label_maps=options.allow_label_maps,
+        memory_shortages=memory_shortages(),
+    )
+    # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
+    wary = is_restart() and options.retry_quarantined
+    anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
+    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize)
+
+
+def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
+    """Refuses options that the job's runner cannot do with.
+
+    Raises:
+        OptionError: naming the option and what the runner needs.
+    """
+    if dataflow.is_chosen(beam_options):
+        dataflow.check_options(options, beam_options)
+        return
+    if options.no_wait:
+        raise OptionError("--no_wait: goes with --runner DataflowRunner, where a job goes on without this command")
+    temporary = beam_options.view_as(GoogleCloudOptions).temp_location
+    local_models = any(map(storage.is_local, options.models)) or options.method == SYNTHESIZE
+    if not works_here(beam_options) and not temporary and local_models:
+        raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
+
+
+def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
+    if options.retry_quarantined and (previous := previous_job(options.output, read_lock(options.output))):
+        # Repaired files have other sizes, but all shards must keep their names.
+        return lay_out_as_before(summary, previous["job"]["num_shards"])
+    return lay_out(summary, options.shard_bytes, options.num_shards)

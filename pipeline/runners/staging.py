@@ -1,0 +1,36 @@
+"""Bringing models to where workers on other machines can reach them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from faceveil.pipeline.prepare import PreparedJob
+from faceveil.pipeline.runners.kinds import works_here
+from faceveil.transforms import storage
+from faceveil.transforms.models.saved_model import model_digest
+
+
+def with_staged_models(job: PreparedJob, beam_options: PipelineOptions) -> PreparedJob:
+    """The same job with its models below ``--temp_location``, unless this machine does the work.
+
+    Raises:
+        AccessError: they cannot be written there.
+    """
+    if works_here(beam_options):
+        return job
+    temporary = beam_options.view_as(GoogleCloudOptions).temp_location
+
+    def stage(directory: str) -> str:
+        if not storage.is_local(directory):
+            return directory
+        target = storage.join(temporary, "faceveil-models", model_digest(directory))
+        storage.copy_folder(directory, target)
+        return target
+
+    config = job.anonymize.config
+    detector = replace(config.detector, model_dirs=tuple(map(stage, config.detector.model_dirs)))
+    synthesis = config.synthesis and replace(config.synthesis, model_dir=stage(config.synthesis.model_dir))
+    config = replace(config, detector=detector, synthesis=synthesis)
+    return replace(job, anonymize=replace(job.anonymize, config=config))

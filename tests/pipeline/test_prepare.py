@@ -1,0 +1,17 @@
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from faceveil.pipeline.option_values import OptionError
+from faceveil.pipeline.options import JobOptions
+from faceveil.pipeline.prepare import check_runner
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--runner=FlinkRunner", "--flink_master=localhost:8081"], "--temp_location: is required"),
+    ],
+)
+def test_runners_are_checked_first(flags: list[str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        check_runner(PipelineOptions(flags), JobOptions())

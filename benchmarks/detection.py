@@ -24,7 +24,7 @@ from faceveil.evaluation.annotations import parse_annotations
 from faceveil.evaluation.detect import LEAST_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, measure
 from faceveil.evaluation.report import describe_bands
-from faceveil.transforms.detectors.candidates import UInt8Array
+from faceveil.transforms.arrays import RGB
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
@@ -93,7 +93,7 @@ class _NeverEnlarging(Detector):
     def side_needed(self, width: int, height: int) -> int:
         return side_needed(width, height, self._quality(width, height))
 
-    def prepare(self, rgb: UInt8Array, width: int, height: int) -> tuple[View, ...]:
+    def prepare(self, rgb: RGB, width: int, height: int) -> tuple[View, ...]:
         windows = plan_windows(width, height, self._quality(width, height))
         return tuple(take_view(rgb, window, width, height) for window in windows)
 

@@ -102,7 +102,7 @@ def _make(job: PreparedJob, beam_options: PipelineOptions, lock: HeldLock) -> Wo
         clear_output(output)
     lock.note_job(job.description.as_json)
     # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
-    written = storage.join(options.output, manifest.NAME)
+    written = storage.join(options.output, manifest.MANIFEST_NAME)
     storage.delete([written])
     remove_partial_files(output)
     work = None

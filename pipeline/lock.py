@@ -17,7 +17,7 @@ from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
 from faceveil.transforms.runtime.machine import ProcessIdentity, is_running, this_process
 
-NAME = ".faceveil-lock.json"
+LOCK_NAME = ".faceveil-lock.json"
 _BEAT_SECONDS = 30
 # Long enough for a few beats to get lost, short enough to wait for after a machine has died.
 _STALE_SECONDS = 180
@@ -30,7 +30,7 @@ _HALF_WRITTEN_SECONDS = 5
 
 def lock_path(directory: str) -> str:
     """Where an output's lock file is."""
-    return storage.join(directory, NAME)
+    return storage.join(directory, LOCK_NAME)
 
 
 def read_lock(directory: str) -> dict[str, Any] | None:

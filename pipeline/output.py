@@ -167,7 +167,7 @@ def clear_output(output: OutputLayout) -> None:
     Raises:
         AccessError: something cannot be removed.
     """
-    storage.delete([storage.join(output.directory, manifest.NAME)])
+    storage.delete([storage.join(output.directory, manifest.MANIFEST_NAME)])
     storage.delete(_job_files(output))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from faceveil.transforms.codecs import isobmff, jpeg_markers, png, tiff, webp
+from faceveil.transforms.codecs import isobmff, jpeg_markers, png, tiff, tiff_directory, webp
 from faceveil.transforms.codecs.isobmff_boxes import read_boxes, write_box
 
 MARKER = b"hidden picture! "
@@ -192,26 +192,28 @@ def _bmp_gap(data: bytes) -> bytes:
 _BMP: dict[str, Carrier] = {"before the pixels": _bmp_gap}
 
 
-def _in_tiff(tag: int, entry: Callable[[tiff.Flavour], tiff.Entry]) -> Carrier:
+def _in_tiff(tag: int, entry: Callable[[tiff_directory.Flavour], tiff_directory.Entry]) -> Carrier:
     def put(data: bytes) -> bytes:
         flavour, directory, segments, tags = tiff.read_picture(data)
-        return tiff.write(flavour, {**directory, tag: entry(flavour)}, None, segments, tags)
+        return tiff_directory.write(flavour, {**directory, tag: entry(flavour)}, None, segments, tags)
 
     return put
 
 
 def _longer_strips(data: bytes) -> bytes:
     flavour, directory, segments, tags = tiff.read_picture(data)
-    return tiff.write(flavour, directory, None, [segment + PAYLOAD for segment in segments], tags)
+    return tiff_directory.write(flavour, directory, None, [segment + PAYLOAD for segment in segments], tags)
 
 
 _TIFF: dict[str, Carrier] = {
     **{
-        f"tag {tag}, of type {kind}": _in_tiff(tag, lambda _, kind=kind: tiff.Entry(kind, len(PAYLOAD), PAYLOAD))
+        f"tag {tag}, of type {kind}": _in_tiff(
+            tag, lambda _, kind=kind: tiff_directory.Entry(kind, len(PAYLOAD), PAYLOAD)
+        )
         for tag, kind in ((270, 2), (305, 1), (700, 1), (33723, 7), (34377, 1), (34675, 7), (37724, 7), (65000, 1))
     },
     **{
-        f"tag {tag}, which takes numbers": _in_tiff(tag, lambda _: tiff.Entry(1, len(PAYLOAD), PAYLOAD))
+        f"tag {tag}, which takes numbers": _in_tiff(tag, lambda _: tiff_directory.Entry(1, len(PAYLOAD), PAYLOAD))
         for tag in (263, 266, 280, 282, 291, 318, 332, 334, 336, 529, 532)
     },
     "longer strips": _longer_strips,

@@ -12,7 +12,7 @@ Values = NDArray[np.uint8] | NDArray[np.uint16]
 """``[H, W, C]``, an image's pixels in the depth in which they are stored."""
 
 RGB = NDArray[np.uint8]
-"""``[H, W, 3]``, pixels as a detector is shown them."""
+"""``[H, W, 3]`` or ``[N, H, W, 3]``, pixels as a detector is shown them."""
 
 BoolMask = NDArray[np.bool_]
 """``[H, W]`` of an image's pixels, or ``[N]`` of faces: those that are chosen."""

@@ -16,7 +16,7 @@ from faceveil.transforms.formats.audit import ShardResult
 from faceveil.transforms.inputs.match import InputSummary, add_digests
 from faceveil.transforms.inputs.plan import Layout, shard_name
 
-NAME = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 _COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces", "reencoded", "fallback_faces")
 
 
@@ -146,7 +146,7 @@ def _write_manifest(
     summary: InputSummary,
 ) -> int:
     manifest = build_manifest(results, description, layout, summary)
-    storage.write_bytes(storage.join(directory, NAME), json.dumps(manifest, indent=2).encode() + b"\n")
+    storage.write_bytes(storage.join(directory, MANIFEST_NAME), json.dumps(manifest, indent=2).encode() + b"\n")
     return len(results)  # a path need not be UTF-8, as Beam wants its strings
 
 
@@ -157,7 +157,7 @@ def read_manifest(directory: str) -> dict[str, Any] | None:
         AccessError: storage cannot be reached.
         ValueError: the file there is no manifest of schema 1.
     """
-    path = storage.join(directory, NAME)
+    path = storage.join(directory, MANIFEST_NAME)
     if not storage.exists(path):
         return None
     try:

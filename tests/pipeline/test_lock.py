@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faceveil.pipeline.lock import NAME, hold_lock, is_live, read_lock, remove_stale_lock
+from faceveil.pipeline.lock import LOCK_NAME, hold_lock, is_live, read_lock, remove_stale_lock
 from faceveil.transforms.errors import AccessError, OutputError
 from faceveil.transforms.runtime.machine import start_time, this_process
 from tests.conftest import ROOT
@@ -105,7 +105,7 @@ def test_a_second_job_is_refused(tmp_path: Path) -> None:
 
 
 def test_of_jobs_that_start_at_once_one_gets_it(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text(json.dumps(ours(pid=None)))
+    (tmp_path / LOCK_NAME).write_text(json.dumps(ours(pid=None)))
     script = HOLDER.replace("print", "time.sleep(2); print")
     command = [sys.executable, "-c", script, str(tmp_path)]
     processes = [
@@ -139,7 +139,7 @@ def test_of_this_machine_it_is_live_as_long_as_its_process(tmp_path: Path, direc
     process.kill()
     process.wait()
     assert not is_live(lock, directory)
-    (tmp_path / NAME).write_text(json.dumps(lock))
+    (tmp_path / LOCK_NAME).write_text(json.dumps(lock))
     with hold_lock(str(tmp_path)):
         held = read_lock(str(tmp_path))
         assert held
@@ -197,7 +197,7 @@ def test_a_container_that_was_killed_frees_it_at_once_and_one_that_lives_does_no
     "content", ["", "{", "[]", "null", '{"pid": "x"}', '{"host": "h", "pid": -1, "time": 0, "job": {}}']
 )
 def test_what_is_no_lock_counts_as_live_only_while_it_may_be_half_written(tmp_path: Path, content: str) -> None:
-    path = tmp_path / NAME
+    path = tmp_path / LOCK_NAME
     path.write_text(content)
     with pytest.raises(OutputError), hold_lock(str(tmp_path)):
         pass
@@ -212,7 +212,7 @@ def test_it_is_noticed_when_the_lock_is_gone_or_another_s(tmp_path: Path) -> Non
     with contextlib.suppress(KeyError), hold_lock(directory) as held:
         held.note_job(JOB)
         held.check()
-        (tmp_path / "out" / NAME).unlink()
+        (tmp_path / "out" / LOCK_NAME).unlink()
         held.beat()
         with pytest.raises(AccessError, match="was removed while the job ran"):
             held.check()
@@ -223,12 +223,12 @@ def test_it_is_noticed_when_the_lock_is_gone_or_another_s(tmp_path: Path) -> Non
     other = json.dumps(foreign())
     with contextlib.suppress(KeyError), hold_lock(directory) as held:
         held.note_job(JOB)
-        (tmp_path / "out" / NAME).write_text(other)
+        (tmp_path / "out" / LOCK_NAME).write_text(other)
         held.beat()
         with pytest.raises(OutputError, match="another job has taken over"):
             held.check()
         raise KeyError
-    assert (tmp_path / "out" / NAME).read_text() == other
+    assert (tmp_path / "out" / LOCK_NAME).read_text() == other
 
 
 def test_names_the_job_that_goes_on_without_this_command(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from faceveil.pipeline.lock import NAME as LOCK
+from faceveil.pipeline.lock import LOCK_NAME as LOCK
 from faceveil.pipeline.lock import read_lock
 from faceveil.pipeline.output import State, check_output, clear_output, remove_partial_files
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input
-from faceveil.transforms.manifest import NAME as MANIFEST
+from faceveil.transforms.manifest import MANIFEST_NAME as MANIFEST
 from faceveil.transforms.manifest import JobDescription
 
 HERE = JobDescription({"method": "blur", "digest": "here", "settings_digest": "s"}, {"name": "centerface"})

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from faceveil.transforms.generators.embedded import build_saved_model
+from faceveil.transforms.generators.embedded import build_generator
 from faceveil.transforms.generators.network import SHAPES, SIZE, initial_weights
 from tests.conftest import noise_image
 from training.balance import draw_probabilities
@@ -65,8 +65,8 @@ def test_a_training_moves_every_weight_and_can_be_shipped(portraits: Portraits, 
     assert all(np.isfinite(value).all() for value in kept.values())
     assert not [name for name in SHAPES if np.array_equal(kept[name], begun[name])]
     np.savez(tmp_path / "weights.npz", **{name: value.astype(np.float16) for name, value in kept.items()})
-    build_saved_model(tmp_path / "weights.npz", tmp_path / "model")
+    build_generator(tmp_path / "weights.npz", tmp_path / "model")
     assert (tmp_path / "model" / "saved_model.pb").is_file()
     np.savez(tmp_path / "other.npz", **{"enter/kernel": kept["enter/kernel"]})
     with pytest.raises(ValueError, match="does not hold the weights of this network"):
-        build_saved_model(tmp_path / "other.npz", tmp_path / "model")
+        build_generator(tmp_path / "other.npz", tmp_path / "model")

@@ -51,7 +51,7 @@ class Picture:
         tiles: the coded data of each, in their order.
     """
 
-    frame: av1_frame.Frame
+    frame: av1_frame.FrameHeader
     tiles: tuple[bytes, ...]
     _parts: tuple[_Part, ...]
 

@@ -35,7 +35,7 @@ _Change = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
-class Frame:
+class FrameHeader:
     """What a frame's header says.
 
     Attributes:
@@ -76,7 +76,7 @@ class Frame:
         return int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
-def frame_header(body: bytes, sequence: Sequence, *, alone: bool) -> tuple[Frame, int]:
+def frame_header(body: bytes, sequence: Sequence, *, alone: bool) -> tuple[FrameHeader, int]:
     """The uncompressed header (section 5.9.2) that a unit begins with, and how many bytes it takes.
 
     Args:
@@ -95,7 +95,7 @@ def frame_header(body: bytes, sequence: Sequence, *, alone: bool) -> tuple[Frame
     return frame, bits.position // 8
 
 
-def tile_group(body: bytes, frame: Frame, *, whole: bool) -> tuple[int, int, int]:
+def tile_group(body: bytes, frame: FrameHeader, *, whole: bool) -> tuple[int, int, int]:
     """The numbers of the first and last tile of a group that begins here, and how many bytes say so (section 5.11.1).
 
     Args:
@@ -118,7 +118,7 @@ def tile_group(body: bytes, frame: Frame, *, whole: bool) -> tuple[int, int, int
     return first, last, bits.position // 8
 
 
-def _uncompressed_header(bits: Bits, sequence: Sequence, body: bytes) -> Frame:
+def _uncompressed_header(bits: Bits, sequence: Sequence, body: bytes) -> FrameHeader:
     disable_frame_end_update_cdf = sequence.is_reduced
     if not sequence.is_reduced:
         show_existing_frame, frame_type, show_frame = bits.flag(), bits.take(2), bits.flag()
@@ -160,7 +160,7 @@ def _uncompressed_header(bits: Bits, sequence: Sequence, body: bytes) -> Frame:
         if bits.flag():  # apply_grain
             _skip_film_grain(bits, sequence)
         plain.append((begin, bits.position, "0"))
-    return Frame(
+    return FrameHeader(
         columns=columns,
         rows=rows,
         tile_bits=tile_bits,
@@ -172,7 +172,7 @@ def _uncompressed_header(bits: Bits, sequence: Sequence, body: bytes) -> Frame:
 
 
 def _tile_info(bits: Bits, width: int, height: int, shift: int) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
-    """How a frame is divided into tiles: `Frame`'s first four fields (section 5.9.15).
+    """How a frame is divided into tiles: `FrameHeader`'s first four fields (section 5.9.15).
 
     Args:
         bits: the header.

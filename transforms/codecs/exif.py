@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from faceveil.transforms.codecs import tiff
+from faceveil.transforms.codecs import tiff, tiff_directory
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.kept_exif import KEEPABLE
 from faceveil.transforms.quarantine import Quarantine
@@ -40,10 +40,10 @@ def exif_to_write(source: bytes, orientation: int, keep: Collection[str]) -> byt
     only_orientation = orientation_exif(orientation) if orientation != 1 else b""
     try:
         source = source.removeprefix(b"Exif\0\0")
-        flavour, start = tiff.flavour_of(source)
-        first, _ = tiff.read_directory(source, flavour, start)
-        pointer = first.get(tiff.EXIF_DIRECTORY)
-        own, _ = tiff.read_directory(source, flavour, pointer.numbers(flavour)[0]) if pointer else ({}, 0)
+        flavour, start = tiff_directory.flavour_of(source)
+        first, _ = tiff_directory.read_directory(source, flavour, start)
+        pointer = first.get(tiff_directory.EXIF_DIRECTORY)
+        own, _ = tiff_directory.read_directory(source, flavour, pointer.numbers(flavour)[0]) if pointer else ({}, 0)
     except (Quarantine, IndexError):
         return only_orientation
     allowed = {tag for group in keep for tag in KEEPABLE[group]}
@@ -51,13 +51,13 @@ def exif_to_write(source: bytes, orientation: int, keep: Collection[str]) -> byt
     exif = {tag: entry for tag, entry in own.items() if tag != _DATE_TIME and tag in allowed and _is_safe(entry)}
     if not directory and not exif:
         return only_orientation
-    flavour = tiff.Flavour(flavour.order)
+    flavour = tiff_directory.Flavour(flavour.order)
     if orientation != 1:
-        directory[tiff.ORIENTATION] = tiff.shorts(flavour, orientation)
-    return tiff.write(flavour, directory, exif)
+        directory[tiff.ORIENTATION] = tiff_directory.shorts(flavour, orientation)
+    return tiff_directory.write(flavour, directory, exif)
 
 
-def _is_safe(entry: tiff.Entry) -> bool:
+def _is_safe(entry: tiff_directory.Entry) -> bool:
     if entry.type == _ASCII:
         return _DATE.fullmatch(entry.value) is not None and len(entry.value) <= _LONGEST
     return entry.type in _NUMERIC and len(entry.value) <= _LONGEST and entry.count <= 2

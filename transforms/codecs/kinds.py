@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from faceveil.transforms.codecs import jpeg_markers, tiff
+from faceveil.transforms.codecs import jpeg_markers, tiff, tiff_directory
 from faceveil.transforms.codecs.pillow import decoder_errors
 from faceveil.transforms.codecs.tiff_tags import number
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -80,7 +80,7 @@ def explained_errors(data: bytes, image_format: str) -> Iterator[None]:
 
 def _of_tiff(data: bytes) -> str:
     try:
-        flavour, directories = tiff.pages(data)
+        flavour, directories = tiff_directory.pages(data)
     except Quarantine:
         return ""
     directory = directories[0]

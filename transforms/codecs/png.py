@@ -164,14 +164,14 @@ def strip(data: bytes, exif: bytes) -> bytes:
     names = [name for name, _ in contents]
     if b"IDAT" not in names:
         raise Quarantine(Reason.CORRUPT_IMAGE, "png: ends without a picture")
-    layout = png_chunks.read_layout(contents[0][1])
+    header = png_chunks.read_header(contents[0][1])
     pixels = [content for name, content in contents if name == b"IDAT"]
     pixels_at = names.index(b"IDAT")
     drawn_with = [name for name in names if name in (b"PLTE", b"tRNS", b"IDAT")]
     expected = [name for name in (b"PLTE", b"tRNS") if name in names] + [b"IDAT"] * len(pixels)
     if drawn_with != expected or names[pixels_at : pixels_at + len(pixels)] != [b"IDAT"] * len(pixels):
         raise Unaccounted("its chunks are repeated or out of order")
-    png_chunks.check_pixels(b"".join(pixels), layout)
+    png_chunks.check_pixels(b"".join(pixels), header)
     kept = [SIGNATURE]
     seen: set[bytes] = set()
     palette = b""
@@ -184,20 +184,20 @@ def strip(data: bytes, exif: bytes) -> bytes:
             continue
         elif name in (b"PLTE", b"tRNS"):
             if name == b"PLTE":
-                wanted = palette = png_chunks.read_palette(content, layout)
+                wanted = palette = png_chunks.read_palette(content, header)
             else:
-                wanted = png_chunks.read_transparency(content, layout, len(palette) // 3)
+                wanted = png_chunks.read_transparency(content, header, len(palette) // 3)
             kept += [chunk(name, wanted)] if wanted else []
         elif name == b"iCCP":
             profile = icc.clean_png(content)
             kept += [chunk(name, profile)] if profile else []
         elif name in (b"IHDR", b"IEND"):
             kept.append(chunk(name, content if name == b"IHDR" else b""))
-        elif png_chunks.is_proper(name, content, layout, len(palette) // 3):
+        elif png_chunks.is_proper(name, content, header, len(palette) // 3):
             kept.append(chunk(name, content))
         seen.add(name)
     stripped = b"".join(kept)
-    if b"PLTE" in names and layout.has_palette:
+    if b"PLTE" in names and header.has_palette:
         palettes.check_indices(stripped, "png")
     return stripped
 

@@ -26,7 +26,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 """Of each pass the first column and row, and the steps between columns and rows (section 8.1)."""
 
 
-class Layout(NamedTuple):
+class PngHeader(NamedTuple):
     """IHDR's fields that say how the pixels are stored."""
 
     width: int
@@ -55,7 +55,7 @@ class Layout(NamedTuple):
         return [(width, height) for width, height in sides if width > 0 and height > 0]
 
 
-def read_layout(content: bytes) -> Layout:
+def read_header(content: bytes) -> PngHeader:
     """The fields of IHDR.
 
     Raises:
@@ -66,18 +66,18 @@ def read_layout(content: bytes) -> Layout:
     width, height, depth, colour_type, compression, filtering, interlace = struct.unpack(">IIBBBBB", content)
     if depth not in _DEPTHS.get(colour_type, ()) or compression or filtering or interlace > 1:
         raise Unaccounted("its IHDR chunk has unknown values")
-    return Layout(width, height, depth, colour_type, interlace)
+    return PngHeader(width, height, depth, colour_type, interlace)
 
 
-def check_pixels(stream: bytes, layout: Layout) -> None:
+def check_pixels(stream: bytes, header: PngHeader) -> None:
     """Decompresses the content of all IDAT chunks, to see that it holds the rows of the picture and nothing else.
 
     Raises:
         Unaccounted: it does not, or there are values in the bits that fill up rows.
     """
-    passes = layout.passes()
-    strides = [-(-width * layout.pixel_bits // 8) for width, _ in passes]
-    fill_bits = [8 * stride - width * layout.pixel_bits for stride, (width, _) in zip(strides, passes, strict=True)]
+    passes = header.passes()
+    strides = [-(-width * header.pixel_bits // 8) for width, _ in passes]
+    fill_bits = [8 * stride - width * header.pixel_bits for stride, (width, _) in zip(strides, passes, strict=True)]
     length = sum((stride + 1) * height for stride, (_, height) in zip(strides, passes, strict=True))
     rows, behind = inflate(stream, length, keep=any(fill_bits))
     if behind:
@@ -102,22 +102,22 @@ def _without_filters(rows: bytes, stride: int, height: int) -> np.ndarray:
         return np.asarray(image)
 
 
-def read_palette(content: bytes, layout: Layout) -> bytes:
+def read_palette(content: bytes, header: PngHeader) -> bytes:
     """The colours of PLTE that pixels can have; empty where they are only a suggestion (section 11.2.2)."""
-    if layout.colour_type != _PALETTE:
+    if header.colour_type != _PALETTE:
         return b""
     if len(content) % 3 or not content:
         raise Unaccounted("its palette has a wrong length")
-    return content[: 3 << layout.depth]
+    return content[: 3 << header.depth]
 
 
-def read_transparency(content: bytes, layout: Layout, colours: int) -> bytes:
+def read_transparency(content: bytes, header: PngHeader, colours: int) -> bytes:
     """The content of tRNS that means something (section 11.3.1.1): alpha of colours, or one colour."""
-    if layout.colour_type == _PALETTE:
+    if header.colour_type == _PALETTE:
         return content[:colours]
-    if layout.colour_type not in (_GREY, _RGB):
+    if header.colour_type not in (_GREY, _RGB):
         return b""
-    if len(content) != 2 * _CHANNELS[layout.colour_type] or not _all_below(content, layout.depth):
+    if len(content) != 2 * _CHANNELS[header.colour_type] or not _all_below(content, header.depth):
         raise Unaccounted("its transparent colour is none that pixels can have")
     return content
 
@@ -143,25 +143,25 @@ def _all_below(content: bytes, depth: int) -> bool:
     return all(value < 1 << depth for (value,) in struct.iter_unpack(">H", content))
 
 
-def _is_background(content: bytes, layout: Layout, colours: int) -> bool:
-    if layout.colour_type == _PALETTE:
+def _is_background(content: bytes, header: PngHeader, colours: int) -> bool:
+    if header.colour_type == _PALETTE:
         return len(content) == 1 and content[0] < colours
-    return len(content) == (2 if layout.colour_type in (_GREY, _GREY_ALPHA) else 6) and _all_below(
-        content, layout.depth
+    return len(content) == (2 if header.colour_type in (_GREY, _GREY_ALPHA) else 6) and _all_below(
+        content, header.depth
     )
 
 
-def _are_significant_bits(content: bytes, layout: Layout, _: int) -> bool:
-    depth = 8 if layout.colour_type == _PALETTE else layout.depth
-    channels = 3 if layout.colour_type == _PALETTE else _CHANNELS[layout.colour_type]
+def _are_significant_bits(content: bytes, header: PngHeader, _: int) -> bool:
+    depth = 8 if header.colour_type == _PALETTE else header.depth
+    channels = 3 if header.colour_type == _PALETTE else _CHANNELS[header.colour_type]
     return len(content) == channels and all(1 <= bits <= depth for bits in content)
 
 
-def _of_length(length: int) -> Callable[[bytes, Layout, int], bool]:
+def _of_length(length: int) -> Callable[[bytes, PngHeader, int], bool]:
     return lambda content, *_: len(content) == length
 
 
-_IS_PROPER: dict[bytes, Callable[[bytes, Layout, int], bool]] = {
+_IS_PROPER: dict[bytes, Callable[[bytes, PngHeader, int], bool]] = {
     b"bKGD": _is_background,
     b"sBIT": _are_significant_bits,
     b"pHYs": lambda content, *_: len(content) == 9 and content[8] <= 1,
@@ -173,13 +173,13 @@ _IS_PROPER: dict[bytes, Callable[[bytes, Layout, int], bool]] = {
 }
 
 
-def is_proper(name: bytes, content: bytes, layout: Layout, colours: int) -> bool:
+def is_proper(name: bytes, content: bytes, header: PngHeader, colours: int) -> bool:
     """Whether a chunk that changes no pixel has the length and values that the specification knows.
 
     Args:
         name: of the chunk.
         content: of the chunk.
-        layout: of the pixels.
+        header: of the pixels.
         colours: in the palette.
     """
-    return _IS_PROPER[name](content, layout, colours)
+    return _IS_PROPER[name](content, header, colours)

@@ -14,6 +14,7 @@ from faceveil.transforms.codecs import (
     orientation_claims,
     png,
     tiff,
+    tiff_directory,
     tiff_pages,
     webp,
 )
@@ -58,7 +59,7 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
             Reason.TOO_LARGE, f"{info.width} x {info.height} px are more than {max_pixels} (--max_pixels allows more)"
         )
     if image_format == "tiff":
-        tiff_pages.check_pixels(data, max_pixels)
+        tiff_pages.check_page_pixels(data, max_pixels)
         tiff_pages.reject_pictures(data, max_pixels)
     return info
 
@@ -126,7 +127,7 @@ def _probe_heif(data: bytes, keep: Collection[str]) -> ImageInfo:
 
 
 def _probe_tiff(data: bytes, keep: Collection[str]) -> ImageInfo:
-    flavour, directories = tiff.pages(data)
+    flavour, directories = tiff_directory.pages(data)
 
     def numbers(tag: int, default: int) -> tuple[int, ...]:
         entry = directories[0].get(tag)

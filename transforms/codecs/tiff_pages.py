@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from faceveil.transforms.arrays import FloatArray
-from faceveil.transforms.codecs import tiff
+from faceveil.transforms.codecs import tiff, tiff_directory
 from faceveil.transforms.codecs.pillow import open_image
 from faceveil.transforms.codecs.tiff_tags import number
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -37,7 +37,7 @@ _MOST_EXPANSION = {1: 1, 5: 3412, 8: 1032, 32946: 1032, 32773: 64}
 _YCBCR = 6
 
 
-def is_marked(directory: tiff.Directory, flavour: tiff.Flavour) -> bool:
+def is_marked(directory: tiff_directory.Directory, flavour: tiff_directory.Flavour) -> bool:
     """Whether a page says of itself that it is a preview or the mask of another one."""
     kind = number(directory, flavour, _SUBFILE_TYPE, 0)
     if kind & _REDUCED or number(directory, flavour, _OLD_SUBFILE_TYPE, 0) == _OLD_REDUCED:
@@ -46,7 +46,7 @@ def is_marked(directory: tiff.Directory, flavour: tiff.Flavour) -> bool:
     return has_one_bit and (kind & _MASK != 0 or number(directory, flavour, tiff.PHOTOMETRIC, 0) == _TRANSPARENCY_MASK)
 
 
-def reject_pages(directories: Sequence[tiff.Directory], flavour: tiff.Flavour) -> None:
+def reject_pages(directories: Sequence[tiff_directory.Directory], flavour: tiff_directory.Flavour) -> None:
     """Refuses a TIFF of several pictures, by its tags: what may be an unmarked preview of the first passes.
 
     Raises:
@@ -67,12 +67,12 @@ def reject_pictures(data: bytes, max_pixels: int | None) -> None:
 
     Args:
         data: the TIFF; what its first page takes has been looked at.
-        max_pixels: as in `check_pixels`.
+        max_pixels: as in `check_page_pixels`.
 
     Raises:
         Quarantine: MULTIPLE_FRAMES.
     """
-    flavour, directories = tiff.pages(data)
+    flavour, directories = tiff_directory.pages(data)
     others = [page for page in range(1, len(directories)) if not is_marked(directories[page], flavour)]
     if not others:
         return
@@ -80,7 +80,7 @@ def reject_pictures(data: bytes, max_pixels: int | None) -> None:
         whole = _grey(tiff.page(data, 0))
         for page in others:
             part = tiff.page(data, page)
-            check_pixels(part, max_pixels)
+            check_page_pixels(part, max_pixels)
             if not _is_reduced(whole, _grey(part)):
                 raise _several(1 + len(others))
     except MemoryError:
@@ -95,7 +95,7 @@ def _several(pictures: int) -> Quarantine:
     return Quarantine(Reason.MULTIPLE_FRAMES, f"{pictures} pictures in one file")
 
 
-def _size(directory: tiff.Directory, flavour: tiff.Flavour) -> tuple[int, int]:
+def _size(directory: tiff_directory.Directory, flavour: tiff_directory.Flavour) -> tuple[int, int]:
     return number(directory, flavour, 256, 0), number(directory, flavour, 257, 0)
 
 
@@ -123,7 +123,7 @@ def _is_reduced(whole: FloatArray, small: FloatArray) -> bool:
     return is_alike and float(np.abs(difference).max()) <= _LARGEST_DIFFERENCE
 
 
-def check_pixels(data: bytes, max_pixels: int | None) -> None:
+def check_page_pixels(data: bytes, max_pixels: int | None) -> None:
     """Looks at what decoding the first page would take, before it is tried.
 
     Args:
@@ -137,7 +137,7 @@ def check_pixels(data: bytes, max_pixels: int | None) -> None:
     flavour, directory, segments, tags = tiff.read_picture(data)
 
     tile = number(directory, flavour, 322, 0) * number(directory, flavour, 323, 0)
-    if tags == tiff.TILES and max_pixels is not None and tile > max_pixels:
+    if tags == tiff_directory.TILES and max_pixels is not None and tile > max_pixels:
         raise Quarantine(
             Reason.TOO_LARGE, f"tiff: its tiles are of more than {max_pixels} px (--max_pixels allows more)"
         )

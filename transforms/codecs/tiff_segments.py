@@ -21,7 +21,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _YCBCR = 6
 
 
-class Layout(NamedTuple):
+class SegmentLayout(NamedTuple):
     """What the tags say of the pixels.
 
     Attributes:
@@ -85,7 +85,7 @@ class Layout(NamedTuple):
         return -(-self.segment_width * self.pixel_bits // 8) * rows
 
 
-def accounted(segments: Sequence[bytes], layout: Layout) -> list[bytes]:
+def accounted(segments: Sequence[bytes], layout: SegmentLayout) -> list[bytes]:
     """The strips or tiles that the picture has, without the bytes that no decoder reads.
 
     Bytes behind the coded data go, but for zeros, which some encoders append.
@@ -107,7 +107,7 @@ def accounted(segments: Sequence[bytes], layout: Layout) -> list[bytes]:
     return kept
 
 
-def _used(segment: bytes, layout: Layout, rows: int) -> int:
+def _used(segment: bytes, layout: SegmentLayout, rows: int) -> int:
     """How many bytes of a segment its rows need."""
     if layout.compression == JPEG:
         _check_frame(segment, layout, rows)
@@ -136,7 +136,7 @@ def _used(segment: bytes, layout: Layout, rows: int) -> int:
     return used
 
 
-def _check_frame(segment: bytes, layout: Layout, rows: int) -> None:
+def _check_frame(segment: bytes, layout: SegmentLayout, rows: int) -> None:
     """That a JPEG has the size of its strip or tile: decoders do not show what is beyond."""
     for marker, start, _ in jpeg_markers.segments(segment):
         if marker in jpeg_markers.FRAMES:
@@ -161,12 +161,12 @@ def _packbits_used(segment: bytes, length: int) -> int:
     return position
 
 
-def _fill_bits(layout: Layout) -> int:
+def _fill_bits(layout: SegmentLayout) -> int:
     """The bits at the end of each row that fill up a byte."""
     return -layout.segment_width * layout.pixel_bits % 8
 
 
-def _check_fill(expanded: bytes, layout: Layout, rows: int) -> None:
+def _check_fill(expanded: bytes, layout: SegmentLayout, rows: int) -> None:
     last = np.frombuffer(expanded, np.uint8).reshape(rows, -1)[:, -1]
     fill = (1 << _fill_bits(layout)) - 1
     if layout.is_reversed or (last & fill).any():
@@ -183,7 +183,7 @@ def _expanded(segment: bytes, compression: int, length: int, rows: int) -> bytes
         return image.tobytes()
 
 
-def check_margins(canvas: bytes, layout: Layout) -> None:
+def check_margins(canvas: bytes, layout: SegmentLayout) -> None:
     """That tiles which reach beyond the picture's right and lower edge go on with one colour or the pixels of the edge.
 
     Args:

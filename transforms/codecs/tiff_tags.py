@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from faceveil.transforms.codecs.accounting import Unaccounted
-from faceveil.transforms.codecs.tiff_segments import JPEG, Layout
-
-if TYPE_CHECKING:
-    from faceveil.transforms.codecs.tiff import Directory, Entry, Flavour
+from faceveil.transforms.codecs.tiff_directory import Directory, Entry, Flavour
+from faceveil.transforms.codecs.tiff_segments import JPEG, SegmentLayout
 
 _WHOLE, _FRACTIONS, _ANY = {1, 3, 4, 16}, {5, 10, 11, 12}, {1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 16}
 _GREY_RESPONSE, _TRANSFER_FUNCTION, _COLOUR_MAP, _JPEG_TABLES, _ICC_PROFILE = 291, 301, 320, 347, 34675
@@ -96,7 +93,7 @@ def number(directory: Directory, flavour: Flavour, tag: int, default: int) -> in
     return ((entry and entry.numbers(flavour)) or (default,))[0]
 
 
-def layout(directory: Directory, flavour: Flavour, *, is_tiled: bool) -> Layout:
+def layout(directory: Directory, flavour: Flavour, *, is_tiled: bool) -> SegmentLayout:
     """What the tags say of the pixels, with the defaults of those that are not there (TIFF 6.0, section 8)."""
 
     def first(tag: int, default: int) -> int:
@@ -104,7 +101,7 @@ def layout(directory: Directory, flavour: Flavour, *, is_tiled: bool) -> Layout:
 
     width, height = first(256, 0), first(257, 0)
     subsampling = directory[530].numbers(flavour) if 530 in directory else (2, 2)
-    return Layout(
+    return SegmentLayout(
         width,
         height,
         first(277, 1),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.arrays import FloatArray
-from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
+from faceveil.transforms.arrays import RGB, FloatArray
+from faceveil.transforms.detectors.candidates import Candidates
 
 _PROBE_SIZES = ((192, 320), (320, 192))
 _BEST = 20
@@ -19,7 +19,7 @@ _LOGIT_TOLERANCE = 0.1
 """Of log(score / (1 - score)), so that scores near 0, as most are where there are no faces, count as much as others."""
 
 
-def probe_images() -> list[UInt8Array]:
+def probe_images() -> list[RGB]:
     """Images of coloured squares of many sizes, uint8 ``[H, W, 3]``, one wide and one high: a detector has much to say
     about them, and other things about their parts or when they are resized wrongly."""
     random = np.random.default_rng(0)

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.errors import ModelError
 
-UInt8Array = NDArray[np.uint8]
-
 REQUIRED = ("detection_boxes", "detection_scores", "num_detections")
 OPTIONAL = ("detection_classes", "detection_keypoints")
 """Outputs that a detector has or may have."""

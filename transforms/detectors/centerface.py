@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceveil.transforms.arrays import FloatArray
-from faceveil.transforms.detectors.quantise import Range, quantise, quantise_kernel, read_ranges
+from faceveil.transforms.detectors.quantise import ActivationRange, quantise, quantise_kernel, read_ranges
 from faceveil.transforms.models.frameworks import load_tensorflow
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ Weights = Mapping[str, Any]
 """Arrays, or TensorFlow's tensors or variables, by name."""
 
 
-def build_saved_model(
+def build_detector(
     onnx_file: str | Path,
     directory: str | Path,
-    ranges: Mapping[str, Range] = MappingProxyType({}),
+    ranges: Mapping[str, ActivationRange] = MappingProxyType({}),
     weights: Weights | None = None,
 ) -> None:
     """Writes CenterFace as a SavedModel with the outputs of TensorFlow's Object Detection API.
@@ -121,7 +121,7 @@ def load_weights(file: str | Path) -> dict[str, FloatArray]:
 
 
 def run_network(
-    graph: onnx.GraphProto, image: tf.Tensor, weights: Weights, ranges: Mapping[str, Range]
+    graph: onnx.GraphProto, image: tf.Tensor, weights: Weights, ranges: Mapping[str, ActivationRange]
 ) -> dict[str, tf.Tensor]:
     """The ONNX graph's tensors by name for ``image`` ``[B, H, W, 3]``, all laid out as NHWC.
 
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--weights", type=load_weights, metavar="FILE")
     given = parser.parse_args()
     load_tensorflow()
-    build_saved_model(given.onnx_file, given.directory, given.ranges, given.weights)
+    build_detector(given.onnx_file, given.directory, given.ranges, given.weights)
 
 
 if __name__ == "__main__":

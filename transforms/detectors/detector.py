@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
+from faceveil.transforms.arrays import RGB
+from faceveil.transforms.detectors.candidates import Candidates
 from faceveil.transforms.detectors.contract import check_boxes
 from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.merge import (
@@ -94,7 +95,7 @@ class Detector:
         """The long side in pixels that ``prepare`` needs of an upright image of this size."""
         return side_needed(width, height, self.config.quality)
 
-    def prepare(self, rgb: UInt8Array, width: int, height: int) -> tuple[View, ...]:
+    def prepare(self, rgb: RGB, width: int, height: int) -> tuple[View, ...]:
         """The views of an image.
 
         Args:

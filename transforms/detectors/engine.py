@@ -12,8 +12,9 @@ import functools
 
 import numpy as np
 
+from faceveil.transforms.arrays import RGB
 from faceveil.transforms.detectors.agreement import have_counterparts, probe_images
-from faceveil.transforms.detectors.candidates import OPTIONAL, REQUIRED, Candidates, UInt8Array, read_candidates
+from faceveil.transforms.detectors.candidates import OPTIONAL, REQUIRED, Candidates, read_candidates
 from faceveil.transforms.detectors.contract import CONTRACT, senseless
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.errors import ModelError
@@ -31,7 +32,7 @@ from faceveil.transforms.models.saved_model import model_digest
 _BEST = 20
 """Candidates of each test image whose boxes are looked at when a model is loaded."""
 
-_PROBE: UInt8Array = np.zeros((1, 64, 64, 3), np.uint8)
+_PROBE: RGB = np.zeros((1, 64, 64, 3), np.uint8)
 """The black image that every model sees once when it is loaded."""
 
 
@@ -49,7 +50,7 @@ class DetectorModel:
         self._input = port.names[0]
         self.takes_batches = engine.on_gpu and (port.shape is None or port.shape[0] is None)
 
-    def run(self, batch: UInt8Array, least_score: float = 0.0) -> list[Candidates]:
+    def run(self, batch: RGB, least_score: float = 0.0) -> list[Candidates]:
         """The candidates of each image of a batch ``[B, H, W, 3]``, RGB, that have at least this score.
 
         Raises:
@@ -58,7 +59,7 @@ class DetectorModel:
         parts = [batch] if self.takes_batches else [image[None] for image in batch]
         return [candidates for part in parts for candidates in self._run(part, least_score)]
 
-    def _run(self, batch: UInt8Array, least_score: float) -> list[Candidates]:
+    def _run(self, batch: RGB, least_score: float) -> list[Candidates]:
         take = functools.partial(read_candidates, batch=len(batch), least_score=least_score)
         return self.engine.run({self._input: batch}, take)
 

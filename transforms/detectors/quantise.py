@@ -22,22 +22,22 @@ from faceveil.transforms.arrays import FloatArray
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Range = tuple[float, float | FloatArray]
+ActivationRange = tuple[float, float | FloatArray]
 """The least and the largest value of a tensor; the largest may be float32 ``[C]``, one for each channel."""
 
 _LARGEST = 127
 """Of a kernel's integers; -128 is left out, so that both signs have as many levels."""
 
 
-def read_ranges(file: str | Path) -> dict[str, Range]:
+def read_ranges(file: str | Path) -> dict[str, ActivationRange]:
     """Reads the ranges that ``training/calibrate.py`` wrote: a JSON object of tensors' names to ``[low, high]``."""
-    ranges: dict[str, Range] = {}
+    ranges: dict[str, ActivationRange] = {}
     for name, (low, high) in json.loads(Path(file).read_text()).items():
         ranges[name] = low, np.array(high, np.float32) if isinstance(high, list) else high
     return ranges
 
 
-def quantise(x: tf.Tensor, name: str, ranges: Mapping[str, Range]) -> tf.Tensor:
+def quantise(x: tf.Tensor, name: str, ranges: Mapping[str, ActivationRange]) -> tf.Tensor:
     """The tensor ``[..., C]`` rounded to 256 levels within its range, if it has one."""
     import tensorflow as tf
 

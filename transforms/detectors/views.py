@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from faceveil.transforms.arrays import BoolMask, FloatArray
-from faceveil.transforms.detectors.candidates import Candidates, UInt8Array
+from faceveil.transforms.arrays import RGB, BoolMask, FloatArray
+from faceveil.transforms.detectors.candidates import Candidates
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.faces import Faces
 
-SIDE_MULTIPLE = 32
+_SIDE_MULTIPLE = 32
 """The sides of what a model sees are multiples of this, as feature pyramids with a stride of 32 need it."""
 
 _OVERLAP = 0.25
@@ -74,7 +74,7 @@ class View:
         image_height: its height in pixels.
     """
 
-    pixels: UInt8Array
+    pixels: RGB
     window: Window
     image_width: int
     image_height: int
@@ -168,11 +168,11 @@ def _view_size(width: float, height: float, scale: float) -> tuple[int, int]:
     On WIDER FACE at 1024 px that covers as many faces as padding does and invents a tenth fewer; going to the next
     larger multiple covers no more and takes 3 % longer.
     """
-    across, down = (max(1, round(side * scale / SIDE_MULTIPLE)) for side in (width, height))
-    return across * SIDE_MULTIPLE, down * SIDE_MULTIPLE
+    across, down = (max(1, round(side * scale / _SIDE_MULTIPLE)) for side in (width, height))
+    return across * _SIDE_MULTIPLE, down * _SIDE_MULTIPLE
 
 
-def take_view(rgb: UInt8Array, window: Window, width: int, height: int) -> View:
+def take_view(rgb: RGB, window: Window, width: int, height: int) -> View:
     """Cuts a view out of an image and resizes it, enlarging small ones.
 
     Enlarging is bilinear: bicubic covers 0.1 % more faces of WIDER FACE and invents 8 % more.
@@ -196,12 +196,12 @@ def take_view(rgb: UInt8Array, window: Window, width: int, height: int) -> View:
     return View(np.ascontiguousarray(np.rot90(part, window.turns)), window, width, height)
 
 
-def _resize(part: UInt8Array, width: int, height: int) -> UInt8Array:
+def _resize(part: RGB, width: int, height: int) -> RGB:
     """Resizes by halves as far as they go, then linearly: no pixel is missed, in a third of the time of averaging."""
     while part.shape[0] >= 2 * height and part.shape[1] >= 2 * width:
         even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]
         part = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    resized: UInt8Array = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized: RGB = cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)
     return resized
 
 

@@ -32,7 +32,7 @@ def embedded_generator() -> Path:
     return built_model(ModelBuild("the embedded generator", f"generator-{digest[:8]}", digest, __name__))
 
 
-def build_saved_model(weights_file: str | Path, directory: str | Path) -> None:
+def build_generator(weights_file: str | Path, directory: str | Path) -> None:
     """Writes a generator with our network as a SavedModel.
 
     Args:
@@ -63,4 +63,4 @@ def build_saved_model(weights_file: str | Path, directory: str | Path) -> None:
 
 if __name__ == "__main__":
     load_tensorflow()
-    build_saved_model(_WEIGHTS, sys.argv[1])
+    build_generator(_WEIGHTS, sys.argv[1])

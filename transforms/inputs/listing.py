@@ -24,7 +24,7 @@ from faceveil.transforms.storage.local import UNKNOWN_VERSION, Identity, Scope, 
 _IN_TURN = 8
 """Files that a thread looks into one after the other: where storage is near, handing them over takes longer."""
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 class FoundFile(NamedTuple):
@@ -186,7 +186,7 @@ def _check_readable(file: StoredFile) -> None:
         raise unreadable(file.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch

@@ -24,8 +24,8 @@ class Sized(Protocol):
         """Bytes held."""
 
 
-In = TypeVar("In", bound=Sized)
-Out = TypeVar("Out", bound=Sized)
+_In = TypeVar("_In", bound=Sized)
+_Out = TypeVar("_Out", bound=Sized)
 
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -146,7 +146,7 @@ class OrderedPool:
     def __exit__(self, *exception: object) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def map(self, function: Callable[[In], Out], items: Iterable[In], alone: bool = False) -> Iterator[Out]:
+    def map(self, function: Callable[[_In], _Out], items: Iterable[_In], alone: bool = False) -> Iterator[_Out]:
         """Applies the function to every item on the pool's threads, and yields the results in order.
 
         What the function raises is raised here, and what was begun is cancelled.
@@ -156,7 +156,7 @@ class OrderedPool:
             items: to what.
             alone: whether nothing else may be applied at the same time, nor ahead.
         """
-        pending: deque[tuple[Future[Out], int]] = deque()
+        pending: deque[tuple[Future[_Out], int]] = deque()
         upstream = iter(items)
         ended = False
         try:
@@ -185,7 +185,7 @@ class OrderedPool:
                 future.cancel()
                 future.add_done_callback(functools.partial(self._release, held=held))
 
-    def _apply(self, function: Callable[[In], Out], item: In, held: int, alone: bool) -> Out:
+    def _apply(self, function: Callable[[_In], _Out], item: _In, held: int, alone: bool) -> _Out:
         try:
             with self._turns.turn(alone):
                 result = function(item)
@@ -207,7 +207,7 @@ class OrderedPool:
         self._budget_bytes //= 2
         self._turns.halve()
 
-    def _release(self, future: Future[Out], held: int) -> None:
+    def _release(self, future: Future[_Out], held: int) -> None:
         finished = not future.cancelled() and future.exception() is None
         self._hold(-(future.result().nbytes if finished else held))
 

@@ -24,10 +24,10 @@ from faceveil.transforms.runtime.memory import can_allocate, is_bounded
 # Where memory is bounded: with less than this to be had, a crash may be for want of it.
 _ENOUGH = 2**30
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
-class Sandbox(Generic[Item]):
+class Sandbox(Generic[_Item]):
     """A process that does work and throws it away; it is started when first needed, and anew when it has died.
 
     Several threads may use it, one after the other.
@@ -38,20 +38,20 @@ class Sandbox(Generic[Item]):
         seconds: how long one item may take.
     """
 
-    def __init__(self, prepare: Callable[[], Callable[[Item], object]], seconds: float) -> None:
+    def __init__(self, prepare: Callable[[], Callable[[_Item], object]], seconds: float) -> None:
         self._prepare = prepare
         self._seconds = seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
 
-    def __enter__(self) -> Sandbox[Item]:
+    def __enter__(self) -> Sandbox[_Item]:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._end()
 
-    def run(self, item: Item, name: str) -> None:
+    def run(self, item: _Item, name: str) -> None:
         """Does the work on one item in the other process.
 
         Args:

@@ -53,7 +53,7 @@ class Source:
 
 
 class HoldsRecords(Exception):
-    """A file that was taken for an image by its ending holds TFRecords; ``read_records`` reads them."""
+    """A file that was taken for an image by its ending holds TFRecords; ``read_tfrecord_sources`` reads them."""
 
 
 def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source | Outcome]:
@@ -64,14 +64,14 @@ def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source | Outcome]:
         max_bytes: no larger image file or record is read into memory.
 
     Raises:
-        AccessError: as ``read_records``.
+        AccessError: as ``read_tfrecord_sources``.
     """
     for file in plan.files:
         source = _image_file(file, max_bytes)
         if plan.kind == "image":
             yield source
         else:
-            yield from read_records(source, max_bytes)
+            yield from read_tfrecord_sources(source, max_bytes)
 
 
 def _image_file(file: InputFile, max_bytes: int) -> Source:
@@ -80,7 +80,7 @@ def _image_file(file: InputFile, max_bytes: int) -> Source:
     return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size)
 
 
-def read_records(file: Source, max_bytes: int) -> Iterator[Source | Outcome]:
+def read_tfrecord_sources(file: Source, max_bytes: int) -> Iterator[Source | Outcome]:
     """The records of a TFRecord file, in their order; of one that is an image, in spite of its name, the file itself.
 
     A file that is damaged gives the records before the damage, and one that is quarantined and says where it is. A

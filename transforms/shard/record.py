@@ -23,8 +23,8 @@ whatever the images' sizes."""
 
 _MAX_DETAIL = 500
 
-Image = TypeVar("Image", bound=Sized, covariant=True)
-Item = TypeVar("Item", bound=Sized, covariant=True)
+_Image = TypeVar("_Image", bound=Sized, covariant=True)
+_Item = TypeVar("_Item", bound=Sized, covariant=True)
 
 
 class Keyed(Sized, Protocol):
@@ -35,12 +35,12 @@ class Keyed(Sized, Protocol):
         """The record's key."""
 
 
-In = TypeVar("In", bound=Keyed)
-Out = TypeVar("Out", bound=Sized)
+_In = TypeVar("_In", bound=Keyed)
+_Out = TypeVar("_Out", bound=Sized)
 
 
 @dataclass(frozen=True)
-class Record(Generic[Image]):
+class Record(Generic[_Image]):
     """One record at a stage of its way.
 
     Attributes:
@@ -50,7 +50,7 @@ class Record(Generic[Image]):
     """
 
     key: str
-    images: tuple[Image, ...]
+    images: tuple[_Image, ...]
     example: Example | None
 
     @property
@@ -85,10 +85,10 @@ def quarantined(key: str, error: Quarantine) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Batch(Generic[Item]):
+class Batch(Generic[_Item]):
     """Records that a step takes together, with their places in the stream."""
 
-    items: Sequence[Item]
+    items: Sequence[_Item]
     places: Sequence[int]
 
     @property
@@ -97,9 +97,9 @@ class Batch(Generic[Item]):
         return sum(item.nbytes for item in self.items)
 
 
-def in_order(batches: Iterable[Batch[Item]]) -> Iterator[Item]:
+def in_order(batches: Iterable[Batch[_Item]]) -> Iterator[_Item]:
     """The items of the batches in the order they had before batching."""
-    early: dict[int, Item] = {}
+    early: dict[int, _Item] = {}
     place = 0
     for batch in batches:
         early.update(zip(batch.places, batch.items, strict=True))
@@ -108,7 +108,7 @@ def in_order(batches: Iterable[Batch[Item]]) -> Iterator[Item]:
             place += 1
 
 
-def guarded(step: Callable[[In], Out], reason: Reason) -> Callable[[In | Outcome], Out | Outcome]:
+def guarded(step: Callable[[_In], _Out], reason: Reason) -> Callable[[_In | Outcome], _Out | Outcome]:
     """A step on one record that quarantines it where it fails.
 
     Args:
@@ -117,7 +117,7 @@ def guarded(step: Callable[[In], Out], reason: Reason) -> Callable[[In | Outcome
             they are not this record's fault.
     """
 
-    def guarded_step(item: In | Outcome) -> Out | Outcome:
+    def guarded_step(item: _In | Outcome) -> _Out | Outcome:
         if isinstance(item, Outcome):
             return item
         try:
@@ -129,8 +129,8 @@ def guarded(step: Callable[[In], Out], reason: Reason) -> Callable[[In | Outcome
 
 
 def one_by_one_on_failure(
-    step: Callable[[Sequence[In]], Iterable[Out]], reason: Reason
-) -> Callable[[Sequence[In | Outcome]], list[Out | Outcome]]:
+    step: Callable[[Sequence[_In]], Iterable[_Out]], reason: Reason
+) -> Callable[[Sequence[_In | Outcome]], list[_Out | Outcome]]:
     """A step on several records that is done again for each alone where it fails, so that only the culprit is
     quarantined.
 
@@ -139,7 +139,7 @@ def one_by_one_on_failure(
         reason: as for ``guarded``.
     """
 
-    def guarded_step(items: Sequence[In | Outcome]) -> list[Out | Outcome]:
+    def guarded_step(items: Sequence[_In | Outcome]) -> list[_Out | Outcome]:
         records = [item for item in items if not isinstance(item, Outcome)]
         try:
             results = iter(step(records) if records else ())

@@ -37,7 +37,7 @@ from faceveil.transforms.shard.detect import (
     detect,
     with_records,
 )
-from faceveil.transforms.shard.read import Source, read_records, read_sources
+from faceveil.transforms.shard.read import Source, read_sources, read_tfrecord_sources
 from faceveil.transforms.shard.record import (
     Batch,
     Outcome,
@@ -185,7 +185,7 @@ def anonymize_shard(
         sources = read_sources(plan, max_bytes)
         decoded = with_records(
             pooled(decode_one, with_kept(sources, kept) if kept else sources),
-            lambda file: pooled(decode_one, read_records(file, max_bytes)),
+            lambda file: pooled(decode_one, read_tfrecord_sources(file, max_bytes)),
         )
         detected = in_order(pooled(worker.detect, batch_like_shaped(decoded, detector.batch_size)))
         outcomes = in_order(pooled(worker.anonymize, batch_by_pixels(detected, worker.masking.batch_size)))

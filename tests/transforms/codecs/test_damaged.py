@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceveil.transforms.codecs import av1, isobmff, jpeg_markers, probe, tiff
+from faceveil.transforms.codecs import av1, isobmff, jpeg_markers, probe, tiff, tiff_directory
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.conftest import ROOT, noise_image
@@ -157,20 +157,20 @@ def test_directories_of_a_tiff_that_overlap_are_refused() -> None:
         for number in range(count)
     )
     with pytest.raises(Quarantine, match="overlaps"):
-        tiff.pages(b"II*\0" + struct.pack("<I", 8) + chain + value)
+        tiff_directory.pages(b"II*\0" + struct.pack("<I", 8) + chain + value)
 
 
 def test_strips_of_a_tiff_that_overlap_are_refused() -> None:
-    flavour = tiff.Flavour("<")
+    flavour = tiff_directory.Flavour("<")
     strips = 1000
     directory = {
-        256: tiff.longs(flavour, 64),
-        257: tiff.longs(flavour, strips),
-        273: tiff.longs(flavour, *[8] * strips),
-        279: tiff.longs(flavour, *[4000] * strips),
+        256: tiff_directory.longs(flavour, 64),
+        257: tiff_directory.longs(flavour, strips),
+        273: tiff_directory.longs(flavour, *[8] * strips),
+        279: tiff_directory.longs(flavour, *[4000] * strips),
     }
     with pytest.raises(Quarantine, match="overlap"):
-        tiff.strip(tiff.write(flavour, directory), b"")
+        tiff.strip(tiff_directory.write(flavour, directory), b"")
 
 
 def test_a_heif_of_many_extents_and_references_is_read_in_no_time() -> None:

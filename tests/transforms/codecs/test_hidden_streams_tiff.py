@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image, TiffImagePlugin
 
-from faceveil.transforms.codecs import tiff
+from faceveil.transforms.codecs import tiff_directory
 from tests.transforms.codecs.hidden import both, cleaned, cover, face, holds, payload, shows
 from tests.transforms.codecs.samples import encode
 
@@ -28,18 +28,20 @@ def one_strip(image: Image.Image, compression: str) -> bytes:
 
 def change(data: bytes, **changes: object) -> bytes:
     """The TIFF with other values of tags, by their numbers behind a letter, or other strips (in `strips`)."""
-    flavour, (directory, *_) = tiff.pages(data)
+    flavour, (directory, *_) = tiff_directory.pages(data)
     offsets = directory.pop(273).numbers(flavour)
     counts = directory.pop(279).numbers(flavour)
     strips = [data[at : at + count] for at, count in zip(offsets, counts, strict=True)]
     for name, value in changes.items():
         if name.startswith("t"):
-            directory[int(name[1:])] = value if isinstance(value, tiff.Entry) else tiff.longs(flavour, value)
-    return tiff.write(flavour, directory, None, changes.get("strips", strips))
+            directory[int(name[1:])] = (
+                value if isinstance(value, tiff_directory.Entry) else tiff_directory.longs(flavour, value)
+            )
+    return tiff_directory.write(flavour, directory, None, changes.get("strips", strips))
 
 
 def strips_of(data: bytes) -> list[bytes]:
-    flavour, (directory, *_) = tiff.pages(data)
+    flavour, (directory, *_) = tiff_directory.pages(data)
     places = zip(directory[273].numbers(flavour), directory[279].numbers(flavour), strict=True)
     return [data[at : at + count] for at, count in places]
 
@@ -115,33 +117,41 @@ def test_tiles_that_go_on_plainly_stay_as_they_are(edge):
         for top in (0, 32)
         for left in (0, 32, 64, 96)
     ]
-    flavour = tiff.Flavour("<")
-    directory = {tag: tiff.longs(flavour, value) for tag, value in ((256, 97), (257, 61), (322, 32), (323, 32))}
-    directory |= {
-        258: tiff.shorts(flavour, 8, 8, 8),
-        259: tiff.shorts(flavour, 8),
-        262: tiff.shorts(flavour, 2),
-        277: tiff.shorts(flavour, 3),
-        284: tiff.shorts(flavour, 1),
+    flavour = tiff_directory.Flavour("<")
+    directory = {
+        tag: tiff_directory.longs(flavour, value) for tag, value in ((256, 97), (257, 61), (322, 32), (323, 32))
     }
-    data = tiff.write(flavour, directory, None, [zlib.compress(tile) for tile in tiles], (324, 325))
+    directory |= {
+        258: tiff_directory.shorts(flavour, 8, 8, 8),
+        259: tiff_directory.shorts(flavour, 8),
+        262: tiff_directory.shorts(flavour, 2),
+        277: tiff_directory.shorts(flavour, 3),
+        284: tiff_directory.shorts(flavour, 1),
+    }
+    data = tiff_directory.write(flavour, directory, None, [zlib.compress(tile) for tile in tiles], (324, 325))
     assert cleaned(data) == data
 
 
 def test_strips_beside_tiles_do_not_pass():
-    flavour = tiff.Flavour("<")
+    flavour = tiff_directory.Flavour("<")
     data = one_strip(cover(), "raw")
-    _, (directory, *_) = tiff.pages(data)
+    _, (directory, *_) = tiff_directory.pages(data)
     hidden = face(192, 160).tobytes()
     at = len(data) + 400
-    directory |= {tag: tiff.longs(flavour, value) for tag, value in ((322, 192), (323, 160), (324, at), (325, 92160))}
+    directory |= {
+        tag: tiff_directory.longs(flavour, value) for tag, value in ((322, 192), (323, 160), (324, at), (325, 92160))
+    }
     places = directory.pop(273), directory.pop(279)
     strip = strips_of(data)[0]
-    out = tiff.write(flavour, directory | {273: places[0], 279: places[1]})
+    out = tiff_directory.write(flavour, directory | {273: places[0], 279: places[1]})
     at = len(out)
-    directory |= {273: tiff.longs(flavour, at), 279: places[1], 324: tiff.longs(flavour, at + len(strip))}
-    file = tiff.write(flavour, directory) + strip + hidden
-    assert len(tiff.write(flavour, directory)) == at
+    directory |= {
+        273: tiff_directory.longs(flavour, at),
+        279: places[1],
+        324: tiff_directory.longs(flavour, at + len(strip)),
+    }
+    file = tiff_directory.write(flavour, directory) + strip + hidden
+    assert len(tiff_directory.write(flavour, directory)) == at
     assert not holds(cleaned(file), hidden)
 
 
@@ -149,14 +159,14 @@ def test_strips_beside_tiles_do_not_pass():
 @pytest.mark.parametrize("tag", [254, 256, 257, 258, 259, 262, 266, 274, 277, 278, 280, 282, 284, 296, 301, 317, 320])
 def test_numbers_behind_those_of_a_tag_do_not_pass(tag, kind):
     data = one_strip(cover(), "tiff_lzw")
-    flavour, (directory, *_) = tiff.pages(data)
+    flavour, (directory, *_) = tiff_directory.pages(data)
     size = {1: 1, 3: 2, 4: 4, 7: 1, 11: 4, 12: 8}[kind]
     letter = {1: "B", 3: "H", 4: "I", 7: "B", 11: "f", 12: "d"}[kind]
     numbers = directory[tag].numbers(flavour) if tag in directory else (1,)
     secret = payload()[: len(payload()) // 8 * 8]
     value = struct.pack(f"<{len(numbers)}{letter}", *(min(number, 255 if size == 1 else number) for number in numbers))
     value += secret
-    output = cleaned(change(data, **{f"t{tag}": tiff.Entry(kind, len(value) // size, value)}))
+    output = cleaned(change(data, **{f"t{tag}": tiff_directory.Entry(kind, len(value) // size, value)}))
     assert not holds(output, secret)
 
 
@@ -168,7 +178,7 @@ def test_numbers_behind_those_of_a_tag_do_not_pass(tag, kind):
 def test_numbers_in_tags_that_nobody_needs_do_not_pass(tag, kind):
     secret = payload()[: len(payload()) // 8 * 8]
     size = {1: 1, 3: 2, 5: 8, 7: 1, 12: 8}[kind]
-    entry = tiff.Entry(kind, len(secret) // size, secret)
+    entry = tiff_directory.Entry(kind, len(secret) // size, secret)
     assert not holds(cleaned(change(one_strip(cover(), "raw"), **{f"t{tag}": entry})), secret, 64)
 
 
@@ -178,10 +188,10 @@ def test_bits_that_fill_up_rows_of_a_tiff_do_not_pass(compression):
     secret = bytes(byte & 0x7F for byte in payload())
     grey = Image.frombytes("L", (1, len(secret)), secret)
     data = one_strip(grey, compression)
-    flavour = tiff.Flavour("<")
-    output = cleaned(change(data, t258=tiff.shorts(flavour, 1)))
+    flavour = tiff_directory.Flavour("<")
+    output = cleaned(change(data, t258=tiff_directory.shorts(flavour, 1)))
     assert output
-    seen = change(output, t258=tiff.shorts(flavour, 8))
+    seen = change(output, t258=tiff_directory.shorts(flavour, 8))
     with Image.open(io.BytesIO(seen)) as image:
         assert not holds(image.tobytes(), secret)
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tifffile
 
-from faceveil.transforms.codecs import decode_pixels, encode_pixels, probe, strip_metadata, tiff
+from faceveil.transforms.codecs import decode_pixels, encode_pixels, probe, strip_metadata, tiff, tiff_directory
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.codecs.originals import open_original
 from faceveil.transforms.quarantine import Quarantine
@@ -42,7 +42,7 @@ GIFS = {
 def with_tag(tag: int, type_: int, count: int, value: int, compression: str | None) -> bytes:
     """A TIFF with an entry as it stands in its directory, whatever that leads to."""
     flavour, directory, segments, tags = tiff.read_picture(encode(picture(), "TIFF", compression=compression))
-    data = tiff.write(flavour, {**directory, tag: tiff.Entry(4, 1, b"here")}, None, segments, tags)
+    data = tiff_directory.write(flavour, {**directory, tag: tiff_directory.Entry(4, 1, b"here")}, None, segments, tags)
     at = data.index(struct.pack("<HHI4s", tag, 4, 1, b"here"))
     return data[:at] + struct.pack("<HHII", tag, type_, count, value) + data[at + 12 :]
 
@@ -130,7 +130,7 @@ def test_a_last_strip_that_is_said_to_be_too_long_stops_no_uncompressed_tiff(ext
     flavour, directory, segments, tags = tiff.read_picture(plain)
     [segment] = segments
     entry = struct.pack("<HHII", 279, 4, 1, len(segment))
-    written = tiff.write(flavour, directory, None, segments, tags)
+    written = tiff_directory.write(flavour, directory, None, segments, tags)
     data = written.replace(entry, struct.pack("<HHII", 279, 4, 1, len(segment) + extra))
     np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1], np.asarray(picture()))
     info = probe(data)

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from faceveil.transforms.detectors.centerface import SIDE_MULTIPLE, STRIDE, build_saved_model
+from faceveil.transforms.detectors.centerface import SIDE_MULTIPLE, STRIDE, build_detector
 from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.models.frameworks import load_openvino
 
@@ -41,5 +41,5 @@ def test_only_centerface_is_built(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["x"])], "other", [value], [value])
     onnx.save(onnx.helper.make_model(graph), str(tmp_path / "other.onnx"))
     with pytest.raises(ValueError, match="not CenterFace's graph"):
-        build_saved_model(tmp_path / "other.onnx", tmp_path / "model")
+        build_detector(tmp_path / "other.onnx", tmp_path / "model")
     assert not (tmp_path / "model").exists()

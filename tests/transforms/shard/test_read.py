@@ -20,7 +20,7 @@ from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.read import HoldsRecords, Source, load, read_records, read_sources
+from faceveil.transforms.shard.read import HoldsRecords, Source, load, read_sources, read_tfrecord_sources
 from faceveil.transforms.shard.record import Outcome
 from tests.conftest import as_nobody, noise_image
 
@@ -178,7 +178,7 @@ def test_tfrecords_that_are_called_an_image_are_told(tmp_path: Path, compress: C
     [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), MAX_BYTES)
     with pytest.raises(HoldsRecords):
         load(source, FeatureRoles(), MAX_BYTES)
-    records = list(read_records(source, MAX_BYTES))
+    records = list(read_tfrecord_sources(source, MAX_BYTES))
     assert [(record.key, record.serialized) for record in records] == [("x.jpg#0", b"1"), ("x.jpg#1", b"22")]
 
 

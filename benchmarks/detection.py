@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from faceveil.evaluation.annotations import parse_annotations
-from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.detect import MIN_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, measure
 from faceveil.evaluation.report import describe_bands
 from faceveil.transforms.arrays import RGB
@@ -111,7 +111,7 @@ def measure_way(way: Way, data: Path, every: int) -> dict[str, Any]:
         tuple(str(known_model(model)) for model in way.models),
         way.engine,
         way.precision,
-        LEAST_SCORE,
+        MIN_SCORE,
         way.quality,
         threads=usable_cores(),
         shares_views=len(way.models) > 1,

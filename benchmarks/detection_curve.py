@@ -21,7 +21,7 @@ from faceveil.transforms.detectors.detector import DetectorConfig
 _SETS = "wider-dev", "masks"
 _LINES = {"640": "fast", "balanced": "balanced", "thorough": "thorough", "1024-bf16": "single view, 1024 px"}
 _COLOURS = "tab:blue", "tab:orange", "tab:green", "tab:grey"
-_MOST_FALSE, _LEAST_COVERED = 6, 0.85
+_MAX_FALSE, _MIN_COVERED = 6, 0.85
 _THRESHOLD = DetectorConfig(()).score_threshold
 
 
@@ -45,7 +45,7 @@ def draw(views: Path) -> Figure:
             panel.plot(false, covered, color=colour, label=label)
             [(at, share)] = [point[1:] for point in curve if point[0] == _THRESHOLD]
             panel.plot(at, share, "o", color=colour)
-        panel.set(title=data, xlabel="false boxes an image", xlim=(0, _MOST_FALSE), ylim=(_LEAST_COVERED, 1))
+        panel.set(title=data, xlabel="false boxes an image", xlim=(0, _MAX_FALSE), ylim=(_MIN_COVERED, 1))
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("faces of 16 px and more, at least half covered")
     panels[-1].legend(loc="lower right")

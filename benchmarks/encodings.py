@@ -197,9 +197,9 @@ def _found(encode: _Encode, rgb: _Pixels, faces: FloatArray, detector: Detector)
     return int((iou(faces, boxes).max(axis=1, initial=0) >= _IOU).sum())
 
 
-def _boxes(data: bytes, detector: Detector, least_score: float) -> FloatArray:
+def _boxes(data: bytes, detector: Detector, min_score: float) -> FloatArray:
     faces = find_faces(detector, data, probe(data))
-    return faces.boxes[faces.scores >= least_score]
+    return faces.boxes[faces.scores >= min_score]
 
 
 def main() -> None:

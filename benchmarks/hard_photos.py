@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from faceveil.evaluation.annotations import AnnotatedImage, parse_annotations
-from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.detect import MIN_SCORE, detect_all
 from faceveil.evaluation.matching import covering_scores
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.transforms.arrays import BoolMask, FloatArray
@@ -103,7 +103,7 @@ def engines(images: Sequence[AnnotatedImage], data: Path) -> str:
 
 def orientations(images: Sequence[AnnotatedImage], data: Path) -> str:
     """Stores the photos in each orientation and says what is found."""
-    detector = Detector(replace(_default(), score_threshold=LEAST_SCORE))
+    detector = Detector(replace(_default(), score_threshold=MIN_SCORE))
     lines = ["| orientation | recall | covered |"]
     for orientation in range(1, 9):
         turned = [_turned(image, orientation) for image in images]
@@ -131,7 +131,7 @@ def _png(path: str, orientation: int, *, tagged: bool = True) -> bytes:
 
 def lying(images: Sequence[AnnotatedImage], data: Path) -> str:
     """Turns photos without telling it and says what is covered."""
-    detectors = [Detector(replace(_default(quality), score_threshold=LEAST_SCORE)) for quality in _TURNED_QUALITIES]
+    detectors = [Detector(replace(_default(quality), score_threshold=MIN_SCORE)) for quality in _TURNED_QUALITIES]
     paths = [str(data / image.file) for image in images]
     lines = [f"| turned by | {' | '.join(_TURNED_QUALITIES)} |"]
     for degrees, orientation in _STORED_TURNED.items():

@@ -41,7 +41,7 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.storage import read_bytes
 
-_LEAST_SIDE, _OVERLAP = 20, 0.5
+_MIN_SIDE, _OVERLAP = 20, 0.5
 _LARGEST_SIDE = 64
 """Pixels that larger faces are reduced to: averages are about the same, and twenty frames a matter of minutes."""
 _GRIDS = 1, 2, 3, 5
@@ -245,7 +245,7 @@ def read_faces(data: Path, every: int, first: int) -> Iterator[Face]:
     detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
     paths = [str(data / image.file) for image in images]
     for path, image, result in zip(paths, images, detect_all(detector, images, paths, read_bytes), strict=True):
-        wanted = image.boxes[~image.ignored & ((image.boxes[:, 2:] - image.boxes[:, :2]).min(1) >= _LEAST_SIDE)]
+        wanted = image.boxes[~image.ignored & ((image.boxes[:, 2:] - image.boxes[:, :2]).min(1) >= _MIN_SIDE)]
         overlaps = iou(wanted, result.boxes)
         pixels = np.asarray(cv2.imread(path, cv2.IMREAD_COLOR_RGB), np.uint8)
         for box, row in zip(wanted, overlaps, strict=True):

@@ -16,7 +16,7 @@ from faceveil.transforms.errors import AccessError
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.quarantine import Quarantine
 
-LEAST_SCORE = 0.02
+MIN_SCORE = 0.02
 """The threshold at which a detector runs to be evaluated; higher ones are applied to what it found. It is low since
 average precision counts what is found among many false positives, too."""
 
@@ -26,12 +26,12 @@ def detect_all(
 ) -> Iterator[ImageResult]:
     """Finds the faces of annotated images, on as many threads as the detector was loaded for.
 
-    Merging the views at ``LEAST_SCORE`` and then leaving out what is below a threshold yields the same faces as the
+    Merging the views at ``MIN_SCORE`` and then leaving out what is below a threshold yields the same faces as the
     other way round: whether a box is suppressed depends on better ones alone, and where scores are averaged, candidates
     of that score count at any threshold.
 
     Args:
-        detector: loaded with a ``score_threshold`` of ``LEAST_SCORE``.
+        detector: loaded with a ``score_threshold`` of ``MIN_SCORE``.
         images: what is annotated.
         paths: where each of them is.
         read: returns the bytes at a path, or raises OSError.

@@ -19,7 +19,7 @@ from faceveil.evaluation.annotations import (
     locate_images,
     parse_annotations,
 )
-from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.detect import MIN_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.evaluation.report import describe_bands, draw_curves, format_tables
 from faceveil.pipeline.console import say_result
@@ -55,7 +55,7 @@ def evaluate_detector(given: argparse.Namespace) -> None:
         located = locate_images(images, paths)
         found = resolve_models(options.models)
         # Lower than any threshold that is asked for: those are applied to what was found.
-        least = min(LEAST_SCORE, options.score_threshold)
+        least = min(MIN_SCORE, options.score_threshold)
         directories = [storage.local_copy(model.directory) for model in found]
         detector = Detector(detector_config(options, directories, least, usable_cores()))
         start = time.perf_counter()

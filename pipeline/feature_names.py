@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 _RECORDS = 16  # of each file
 _LONGEST_RECORD = 64 * 2**20  # longer ones are passed over
 _FILES_AT_ONCE = 8
-_MOST_NAMED = 40  # features in a message
+_MAX_NAMED = 40  # features in a message
 _TYPO = 0.85  # difflib's ratio above which a name that is not there is surely another one, misspelt
 
 
@@ -83,9 +83,7 @@ class _Seen:
     @property
     def listed(self) -> str:
         """The names of the features."""
-        return (
-            ", ".join(sorted(self.names)[:_MOST_NAMED]) + (", …" if len(self.names) > _MOST_NAMED else "")
-        ) or "none"
+        return (", ".join(sorted(self.names)[:_MAX_NAMED]) + (", …" if len(self.names) > _MAX_NAMED else "")) or "none"
 
 
 def check_feature_names(options: JobOptions, summary: InputSummary) -> None:

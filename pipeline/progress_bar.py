@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger(__name__)
 # Where there is no terminal, a line in the log now and then has to do; of a long job fewer of them.
 _LOG_SECONDS = 30
 _LOG_SHARE = 0.05
-_LOG_MOST_SECONDS = 600
+_MAX_LOG_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _show(size: Size, read: Callable[[], Progress], every: float, work: Work, en
 
 
 def _seconds_between_lines(elapsed: float) -> float:
-    return min(max(_LOG_SECONDS, _LOG_SHARE * elapsed), _LOG_MOST_SECONDS)
+    return min(max(_LOG_SECONDS, _LOG_SHARE * elapsed), _MAX_LOG_SECONDS)
 
 
 def describe(work: Work, seconds_left: float | None) -> str:

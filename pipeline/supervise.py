@@ -23,7 +23,7 @@ from faceveil.transforms.runtime.machine import oom_kills
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
 """How native code dies, and how a watchdog ends a hanging process. Not SIGKILL and SIGTERM: somebody wanted those."""
-_MOST_RESTARTS = 20
+_MAX_RESTARTS = 20
 _STATUSES = frozenset([*range(6), *(128 + number for number in SIGNALS)])
 """The exit statuses of the command itself."""
 _UNREACHABLE = 5  # the one when something cannot be written
@@ -49,14 +49,14 @@ def _run_to_its_end() -> int:
     """Runs the command, again where it has crashed; its exit status."""
     command = _Command()
     shortages = 0
-    for restart in range(_MOST_RESTARTS + 1):
+    for restart in range(_MAX_RESTARTS + 1):
         os.environ[RESTARTS], os.environ[SHORTAGES] = str(restart), str(shortages)
         killed_before = oom_kills()
         status, permission = command.run()
         exit_status = os.waitstatus_to_exitcode(status)
         if command.asked_to_end:
             return exit_status if exit_status >= 0 else 128 + command.asked_to_end
-        may_restart = bool(permission) and restart < _MOST_RESTARTS
+        may_restart = bool(permission) and restart < _MAX_RESTARTS
         if exit_status in _STATUSES:
             if not may_restart or permission.endswith(MAY):
                 return exit_status

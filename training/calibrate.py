@@ -34,7 +34,7 @@ from faceveil.transforms.inputs.match import Input, list_inputs
 
 _QUALITY = Quality(1024)
 _DIGITS = 5
-_LEAST_HIGH = 1e-3
+_MIN_HIGH = 1e-3
 """For channels that are always 0."""
 
 
@@ -86,7 +86,7 @@ def _range(extremes: FloatArray, by_channel: bool) -> list[Any]:
     """The range of a tensor from its least and largest values ``[photos, 2, C]``."""
     low, high = extremes[:, 0], extremes[:, 1]
     if by_channel:
-        return [0, [_rounded(max(value, _LEAST_HIGH)) for value in high.max(axis=0).tolist()]]
+        return [0, [_rounded(max(value, _MIN_HIGH)) for value in high.max(axis=0).tolist()]]
     largest = float(np.abs(extremes).max(axis=(1, 2)).mean())
     # 256 levels, 0 being one of them: 128 below it where there are negative values, otherwise none.
     return [_rounded(-largest * 128 / 127) if (low < 0).any() else 0, _rounded(largest)]

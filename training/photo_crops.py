@@ -17,7 +17,7 @@ from training.coverings import Pixels, Points, cover_by_block, cover_by_mask
 SIDE = 384
 """Of a crop, in pixels."""
 
-_LEAST_FACE = 6
+_MIN_FACE = 6
 """Pixels of a crop: smaller faces count neither as faces nor as background."""
 
 _IOU = 0.7
@@ -127,7 +127,7 @@ def _covered(photo: Photo, random: np.random.Generator) -> Pixels:
     masked = 0.8 if random.random() < 0.3 else 0.12
     pixels = photo.pixels
     for box, keypoints, ignored in zip(photo.boxes, photo.keypoints, photo.ignored, strict=True):
-        if ignored or box[3] - box[1] < _LEAST_FACE:
+        if ignored or box[3] - box[1] < _MIN_FACE:
             continue
         if random.random() < masked:
             pixels = cover_by_mask(pixels, box, None if np.isnan(keypoints).any() else keypoints, random)
@@ -176,7 +176,7 @@ def _targets(boxes: Points, keypoints: Points, ignored: BoolMask) -> tuple[Float
     at_centre, points = np.zeros((cells, cells, 4), np.float32), np.zeros((cells, cells, 10), np.float32)
     low, high = boxes[:, 1::-1] / STRIDE, boxes[:, :1:-1] / STRIDE  # y, x in cells
     middle, size = (low + high) / 2, high - low
-    known = ~ignored & (size[:, 0] * STRIDE >= _LEAST_FACE) & ((middle >= 0) & (middle < cells)).all(axis=1)
+    known = ~ignored & (size[:, 0] * STRIDE >= _MIN_FACE) & ((middle >= 0) & (middle < cells)).all(axis=1)
     for y0, x0, y1, x1 in np.concatenate([low, high], axis=1)[~known].astype(int):
         counted[max(0, y0 - 1) : max(0, y1 + 2), max(0, x0 - 1) : max(0, x1 + 2)] = 0
     rows, columns = np.mgrid[:cells, :cells]

@@ -21,7 +21,7 @@ class Limits:
 
 
 _BYTES_PER_PIXEL = 80
-_BYTES_AT_LEAST = 128 * 2**20
+_MIN_BYTES = 128 * 2**20
 
 
 def memory_for(pixels: int, data_bytes: int) -> int:
@@ -31,4 +31,4 @@ def memory_for(pixels: int, data_bytes: int) -> int:
     Measured: 7 to 22 bytes a pixel for most formats, 44 for WebP without loss, and of the address space 53 for HEIC and
     69 for AVIF, whose encoders start threads.
     """
-    return _BYTES_AT_LEAST + _BYTES_PER_PIXEL * pixels + 4 * data_bytes
+    return _MIN_BYTES + _BYTES_PER_PIXEL * pixels + 4 * data_bytes

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 
 from faceveil.evaluation.annotations import AnnotatedImage, AnnotationError
-from faceveil.evaluation.detect import LEAST_SCORE, detect_all
+from faceveil.evaluation.detect import MIN_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, measure
 from faceveil.transforms.codecs import stored, stored_boxes
 from faceveil.transforms.codecs.orientation import orientation_exif
@@ -26,7 +26,7 @@ FACE = np.array([[110, 60, 198, 176]], np.float32)
 
 @pytest.fixture(scope="module")
 def detector(centerface: str) -> Detector:
-    return Detector(DetectorConfig((centerface,), precision="float32", score_threshold=LEAST_SCORE, threads=2))
+    return Detector(DetectorConfig((centerface,), precision="float32", score_threshold=MIN_SCORE, threads=2))
 
 
 def read(path: str) -> bytes:

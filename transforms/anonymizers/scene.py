@@ -36,13 +36,13 @@ _TONE = np.array([14, -3, -11])
 
 _RIM = 5
 """The surroundings reach a fifth of the mask's sides beyond its rectangle."""
-_LEAST_RIM = 4
+_MIN_RIM = 4
 """Pixels."""
 _NEAREST = 4.0
 """Added to squared distances, in half-sides of the mask: the scene is drawn that smoothly. With less, a fill
 repeats what lies next to it, which is no secret, but is enough like the face's outermost parts to tell faces by."""
 
-_FACE, _MOST_OF_FACE, _WHOLE = 2, 0.95, 1 << 10
+_FACE, _MAX_OF_FACE, _WHOLE = 2, 0.95, 1 << 10
 """The face's colour has a share of 2 (1 - r²) but at most 0.95, where r is 0 in the middle of the mask and 1 at its
 edge. Shares are whole numbers out of 1,024."""
 _SHADE = np.array(
@@ -177,7 +177,7 @@ def scene_cells(scene: Scene, rectangle: Rectangle, extent: Extent, down: Edges,
         y, x = _places(ys, extent.top, extent.bottom), _places(xs, extent.left, extent.right)
         weights = _weights(v, y, u, x)
         open_colours = rounded_quotient(weights @ colours, weights @ areas)
-        of_face = np.clip(_FACE * (1 - v[:, np.newaxis] ** 2 - u**2), 0, _MOST_OF_FACE)
+        of_face = np.clip(_FACE * (1 - v[:, np.newaxis] ** 2 - u**2), 0, _MAX_OF_FACE)
         share = (of_face.reshape(-1, 1) * _WHOLE).astype(np.int64)
     mixed = (share * face + (_WHOLE - share) * open_colours + _WHOLE // 2) // _WHOLE
     mixed = mixed.reshape(len(v), len(u), channels)
@@ -198,7 +198,7 @@ def _level(step: int, white: int) -> int:
 
 def _with_rim(edges: Edges, full: int, end: int) -> Edges:
     """The edges with one more before and after them, unless the image ends there."""
-    rim = max(full // _RIM, _LEAST_RIM)
+    rim = max(full // _RIM, _MIN_RIM)
     return np.unique(np.concatenate([[max(edges[0] - rim, 0)], edges, [min(edges[-1] + rim, end)]]))
 
 

@@ -20,7 +20,7 @@ _MAX_TILE_WIDTH, _MAX_TILE_AREA, _MAX_TILES = 4096, 4096 * 2304, 64  # section 3
 _KEY_FRAME, _DELTAS = 0, 8 + 2  # of the loop filter: for references and for modes
 _MAX_SEGMENTS, _FEATURE_BITS, _FEATURES_SIGNED = 8, (8, 6, 6, 6, 6, 3, 0, 0), 5  # section 5.9.14
 _SUPERRES_NUM, _SUPERRES_DENOM_MIN, _NARROWEST_SUPERRES = 8, 9, 16
-_MOST_LUMA_POINTS, _MOST_CHROMA_POINTS = 14, 10  # of film grain, section 6.8.20
+_MAX_LUMA_POINTS, _MAX_CHROMA_POINTS = 14, 10  # of film grain, section 6.8.20
 
 _CHROMA_REACH = 4
 """Pixels beyond a tile that its chroma tells on when it is enlarged: twice what linear interpolation takes."""
@@ -311,11 +311,11 @@ def _restores(bits: Bits, sequence: Sequence) -> bool:
 def _skip_film_grain(bits: Bits, sequence: Sequence) -> None:
     """Section 5.9.30."""
     bits.take(16)  # grain_seed
-    luma = _skip_points(bits, _MOST_LUMA_POINTS)
+    luma = _skip_points(bits, _MAX_LUMA_POINTS)
     from_luma = sequence.planes > 1 and bits.flag()
     blue = red = 0
     if sequence.planes > 1 and not from_luma and (luma or not sequence.subsampled):
-        blue, red = _skip_points(bits, _MOST_CHROMA_POINTS), _skip_points(bits, _MOST_CHROMA_POINTS)
+        blue, red = _skip_points(bits, _MAX_CHROMA_POINTS), _skip_points(bits, _MAX_CHROMA_POINTS)
     bits.take(2)  # grain_scaling_minus_8
     lag = bits.take(2)
     coefficients = 2 * lag * (lag + 1)

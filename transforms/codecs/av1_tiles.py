@@ -19,7 +19,7 @@ _SLACK, _SLACK_OF_A_PICTURE = 8, 128
 _ROOM = 4096
 """Zeros behind a tile's other end: it may take more bytes to read, and dav1d shows no picture that ends too early."""
 
-_MOST_HALVED = 64  # tiles that are told apart by decoding half of them again and again
+_MAX_HALVED = 64  # tiles that are told apart by decoding half of them again and again
 
 Decode = Callable[[bytes], np.ndarray | None]
 
@@ -59,7 +59,7 @@ def _unchanged(numbers: Sequence[int], picture: Picture, pixels: np.ndarray, dec
         return []
     other = decode(picture.joined(_with_other_ends(numbers, picture), plain=True))
     if other is None:  # one of them no longer is a tile, so its end is read
-        if len(numbers) > _MOST_HALVED:
+        if len(numbers) > _MAX_HALVED:
             return list(numbers)
         half = len(numbers) // 2
         parts = (numbers[:half], numbers[half:]) if len(numbers) > 1 else ()

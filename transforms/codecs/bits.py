@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faceveil.transforms.codecs.accounting import Unaccounted
 
-_MOST_ZEROS = 31  # before a number in exponential Golomb code
+_MAX_ZEROS = 31  # before a number in exponential Golomb code
 
 
 class Bits:
@@ -40,7 +40,7 @@ class Bits:
         zeros = 0
         while not self.flag():
             zeros += 1
-        if zeros > _MOST_ZEROS:
+        if zeros > _MAX_ZEROS:
             raise Unaccounted("a header has a number of more than 32 bits")
         return (1 << zeros) - 1 + self.take(zeros)
 

@@ -15,7 +15,7 @@ MODIFIED_HUFFMAN, T4, T6 = 2, 3, 4
 _T4_TWO_DIMENSIONAL = 1  # a bit of T4Options
 _LONGEST = 13
 _END_OF_LINE_ZEROS = 11
-_MOST_FILL = 2**16  # zeros before a mark that slow machines were given time with
+_MAX_FILL = 2**16  # zeros before a mark that slow machines were given time with
 _END_MARKS = 6  # at most, behind the last row (T.4, section 4.1.4)
 
 _WHITE = """
@@ -151,7 +151,7 @@ class _Reader:
     def skip_end_of_line(self) -> bool:
         """Skip the mark of 11 zeros or more and a one, if it comes next."""
         position = self.position
-        end = min(self._bits, position + _MOST_FILL)
+        end = min(self._bits, position + _MAX_FILL)
         while position < end and not self._windows[position] >> _LONGEST - 1:
             position += 1
         if position - self.position < _END_OF_LINE_ZEROS or position == end:

@@ -14,7 +14,7 @@ import zlib
 from faceveil.transforms.codecs.icc_types import Parsed, parse_element, parse_text
 
 _HEADER, _ENTRY, _ALIGNMENT = 128, 12, 4
-_MOST_TAGS = 64
+_MAX_TAGS = 64
 _LARGEST = 2**24  # bytes; profiles of printing presses take two million
 _CLASSES = {b"scnr", b"mntr", b"prtr", b"spac", b"abst"}  # links and named colours are not for images (section 8.1)
 _CHANNELS = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4, b"Lab ": 3, b"XYZ ": 3, b"YCbr": 3}
@@ -104,7 +104,7 @@ def _unpack(packed: bytes) -> tuple[bytes, bytes]:
 def _clean(profile: bytes) -> bytes:
     (size,) = struct.unpack_from(">I", profile)
     (count,) = struct.unpack_from(">I", profile, _HEADER)
-    if not _HEADER + 4 <= size <= min(len(profile), _LARGEST) or count > _MOST_TAGS:
+    if not _HEADER + 4 <= size <= min(len(profile), _LARGEST) or count > _MAX_TAGS:
         raise ValueError("no profile's size")
     header = _clean_header(profile[:_HEADER])
     space, pcs = header[16:20], header[20:24]

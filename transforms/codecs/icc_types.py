@@ -14,7 +14,7 @@ _PARAMETERS = (1, 3, 4, 5, 7)  # of each type of parametric curve (table 68)
 _FIXED = {b"sig ": 12, b"view": 36, b"meas": 36, b"cicp": 12, b"XYZ ": 20, b"sf32": 44}
 _LONGEST_WAY = 2 * 0xFFFF  # of a curve up and down again
 _NOISE = 0.2  # of the range, on the average of all steps; of random values it is a third
-_LEAST_LOOKED_AT = 1024
+_MIN_LOOKED_AT = 1024
 
 
 class Parsed(NamedTuple):
@@ -197,7 +197,7 @@ def _functions(element: bytes) -> Parsed | None:
 
 def _is_smooth(values: NDArray[np.uint8] | NDArray[np.uint16], outputs: int) -> bool:
     """Whether neighbours in a table are alike, as colours are, but not the bytes of something compressed."""
-    if values.nbytes < _LEAST_LOOKED_AT:
+    if values.nbytes < _MIN_LOOKED_AT:
         return True
     most = np.iinfo(values.dtype).max
     steps = np.abs(np.diff(values.reshape(-1, outputs).astype(np.int32), axis=0))

@@ -26,11 +26,11 @@ _PROFILES = {b"MA1A", b"MA1B", b"MiHA", b"MiHB", b"MiHE", b"MiPr"}
 _FULL_BOX = 4  # bytes of version and flags
 _LENGTHS = {b"ispe": 12, b"pasp": 8, b"clap": 32, b"lsel": 2, b"a1op": 1, b"clli": 4, b"mdcv": 24, b"amve": 8}
 _REPEATED = (b"irot", b"imir", b"clap")  # they act one after the other
-_MOST_REPEATED = 4
+_MAX_REPEATED = 4
 _ICC = (b"rICC", b"prof")
 _NCLX_LENGTH = 11
 _LONGEST_CONFIGURATION = 64  # of AV1: its sequence header takes some 10 bytes
-_MOST_UNITS = 32  # of an AV1 picture: each group of tiles is one
+_MAX_UNITS = 32  # of an AV1 picture: each group of tiles is one
 _DELIMITER = b"\x12\0"
 
 
@@ -62,7 +62,7 @@ def first_of_each(properties: Sequence[tuple[int, bool]], boxes: Sequence[bytes]
     for place, is_essential in properties:
         box = boxes[place]
         kind = box[4:12] if box[4:8] == b"colr" else box[4:8]
-        if kind in _REPEATED and seen.count(kind) >= _MOST_REPEATED:
+        if kind in _REPEATED and seen.count(kind) >= _MAX_REPEATED:
             raise Unaccounted("it is turned or cropped too often")
         if kind in _REPEATED or kind not in seen:
             kept.append((place, is_essential))
@@ -166,7 +166,7 @@ def _av1_picture(data: bytes) -> bytes:
         is_delimiter = not kept and bytes(unit) == _DELIMITER
         if is_delimiter or unit.kind in (av1.SEQUENCE_HEADER, av1.FRAME_HEADER, av1.TILE_GROUP, av1.FRAME):
             kept.append(unit)
-    if len(kept) > _MOST_UNITS:
+    if len(kept) > _MAX_UNITS:
         raise Unaccounted("an AV1 item has too many units")
     kinds = [unit.kind for unit in kept]
     frames, headers = kinds.count(av1.FRAME_HEADER) + kinds.count(av1.FRAME), kinds.count(av1.SEQUENCE_HEADER)

@@ -22,7 +22,7 @@ from faceveil.transforms.runtime.memory import is_out_of_memory
 _SLACK = 32
 """Bytes at the end of a unit that encoders may write in vain: x265 writes up to 27 for a white picture, else 1 or 2."""
 
-_MOST_UNITS = 16  # slices, or tiles that are looked at alone, of one picture; each takes a decoding
+_MAX_UNITS = 16  # slices, or tiles that are looked at alone, of one picture; each takes a decoding
 _NEEDED = (b"av1C", b"hvcC", b"ispe", b"pixi")
 
 
@@ -40,7 +40,7 @@ def without_tails(kind: bytes, data: bytes, properties: Sequence[bytes]) -> byte
     boxes = [box for box in properties if box[4:8] in _NEEDED]
     decode = functools.partial(_pixels, kind, boxes=boxes)
     pieces, suspects, slack, join = _av1_tiles(data, decode) if kind == b"av01" else _hevc_units(data, boxes)
-    if len(suspects) > _MOST_UNITS:
+    if len(suspects) > _MAX_UNITS:
         raise Unaccounted("a picture consists of too many units")
     if not suspects:
         return data

@@ -12,7 +12,7 @@ SOI, EOI, SOS, COM, APP0, APP1, APP2, APP14, APP15 = 0xD8, 0xD9, 0xDA, 0xFE, 0xE
 
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_FRAME, _FIRST_ARITHMETIC_FRAME = 0xC2, 0xC9
-_MOST_COMPONENTS = 4  # that a scan may code together, and that any picture has
+_MAX_COMPONENTS = 4  # that a scan may code together, and that any picture has
 TABLES = {0xC4, 0xCC, 0xDB, 0xDC, 0xDD}  # DHT, DAC, DQT, DNL, DRI
 # What may stand between a scan's header and the next marker: coded data (FF 00 is a coded FF), restart markers, and
 # any number of FF as fill.
@@ -120,7 +120,7 @@ def check_length(data: bytes, width: int, height: int) -> None:
     Raises:
         Quarantine: TRUNCATED.
     """
-    if 8 * len(data) >= _MOST_COMPONENTS * 2 * (width // 8) * (height // 8):  # nearly all end here
+    if 8 * len(data) >= _MAX_COMPONENTS * 2 * (width // 8) * (height // 8):  # nearly all end here
         return
     for marker, start, end in segments(data):
         if marker in FRAMES:

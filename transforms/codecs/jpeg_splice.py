@@ -113,11 +113,11 @@ def _layout(data: bytes) -> _Layout | None:
     sampling = [(down, across) for _, across, down, _ in components]
     if len(sampling) == 1:
         sampling = [(1, 1)]  # an MCU is one block, whatever the factors (section A.2.2)
-    most_down, most_across = np.max(sampling, axis=0).tolist()
+    max_down, max_across = np.max(sampling, axis=0).tolist()
     blocks = sum(down * across for down, across in sampling)
     if (
-        any(not down or most_down % down or not across or most_across % across for down, across in sampling)
-        or width * height * blocks > LARGEST * most_down * most_across
+        any(not down or max_down % down or not across or max_across % across for down, across in sampling)
+        or width * height * blocks > LARGEST * max_down * max_across
         or blocks > 10  # what a scan of all components may hold (section B.2.3)
         or not all(table in tables and min(tables[table]) > 0 for *_, table in components)
     ):
@@ -125,8 +125,8 @@ def _layout(data: bytes) -> _Layout | None:
     return _Layout(
         sampling,
         [np.array(tables[table], np.float64).reshape(8, 8) for *_, table in components],
-        8 * most_down,
-        8 * most_across,
+        8 * max_down,
+        8 * max_across,
         after_first_scan.count(_SOS) == 1,
     )
 

@@ -17,11 +17,11 @@ DHT, DAC, DQT, DNL, DRI = 0xC4, 0xCC, 0xDB, 0xDC, 0xDD
 _SEQUENTIAL, _PROGRESSIVE = {0xC0, 0xC1, 0xC9}, {0xC2, 0xCA}  # of Huffman's codes and of arithmetic coding (table B.1)
 _ARITHMETIC = {0xC9, 0xCA}
 
-_MOST_SCANS = 24
+_MAX_SCANS = 24
 """libjpeg's own script has 18 for four components and 10 for three. A scan may end in up to six bytes that libjpeg
 reads ahead and does not miss, and its table may hold symbols that it does not use."""
 
-_MOST_INTERVALS = 1024
+_MAX_INTERVALS = 1024
 """Restart intervals whose padding of up to seven bits is taken on trust; more are written again to be sure."""
 
 _LARGEST_PADDING = 16
@@ -100,7 +100,7 @@ class Stream:
         """Whether padding may hold so much that it takes coding the picture again to know that it holds nothing."""
         frame = self.frame
         beyond = max(-frame.width % frame.mcu_width, -frame.height % frame.mcu_height)
-        return self.intervals > _MOST_INTERVALS or beyond >= _LARGEST_PADDING
+        return self.intervals > _MAX_INTERVALS or beyond >= _LARGEST_PADDING
 
 
 class _UnaccountedError(Exception):
@@ -141,7 +141,7 @@ def follow(data: bytes, tables: bytes = b"") -> Stream | None:
     except (_UnaccountedError, IndexError):
         return None
     scans = tuple(part for part in parts.values() if isinstance(part, bytes) and part[1] == SOS)
-    if reader.frame is None or reader.seen != reader.frame.components.keys() or not 0 < len(scans) <= _MOST_SCANS:
+    if reader.frame is None or reader.seen != reader.frame.components.keys() or not 0 < len(scans) <= _MAX_SCANS:
         return None
     _keep_copies(reader)
     is_complete = reader.frame.marker in _SEQUENTIAL or not any(map(any, reader.progress.values()))

@@ -48,7 +48,7 @@ _COLOUR_SPACES = {
     51177: "depth",
 }
 _BITS = (1, 2, 4, 8, 16)
-_MOST_CHANNELS = 5  # CMYK and alpha
+_MAX_CHANNELS = 5  # CMYK and alpha
 
 _JPEG_LS = 0xF7  # ITU-T T.87, table C.1
 _LOSSLESS, _HIERARCHICAL = {0xC3, 0xC7, 0xCB, 0xCF}, {0xC5, 0xC6, 0xCD, 0xCE}
@@ -92,7 +92,7 @@ def _of_tiff(data: bytes) -> str:
         return f"of {_SAMPLE_FORMATS[sample_format]}"
     if (space := number(directory, flavour, tiff.PHOTOMETRIC, 1)) in _COLOUR_SPACES:
         return f"of {_COLOUR_SPACES[space]}"
-    if samples > _MOST_CHANNELS:
+    if samples > _MAX_CHANNELS:
         return f"with {samples} channels"
     return f"with {bits} bits per channel" if bits not in _BITS and 0 < bits <= 64 else ""
 

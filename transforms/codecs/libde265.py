@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from faceveil.transforms.codecs.accounting import Unaccounted
 
 _DISABLE_DEBLOCKING, _DISABLE_SAO = 7, 8  # DE265_DECODER_PARAM_…: neither reads coded data
-_MOST_STEPS = 1000  # calls to decode one picture; it takes a few
+_MAX_STEPS = 1000  # calls to decode one picture; it takes a few
 
 
 def is_contiguous(units: Sequence[bytes]) -> bool:
@@ -40,7 +40,7 @@ def is_contiguous(units: Sequence[bytes]) -> bool:
             library.de265_push_NAL(decoder, unit, len(unit), 0, None)
         library.de265_flush_data(decoder)
         more, pictures = ctypes.c_int(1), 0
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             if library.de265_decode(decoder, ctypes.byref(more)):
                 return False
             pictures += bool(library.de265_get_next_picture(decoder))

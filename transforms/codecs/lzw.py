@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from faceveil.transforms.codecs.accounting import Unaccounted
 
-_MOST_ENTRIES, _LONGEST_CODE = 4096, 12
+_MAX_ENTRIES, _LONGEST_CODE = 4096, 12
 _BYTES_PER_CLEAR_CODE = 256  # a clear code stands behind some 3,800 codes; more of them only take time to follow
 
 
@@ -37,9 +37,9 @@ def _follow(data: bytes, literal_bits: int, length: int, *, tiff: bool) -> tuple
     """The bits read, and what they hold."""
     clear = 1 << literal_bits
     # Each code but the first adds an entry to the table; they grow with it.
-    entries = np.maximum(np.arange(_MOST_ENTRIES) - 1, 0) + clear + 2 + int(tiff)
+    entries = np.maximum(np.arange(_MAX_ENTRIES) - 1, 0) + clear + 2 + int(tiff)
     growing = np.clip(np.floor(np.log2(entries)).astype(np.int64) + 1, literal_bits + 1, _LONGEST_CODE)
-    longest = np.full(_MOST_ENTRIES, _LONGEST_CODE)
+    longest = np.full(_MAX_ENTRIES, _LONGEST_CODE)
     grown_ends, longest_ends = np.cumsum(growing), np.cumsum(longest)
     padded = np.frombuffer(data + bytes(4), np.uint8)
     at, total, clears, is_new = 0, 0, 0, True

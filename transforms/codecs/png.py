@@ -26,7 +26,7 @@ _ANCILLARY = 0x20  # a bit of the name's first letter, which then is a small one
 _TRANSPARENT_COLOUR = {0: 2, 2: 6}  # bytes of tRNS by the colour type (section 11.3.1.1)
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels
 _DENSITY_LENGTH = 9
-_MOST_TEXT = 8_000_000
+_MAX_TEXT = 8_000_000
 """Bytes of all texts together, inflated, that are searched for an orientation: libpng reads none that is longer
 (PNG_USER_CHUNK_MALLOC_MAX in its pnglibconf.h)."""
 
@@ -132,7 +132,7 @@ def _first(data: bytes, wanted: bytes) -> bytes:
 def claimed_orientations(data: bytes) -> set[int]:
     """The orientations that any EXIF, XMP or raw profile in it names."""
     claims: set[int] = set()
-    left = _MOST_TEXT
+    left = _MAX_TEXT
     for name, start, end in chunks(data):
         if name not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
             continue

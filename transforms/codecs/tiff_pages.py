@@ -22,7 +22,7 @@ _SUBFILE_TYPE, _OLD_SUBFILE_TYPE = 254, 255
 _REDUCED, _MASK, _OLD_REDUCED = 1, 4, 2  # bits of the first tag, a value of the second
 _TRANSPARENCY_MASK = 4  # of PhotometricInterpretation
 
-_LEAST_CORRELATION = 0.95
+_MIN_CORRELATION = 0.95
 _LARGEST_DIFFERENCE = 26
 """Of 255, the mean over a block once contrast and brightness are fitted. 65 photos reduced to 1/2, 1/4 and 1/8 in five
 ways (nearest, box, Lanczos, JPEG 40, sharpened) stay below 25, and 95 % of them above the correlation in each way;
@@ -33,7 +33,7 @@ _BLOCK = 8
 # How many bytes a byte can stand for, by the compression: 1 is none; a PackBits run is 128 bytes in 2 (TIFF 6.0,
 # section 9); an LZW code of 9 bits at least stands for 3,838 bytes at most (section 13); deflate reaches 1032
 # (https://zlib.net/zlib_tech.html).
-_MOST_EXPANSION = {1: 1, 5: 3412, 8: 1032, 32946: 1032, 32773: 64}
+_MAX_EXPANSION = {1: 1, 5: 3412, 8: 1032, 32946: 1032, 32773: 64}
 _YCBCR = 6
 
 
@@ -119,7 +119,7 @@ def _is_reduced(whole: FloatArray, small: FloatArray) -> bool:
     fitted = (expected - expected.mean()) * (covariance / contrasts[0] ** 2) + small.mean()
     blocks = max(1, width // _BLOCK), max(1, height // _BLOCK)
     difference = cv2.resize(small - fitted, blocks, interpolation=cv2.INTER_AREA)
-    is_alike = covariance >= _LEAST_CORRELATION * contrasts[0] * contrasts[1]
+    is_alike = covariance >= _MIN_CORRELATION * contrasts[0] * contrasts[1]
     return is_alike and float(np.abs(difference).max()) <= _LARGEST_DIFFERENCE
 
 
@@ -141,7 +141,7 @@ def check_page_pixels(data: bytes, max_pixels: int | None) -> None:
         raise Quarantine(
             Reason.TOO_LARGE, f"tiff: its tiles are of more than {max_pixels} px (--max_pixels allows more)"
         )
-    expansion = _MOST_EXPANSION.get(number(directory, flavour, tiff.COMPRESSION, 1))
+    expansion = _MAX_EXPANSION.get(number(directory, flavour, tiff.COMPRESSION, 1))
     if expansion is None or number(directory, flavour, tiff.PHOTOMETRIC, 2) == _YCBCR:
         return  # colours may be sampled more coarsely
     samples, bits = (number(directory, flavour, tag, 1) for tag in (tiff.SAMPLES_PER_PIXEL, tiff.BITS_PER_SAMPLE))

@@ -12,7 +12,7 @@ from faceveil.transforms.codecs.tiff_segments import JPEG, SegmentLayout
 _WHOLE, _FRACTIONS, _ANY = {1, 3, 4, 16}, {5, 10, 11, 12}, {1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 16}
 _GREY_RESPONSE, _TRANSFER_FUNCTION, _COLOUR_MAP, _JPEG_TABLES, _ICC_PROFILE = 291, 301, 320, 347, 34675
 PALETTE = 3
-_MOST_EXTRA = 8  # channels: more than any picture that is read
+_MAX_EXTRA = 8  # channels: more than any picture that is read
 
 # By the tag: its types, and how many numbers it has; a sample's numbers are as many as samples.
 _OF_PICTURE: dict[int, tuple[set[int], int]] = {
@@ -37,7 +37,7 @@ def clean(directory: Directory, flavour: Flavour) -> Directory:
         directory: of the picture.
         flavour: of the values.
     """
-    samples = min(max(number(directory, flavour, 277, 1), 1), _MOST_EXTRA)
+    samples = min(max(number(directory, flavour, 277, 1), 1), _MAX_EXTRA)
     bits = number(directory, flavour, 258, 1)
     cleaned = {}
     for tag, entry in directory.items():

@@ -34,13 +34,13 @@ class Candidates:
     keypoints: FloatArray | None = None
 
 
-def read_candidates(outputs: Mapping[str, NDArray[Any]], batch: int, least_score: float) -> list[Candidates]:
+def read_candidates(outputs: Mapping[str, NDArray[Any]], batch: int, min_score: float) -> list[Candidates]:
     """Copies the candidates of each image out of a model's outputs, less those beyond its ``num_detections``.
 
     Args:
         outputs: by the contract's names.
         batch: how many images they are of.
-        least_score: others are left out.
+        min_score: others are left out.
 
     Raises:
         ModelError: the outputs break the detector contract.
@@ -67,7 +67,7 @@ def read_candidates(outputs: Mapping[str, NDArray[Any]], batch: int, least_score
     if np.isnan(scores).any():
         raise ModelError("the model returned scores that are no numbers")
     return [
-        _chosen(np.flatnonzero(scores[i, : int(counts[i])] >= least_score), i, boxes, scores, classes, keypoints)
+        _chosen(np.flatnonzero(scores[i, : int(counts[i])] >= min_score), i, boxes, scores, classes, keypoints)
         for i in range(batch)
     ]
 

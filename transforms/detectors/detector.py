@@ -26,7 +26,7 @@ from faceveil.transforms.runtime.pool import usable_cores
 
 _GPU_BATCH = 16
 
-_LEAST_CANDIDATE = 0.02
+_MIN_CANDIDATE = 0.02
 """Where scores are averaged over views, a view's low one counts too; the threshold is for the average."""
 
 
@@ -128,7 +128,7 @@ class Detector:
                 # One image is not copied.
                 batch = np.stack([view.pixels for view in views]) if len(views) > 1 else views[0].pixels[np.newaxis]
                 for model in models:
-                    results = self._models[model].run(batch, self._least_candidate)
+                    results = self._models[model].run(batch, self._min_candidate)
                     group = 0 if self.config.shares_views else model
                     for number, view, candidates in zip(numbers, views, results, strict=True):
                         found[number][group].append((view, faces_in_image(self._checked(candidates), view)))
@@ -145,12 +145,12 @@ class Detector:
         if not self.config.shares_views:
             return tuple(range(len(self._models)))
         window = view.window
-        return (int(window.mirrored or window.least_face > 0),)
+        return (int(window.mirrored or window.min_face > 0),)
 
     @property
-    def _least_candidate(self) -> float:
+    def _min_candidate(self) -> float:
         threshold = self.config.score_threshold
-        return min(threshold, _LEAST_CANDIDATE) if self.config.quality.averaged else threshold
+        return min(threshold, _MIN_CANDIDATE) if self.config.quality.averaged else threshold
 
     def _merged(self, by_model: Sequence[Sequence[tuple[View, Faces]]]) -> Faces:
         """The faces of one image: what any of the models finds counts."""

@@ -50,17 +50,17 @@ class DetectorModel:
         self._input = port.names[0]
         self.takes_batches = engine.on_gpu and (port.shape is None or port.shape[0] is None)
 
-    def run(self, batch: RGB, least_score: float = 0.0) -> list[Candidates]:
+    def run(self, batch: RGB, min_score: float = 0.0) -> list[Candidates]:
         """The candidates of each image of a batch ``[B, H, W, 3]``, RGB, that have at least this score.
 
         Raises:
             ModelError: the outputs break the detector contract.
         """
         parts = [batch] if self.takes_batches else [image[None] for image in batch]
-        return [candidates for part in parts for candidates in self._run(part, least_score)]
+        return [candidates for part in parts for candidates in self._run(part, min_score)]
 
-    def _run(self, batch: RGB, least_score: float) -> list[Candidates]:
-        take = functools.partial(read_candidates, batch=len(batch), least_score=least_score)
+    def _run(self, batch: RGB, min_score: float) -> list[Candidates]:
+        take = functools.partial(read_candidates, batch=len(batch), min_score=min_score)
         return self.engine.run({self._input: batch}, take)
 
 

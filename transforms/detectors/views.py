@@ -41,8 +41,8 @@ class Window:
         height: of the view.
         mirrored: whether left and right are exchanged.
         turns: quarter turns counter-clockwise, after mirroring.
-        least_face: share of the window's longer side that a face must have to count.
-        most_face: share of it from which on a face does not count.
+        min_face: share of the window's longer side that a face must have to count.
+        max_face: share of it from which on a face does not count.
     """
 
     x0: int
@@ -53,13 +53,13 @@ class Window:
     height: int
     mirrored: bool = False
     turns: int = 0
-    least_face: float = 0.0
-    most_face: float = math.inf
+    min_face: float = 0.0
+    max_face: float = math.inf
 
     def counts(self, sides: FloatArray) -> BoolMask:
         """Which faces are of a size to count, by their longer sides ``[N]`` in pixels of the image."""
         share = sides / max(self.x1 - self.x0, self.y1 - self.y0)
-        of_a_size: BoolMask = (share >= self.least_face) & (share < self.most_face)
+        of_a_size: BoolMask = (share >= self.min_face) & (share < self.max_face)
         return of_a_size
 
 
@@ -98,12 +98,12 @@ def plan_windows(width: int, height: int, quality: Quality) -> Iterator[Window]:
     shown = []
     for scale in quality.scales:
         size = _view_size(width, height, quality.detect_size * scale / max(width, height))
-        most_face = _LARGE_FACE / quality.detect_size if scale > 1 else math.inf
-        shown.append(Window(0, 0, width, height, *size, most_face=most_face))
+        max_face = _LARGE_FACE / quality.detect_size if scale > 1 else math.inf
+        shown.append(Window(0, 0, width, height, *size, max_face=max_face))
     for side in quality.smaller:
         if side < quality.detect_size:
             size = _view_size(width, height, side / max(width, height))
-            shown.append(Window(0, 0, width, height, *size, least_face=_LARGE_FACE / side))
+            shown.append(Window(0, 0, width, height, *size, min_face=_LARGE_FACE / side))
     if _needs_tiles(width, height, quality):
         shown += _tiles(width, height, quality)
     for window in shown:

@@ -30,7 +30,7 @@ from faceveil.transforms.formats.raw_pixels import (
 
 _DEEPEST = 6  # texts and messages within each other
 _FEWEST_BYTES = 64  # numbers that may be the bytes of an image file
-_MOST_FIELDS = 10_000
+_MAX_FIELDS = 10_000
 _BEFORE_TEXT = b" \t\r\n\x0b\x0c\0\xef\xbb\xbf\xfe\xff"  # white space, zeros, byte order marks
 
 
@@ -167,7 +167,7 @@ def _payloads(data: bytes) -> list[bytes]:
     """
     found = []
     place, end = 0, len(data)
-    for _ in range(_MOST_FIELDS):
+    for _ in range(_MAX_FIELDS):
         tag, place = _varint(data, place)
         kind = tag & 7
         if tag < 8 or kind not in (0, 1, 2, 5):

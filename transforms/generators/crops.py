@@ -18,7 +18,7 @@ from faceveil.transforms.arrays import Affine, BoolMask, FloatArray, Values
 _FINER = 2
 """Crops are drawn this much larger and averaged, as in the training."""
 
-_LEAST_KNOWN = 0.5
+_MIN_KNOWN = 0.5
 """Share of a crop's pixel that has to be known for it to count as such."""
 
 _WHOLE = 255
@@ -78,9 +78,9 @@ def take_crop(
     share, blocked = np.moveaxis(
         _shrunk_onto(shares, rows.start, columns.start, affine, size) / np.float32(_WHOLE), 2, 0
     )
-    is_known = share >= _LEAST_KNOWN
-    means = sums / np.maximum(share, _LEAST_KNOWN)[..., np.newaxis] * 2 - 1
-    around = blocked < 1 - _LEAST_KNOWN
+    is_known = share >= _MIN_KNOWN
+    means = sums / np.maximum(share, _MIN_KNOWN)[..., np.newaxis] * 2 - 1
+    around = blocked < 1 - _MIN_KNOWN
     return Crop(
         affine,
         np.broadcast_to(np.where(is_known[..., np.newaxis], means, 0), (size, size, 3)).astype(np.float32),

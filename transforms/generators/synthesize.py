@@ -29,7 +29,7 @@ _BATCH = 64
 _IMAGES = 4
 """Images whose faces do. More gains little on a CPU, and all their pixels are held."""
 
-_LEAST_SURROUNDINGS = 0.3
+_MIN_SURROUNDINGS = 0.3
 """Share of what lies around a face that has to be known: otherwise it is at the edge, fills the image, or overlaps
 others."""
 
@@ -123,7 +123,7 @@ class Synthesizer:
                 continue
             affine = crop_affine(box, pose.tilt, geometry, sizes.crop)
             crop = take_crop(values, known, white, masks[number], affine, sizes.crop)
-            if crop.known_share < _LEAST_SURROUNDINGS:
+            if crop.known_share < _MIN_SURROUNDINGS:
                 continue
             drawn[number] = True
             crops.append(crop)

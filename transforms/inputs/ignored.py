@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-_MOST_ENDINGS = 1000  # counted one by one; names that end in numbers have no end of them
-_MOST_TOLD = 50
+_MAX_ENDINGS = 1000  # counted one by one; names that end in numbers have no end of them
+_MAX_TOLD = 50
 _EXAMPLES = 3
 _IN_A_LINE = 10
 OTHER = "other"
@@ -61,7 +61,7 @@ class IgnoredFiles:
     def add(self, file: IgnoredFile) -> None:
         """Counts a file."""
         self.files += 1
-        known = file.ending in self._endings or len(self._endings) < _MOST_ENDINGS
+        known = file.ending in self._endings or len(self._endings) < _MAX_ENDINGS
         reasons = self._endings.setdefault(file.ending if known else OTHER, {})
         reasons.setdefault(file.reason, _Counted()).add(1, [file.key])
 
@@ -94,7 +94,7 @@ class IgnoredFiles:
 
         merged: dict[str, dict[str, _Counted]] = {}
         for place, ending in enumerate(sorted(self._endings, key=rank)):
-            into = merged.setdefault(ending if place < _MOST_TOLD else OTHER, {})
+            into = merged.setdefault(ending if place < _MAX_TOLD else OTHER, {})
             for reason, counted in self._endings[ending].items():
                 into.setdefault(reason, _Counted()).add(counted.files, counted.examples)
         return merged

@@ -124,9 +124,9 @@ def hash_position(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
 
 
-MOST_SAMPLED = 4
+MAX_SAMPLED = 4
 """TFRecord files of a split, of those whose names differ in numbers only, that are looked into before a job begins."""
-_MOST_SERIES = 8
+_MAX_SERIES = 8
 """Series of such files that are looked into; of all but the first, one file each."""
 
 
@@ -139,7 +139,7 @@ class SplitSummary:
     tfrecords: int = 0
     tfrecord_bytes: int = 0
     first_tfrecords: list[InputFile] = field(default_factory=list)
-    """For a look at what is in them: ``MOST_SAMPLED`` files whose names differ in numbers only, one of each other
+    """For a look at what is in them: ``MAX_SAMPLED`` files whose names differ in numbers only, one of each other
     series of such files."""
 
     def add(self, file: InputFile) -> None:
@@ -152,8 +152,8 @@ class SplitSummary:
         self.tfrecord_bytes += file.size
         sampled = [series_of(known) for known in self.first_tfrecords]
         series = series_of(file)
-        most = MOST_SAMPLED if not sampled or series == sampled[0] else 1
-        if sampled.count(series) < most and len({*sampled, series}) <= _MOST_SERIES:
+        most = MAX_SAMPLED if not sampled or series == sampled[0] else 1
+        if sampled.count(series) < most and len({*sampled, series}) <= _MAX_SERIES:
             self.first_tfrecords.append(file)
 
 

@@ -14,13 +14,13 @@ import apache_beam as beam
 from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.inputs.match import Input, InputFile, InputSummary, add_digests, list_inputs
 
-MOST_IMAGES = 10_000
+MAX_IMAGES = 10_000
 """In a shard: however small they are, they are spread over workers, and no more work is lost with one of them."""
 
 SHARD_BYTES = 256 * 2**20
 """Of images, that fill a shard."""
 
-LEAST_SHARDS = 16
+MIN_SHARDS = 16
 """Of a job that has images enough: what is lost when it is killed is the shards that are being made."""
 
 # Of hashed keys, some shards get twice their share: with fewer images to a shard, more of them would stay empty.
@@ -29,7 +29,7 @@ _IMAGES_PER_SHARD = 2
 _PACK_FILES = 1000
 _WAITING_FILES = 50_000
 
-Group = tuple[str, Kind, int]
+ShardKey = tuple[str, Kind, int]
 """Files that are planned together: of a split, either the images of a shard or all TFRecord files (number 0)."""
 
 
@@ -90,8 +90,8 @@ def shard_name(split: str, index: int, count: int) -> str:
 def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | None) -> dict[str, SplitLayout]:
     """Fixes the number of shards of every split.
 
-    Images are spread over as many shards as their bytes or ``MOST_IMAGES`` of each fill, but in a small job over
-    ``LEAST_SHARDS`` in all, as long as each gets a few; or over ``num_shards``, but never over more shards than there
+    Images are spread over as many shards as their bytes or ``MAX_IMAGES`` of each fill, but in a small job over
+    ``MIN_SHARDS`` in all, as long as each gets a few; or over ``num_shards``, but never over more shards than there
     are images. A TFRecord file becomes one shard, for it cannot be read from the middle.
 
     Args:
@@ -108,10 +108,10 @@ def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | No
         {'data': SplitLayout(image_shards=5, tfrecord_shards=0)}
     """
     images = sum(split.images for split in summary.splits.values())
-    least = min(LEAST_SHARDS, images // _IMAGES_PER_SHARD) if shard_bytes is None else 0
+    least = min(MIN_SHARDS, images // _IMAGES_PER_SHARD) if shard_bytes is None else 0
     layout = {}
     for name, split in summary.splits.items():
-        filled = -(-split.image_bytes // (shard_bytes or SHARD_BYTES)), -(-split.images // MOST_IMAGES)
+        filled = -(-split.image_bytes // (shard_bytes or SHARD_BYTES)), -(-split.images // MAX_IMAGES)
         share = -(-least * split.images // images) if images else 0  # so that all splits together have about as many
         wanted = num_shards or max(*filled, share)
         layout[name] = SplitLayout(min(max(1, wanted), split.images), split.tfrecords)
@@ -149,7 +149,7 @@ def shard_of(place: int, shards: int) -> int:
     return place * shards >> 64
 
 
-def pack_files(files: Iterable[InputFile], layout: Layout) -> Iterator[tuple[Group, bytes]]:
+def pack_files(files: Iterable[InputFile], layout: Layout) -> Iterator[tuple[ShardKey, bytes]]:
     """The files in packs of those that are planned together, in any order.
 
     A pack costs a shuffle and its memory a tenth of what its files would cost one by one.
@@ -158,7 +158,7 @@ def pack_files(files: Iterable[InputFile], layout: Layout) -> Iterator[tuple[Gro
         files: of any splits and kinds.
         layout: all shards.
     """
-    waiting: defaultdict[Group, list[InputFile]] = defaultdict(list)
+    waiting: defaultdict[ShardKey, list[InputFile]] = defaultdict(list)
     count = 0
     for file in files:
         shard = shard_of(file.place, layout[file.split].image_shards) if file.kind == "image" else 0
@@ -179,7 +179,7 @@ def _pack(files: list[InputFile]) -> bytes:
     return zlib.compress(pickle.dumps(files), 1)
 
 
-def plan_group(grouped: tuple[Group, Iterable[bytes]], layout: Layout) -> Iterator[ShardPlan]:
+def plan_group(grouped: tuple[ShardKey, Iterable[bytes]], layout: Layout) -> Iterator[ShardPlan]:
     """The plan of a shard of images, or those of all TFRecord files of a split, one shard each, sorted by key.
 
     Args:
@@ -251,10 +251,10 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
         )
 
 
-def _matched(number: int, inputs: Sequence[Input], layout: Layout) -> Iterator[tuple[Group, bytes]]:
+def _matched(number: int, inputs: Sequence[Input], layout: Layout) -> Iterator[tuple[ShardKey, bytes]]:
     return pack_files(list_inputs(inputs, number), layout)
 
 
-def _numbered(split: str, layout: Layout) -> Iterator[tuple[Group, bytes]]:
+def _numbered(split: str, layout: Layout) -> Iterator[tuple[ShardKey, bytes]]:
     nothing = _pack([])
     return (((split, "image", index), nothing) for index in range(layout[split].image_shards))

@@ -94,16 +94,16 @@ def touched_blocks(data: bytes, painted: np.ndarray) -> list[np.ndarray]:
     """For each component, which blocks lie in an MCU that holds a painted pixel: by ITU-T T.81, A.1.1 and A.2."""
     layers = [(across, down) for _, across, down, _ in Image.open(io.BytesIO(data)).layer]
     layers = [(1, 1)] if len(layers) == 1 else layers
-    most_across, most_down = np.max(layers, axis=0).tolist()
+    max_across, max_down = np.max(layers, axis=0).tolist()
     height, width = painted.shape
-    rows, columns = -(-height // (8 * most_down)), -(-width // (8 * most_across))
+    rows, columns = -(-height // (8 * max_down)), -(-width // (8 * max_across))
     mcus = np.zeros((rows, columns), bool)
     y, x = np.nonzero(painted)
-    mcus[y // (8 * most_down), x // (8 * most_across)] = True
+    mcus[y // (8 * max_down), x // (8 * max_across)] = True
     touched = []
     for across, down in layers:
-        blocks_down = math.ceil(math.ceil(height * down / most_down) / 8)
-        blocks_across = math.ceil(math.ceil(width * across / most_across) / 8)
+        blocks_down = math.ceil(math.ceil(height * down / max_down) / 8)
+        blocks_across = math.ceil(math.ceil(width * across / max_across) / 8)
         touched.append(mcus.repeat(down, 0).repeat(across, 1)[:blocks_down, :blocks_across])
     return touched
 

@@ -138,7 +138,7 @@ def test_two_models_share_the_views(make_model: MakeModel, outputs: dict[str, np
     detector = Detector(DetectorConfig((one, make_model(elsewhere)), quality=quality, shares_views=True))
     alone = Detector(DetectorConfig((one,), quality=quality)), Detector(DetectorConfig(detector.config.model_dirs[1:]))
     views = detector.prepare(BLACK, 1000, 1000)
-    by_second = [view.window.mirrored or view.window.least_face > 0 for view in views]
+    by_second = [view.window.mirrored or view.window.min_face > 0 for view in views]
     assert by_second.count(False) == 4  # the whole image, and it turned
     for view, second in zip(views, by_second, strict=True):
         (shared,), (expected,) = detector.detect([[view]]), alone[second].detect([[view]])

@@ -9,8 +9,8 @@ from faceveil.transforms.faces import Faces
 WHOLE = Window(0, 0, 100, 100, 100, 100)
 TILE = Window(50, 0, 100, 100, 50, 100)
 TURNED = Window(0, 0, 100, 100, 100, 100, turns=1)
-SMALL = Window(0, 0, 100, 100, 100, 100, least_face=0.3)
-LARGER = Window(0, 0, 100, 100, 200, 200, most_face=0.3)
+SMALL = Window(0, 0, 100, 100, 100, 100, min_face=0.3)
+LARGER = Window(0, 0, 100, 100, 200, 200, max_face=0.3)
 
 
 def view(window: Window) -> View:

@@ -105,7 +105,7 @@ def test_a_reduced_decode_shows_the_same() -> None:
 
 def test_the_small_view_is_for_large_faces_only() -> None:
     whole, small = plan_windows(1000, 800, Quality(1024, smaller=(256,)))
-    assert (whole.least_face, small.width) == (0, 256)
+    assert (whole.min_face, small.width) == (0, 256)
     boxes = np.array([[0.1, 0.1, 0.2, 0.2], [0.1, 0.1, 0.3, 0.2]], np.float32)
     candidates = Candidates(boxes, np.ones(2, np.float32))
     image = np.zeros((800, 1000, 3), np.uint8)
@@ -129,7 +129,7 @@ def test_tiles_are_for_faces_of_any_size() -> None:
     windows = list(plan_windows(6000, 4000, QUALITIES["thorough"]))
     tiles = [window for window in windows if window.x1 - window.x0 < 6000]
     assert tiles
-    assert all((tile.least_face, tile.most_face) == (0, np.inf) for tile in tiles)
+    assert all((tile.min_face, tile.max_face) == (0, np.inf) for tile in tiles)
 
 
 def test_turned_views_are_as_large_as_their_share_of_the_detector_s_size() -> None:

@@ -18,7 +18,7 @@ from faceveil.transforms.inputs.match import (
     summarize_inputs,
 )
 from faceveil.transforms.inputs.plan import (
-    MOST_IMAGES,
+    MAX_IMAGES,
     Group,
     PlanShards,
     ShardPlan,
@@ -45,17 +45,17 @@ def image(key: str, path: str = "") -> InputFile:
         (10, 250, 100, None, 3),
         (10, 250, 100, 7, 7),
         (3, 250, 100, 7, 3),
-        (MOST_IMAGES, 250, 100_000, None, 1),
-        (2 * MOST_IMAGES + 1, 250, 100_000, None, 3),
-        (2 * MOST_IMAGES + 1, 250, 100_000, 1, 1),
+        (MAX_IMAGES, 250, 100_000, None, 1),
+        (2 * MAX_IMAGES + 1, 250, 100_000, None, 3),
+        (2 * MAX_IMAGES + 1, 250, 100_000, 1, 1),
         (0, 0, None, None, 0),
         (1, 250, None, None, 1),
         (3, 250, None, None, 1),
         (20, 250, None, None, 10),
         (200, 250, None, None, 16),
         (200, 250, None, 1, 1),
-        (MOST_IMAGES, 250, None, None, 16),
-        (MOST_IMAGES, 100 * 2**28, None, None, 100),
+        (MAX_IMAGES, 250, None, None, 16),
+        (MAX_IMAGES, 100 * 2**28, None, None, 100),
     ],
 )
 def test_number_of_shards(

@@ -26,7 +26,7 @@ $(1)/bin/python -m pip check
 endef
 
 .PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark test-install \
-	lint types lock check-locks clean
+	lint types docs lock check-locks clean
 
 setup: .venv/ready
 
@@ -42,6 +42,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# What is written from the code: the tables of options.
+docs: setup
+	$(BIN)/python -m faceveil.pipeline.option_page docs/options.md
 
 # 5,000 damaged images and TFRecords in one job, about a quarter of an hour; prints what it found.
 test-fuzz: setup

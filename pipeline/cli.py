@@ -33,7 +33,7 @@ exit status:
   3  done, but more was quarantined than --max_quarantined allows
   4  the output holds another job's data, or another job is writing to it
   5  an input, the model or storage cannot be reached, or memory ran out
-  130, 143  interrupted (SIGINT), terminated (SIGTERM); the same command goes on
+  130, 143  interrupted (SIGINT), terminated (SIGTERM); the same command resumes
 """
 _RUN_EXAMPLES = """\
 examples:
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "run":
             return _run(given, rest)
         if rest:
-            parser.error(f"{rest[0]}: is no option of faceveil {given.command}")
+            parser.error(f"{rest[0]}: unrecognized argument of faceveil {given.command}")
         return run_models_command(given) if given.command == "models" else run_evaluate_command(given)
     except LeftRunning as left:
         return _left_running(left)
@@ -141,7 +141,7 @@ def _left_running(left: LeftRunning) -> int:
     if job.id is None:
         say_result(f"job {job.name} is prepared; the Flex Template's launcher submits it")
         return DONE
-    goes_on = "interrupted; the job goes on: " if left.interrupted else ""
+    goes_on = "interrupted; the job continues: " if left.interrupted else ""
     (say if left.interrupted else say_result)(
         f"{goes_on}Dataflow job {job.id}\n"
         f"  to look at it: {job.console}\n"

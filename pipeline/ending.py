@@ -79,7 +79,7 @@ def is_job() -> bool:
 
 def hint() -> str:
     """What to do after a job has ended too early; of other commands nothing."""
-    return "; the same command goes on where this one stopped" if is_job() else ""
+    return "; the same command resumes where this one stopped" if is_job() else ""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.graph import AnonymizeDataset
 from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, remove_stale_lock
 from faceveil.pipeline.options import JobOptions
-from faceveil.pipeline.output import State, check_state, clear_output, remove_partial_files
+from faceveil.pipeline.output import State, check_state, clear_output, finished_shards, remove_partial_files
 from faceveil.pipeline.prepare import PreparedJob, prepare
 from faceveil.pipeline.progress_bar import Size, Work, local_progress_bar, progress_bar
 from faceveil.pipeline.restart import allow_restart, is_restart, want_restart
@@ -57,7 +57,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
         AccessError: an input, the model or the output cannot be reached.
         ModelError: the detector cannot be loaded.
         OutputError: the output holds another job's data, or another job is writing to it.
-        LeftRunning: the job goes on without this command.
+        LeftRunning: the job continues without this command.
     """
     began = time.monotonic()
     if is_restart():  # it has removed what was there when it started first
@@ -75,8 +75,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
             state = check_state(options, job.output, job.description, lock.before)
             if state is not State.COMPLETE:
                 if state is State.RESUME:
-                    left = "quarantined" if options.retry_quarantined else "unfinished"
-                    _LOGGER.info("%s: going on with what an earlier run has left %s", options.output, left)
+                    _LOGGER.info("%s: resuming: %s", options.output, _left(job))
                 # A model that does not load is noticed before anything is written; a local run then finds it loaded.
                 _log_detector(job)
                 work = _make(job, beam_options, lock)
@@ -85,6 +84,13 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
     seconds = None if state is State.COMPLETE else time.monotonic() - began
     return Finished(written, seconds, work.progress.made if work else None)
+
+
+def _left(job: PreparedJob) -> str:
+    if job.options.retry_quarantined:
+        return "quarantined records are tried again"
+    shards = sum(split.shards for split in job.layout.values())
+    return f"{finished_shards(job.output)} of {shards} shards are done"
 
 
 def _log_detector(job: PreparedJob) -> None:
@@ -164,8 +170,8 @@ def _run_on_dataflow(
         raise LeftRunning(remote, interrupted=True) from None
     except DataflowRuntimeException as error:
         raise AccessError(
-            f"Dataflow job {remote.id} did not end well; the same command goes on where it stopped. "
+            f"Dataflow job {remote.id} did not end well; the same command resumes where it stopped. "
             f"See {remote.console}\n{error}"
         ) from error
     except AssertionError as error:  # what Beam says when the service has not answered for long
-        raise AccessError(f"Dataflow job {remote.id} may go on, but nothing is heard of it: {error}") from error
+        raise AccessError(f"Dataflow job {remote.id} may still be running; its state is unknown: {error}") from error

@@ -124,16 +124,14 @@ def _as_flags(name: str, value: Any) -> list[str]:
 def _refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
     stray = next((flag for flag in beam_flags[:1] if not flag.startswith("-")), None)
     if stray is not None:
-        raise OptionError(f"{source}{stray}: is no option; inputs follow --input, the output --output")
+        raise OptionError(f"{source}{stray}: unrecognized argument; inputs follow --input, the output --output")
     known = beam_option_names()
     for place, flag in enumerate(beam_flags):
         name, equals, value = flag.removeprefix("--").partition("=")
         if flag[:1] == "-" and not flag[1:2].isdigit() and name not in known:
             close = difflib.get_close_matches(name, [*FIELDS, "config", *known], n=1)
             hint = f"; did you mean {close[0]}?" if close else "; see `faceveil run --help`"
-            raise OptionError(
-                f"{source}{name if source else flag.partition('=')[0]}: is no option of faceveil or Beam{hint}"
-            )
+            raise OptionError(f"{source}{name if source else flag.partition('=')[0]}: unrecognized argument{hint}")
         if flag.startswith("--runner"):
             _check_runner(value if equals else "".join(beam_flags[place + 1 : place + 2]), source)
 

@@ -181,6 +181,18 @@ def remove_partial_files(output: OutputLayout) -> None:
         storage.delete(storage.partial_files(folder))
 
 
+def finished_shards(output: OutputLayout) -> int:
+    """How many shards have a file of the audit trail, which is written last.
+
+    Raises:
+        AccessError: the folder cannot be listed.
+    """
+    folder = output.audit_directory
+    if storage.is_local(folder) and not storage.exists(folder):
+        return 0
+    return sum(file.path.endswith(".parquet") for file in storage.list_files(folder))
+
+
 def _job_files(output: OutputLayout) -> list[str]:
     found = []
     for folder in {output.directory, output.audit_directory}:

@@ -60,7 +60,7 @@ def _run_to_its_end() -> int:
         if exit_status in _STATUSES:
             if not may_restart or permission.endswith(MAY):
                 return exit_status
-            say("faceveil: started again, the job goes on")
+            say("faceveil: restarted; the job resumes")
             shortages += permission.endswith(WANTED_FOR_MEMORY)
             continue
         memory = exit_status == -signal.SIGKILL and killed_before != oom_kills()
@@ -138,7 +138,7 @@ def _be_child(parent: int, alive: int) -> NoReturn:
 
 def _tell_death(exit_status: int, memory: bool, goes_on: bool) -> None:
     """Says how the job's process died, and what comes next."""
-    next_step = "; the job goes on" if goes_on else hint()
+    next_step = "; the job resumes" if goes_on else hint()
     if memory:
         say(f"faceveil: killed by the kernel, since memory ran out{next_step}{'' if goes_on else MEMORY_ADVICE}")
     elif exit_status == -signal.SIGKILL:

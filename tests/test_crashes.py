@@ -68,8 +68,8 @@ def test_a_crash_and_a_hang_cost_one_record_each(inputs: Path, tmp_path: Path) -
     options = ("--num_shards", 2, "--image_timeout", 10, "--max_quarantined", 1, *FAST)
     run = run_weakened(tmp_path, "run", "--input", f"{inputs}/*", "--output", output, *options)
     assert run.returncode == 0, run.stderr
-    assert "faceveil: crashed (SIGSEGV); the job goes on" in run.stderr
-    assert "an earlier attempt crashed; records are tried in another process first" in run.stderr
+    assert "faceveil: crashed (SIGSEGV); the job resumes" in run.stderr
+    assert "an earlier attempt crashed; its records are tried in a sandbox first" in run.stderr
     found = rows(output)
     assert {key: row["reason"] for key, row in found.items() if row["reason"]} == {
         "crash.jpg": "crashed",
@@ -106,7 +106,7 @@ def test_to_overwrite_and_to_retry_count_for_the_first_start_only(several: Path,
         run = run_weakened(tmp_path, *job, *more)
         assert run.returncode == 0, run.stderr
         # Each shard crashes once; to begin anew after each crash would add all that were made before.
-        assert 1 <= run.stderr.count("faceveil: crashed (SIGSEGV); the job goes on") <= most_crashes
+        assert 1 <= run.stderr.count("faceveil: crashed (SIGSEGV); the job resumes") <= most_crashes
         assert sorted(key for key, row in rows(output).items() if row["reason"] == "crashed") == [
             f"crash-{number}.jpg" for number in (0, 1, 4, 6)
         ]
@@ -134,7 +134,7 @@ def test_what_ends_its_process_by_itself_is_a_crash(inputs: Path, tmp_path: Path
     options = ("--num_shards", 2, "--max_quarantined", 1, *FAST)
     run = run_weakened(tmp_path, "run", "--input", f"{inputs}/*", "--output", output, *options, weakness=ending)
     assert run.returncode == 0, run.stderr
-    assert "faceveil: crashed (exit status 127); the job goes on" in run.stderr
+    assert "faceveil: crashed (exit status 127); the job resumes" in run.stderr
     assert {key: row["reason"] for key, row in rows(output).items() if row["reason"]} == {"crash.jpg": "crashed"}
 
 

@@ -254,7 +254,7 @@ def test_an_interrupted_job_stops_at_once_and_can_go_on(many: Path, tmp_path: Pa
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "interrupted; the same command goes on" in said
+    assert "interrupted; the same command resumes" in said
     assert "Traceback" not in said
     assert not list(output.rglob("*.partial"))
     assert faceveil(*many_job(many, output)) == 0

@@ -79,7 +79,7 @@ def assert_good_or_out_of_memory(bounded: list[str], output: Path) -> None:
     if ended.returncode == 5:
         last = ended.stderr.splitlines()[-1]
         assert "memory ran out" in last or "ended by" in last
-        assert "the same command goes on where this one stopped. With too little memory" in last
+        assert "the same command resumes where this one stopped. With too little memory" in last
         assert not (output / "manifest.json").exists()
 
 

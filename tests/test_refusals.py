@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("centerface")
         (["--input", "nothing/*.jpg"], 5, "nothing"),
         (["--input", "{photos}/**", "--model", "nowhere"], 5, "nowhere"),
         (["--input", "{photos}/**", "--coverage", "7"], 2, "--coverage 7"),
-        (["--input", "{photos}/**", "--colour", "red"], 2, "--colour: is no option"),
+        (["--input", "{photos}/**", "--colour", "red"], 2, "--colour: unrecognized argument"),
         (["--input", "{photos}/**", "--config", "none.yaml"], 2, "none.yaml"),
         ([], 2, "--input: is required"),
     ],

@@ -114,7 +114,7 @@ def test_who_asks_the_command_to_end_ends_all_of_it_and_frees_the_output(
         _, told = process.communicate(timeout=60)
         assert process.returncode == 128 + number
         assert_all_end(process)
-    assert told.splitlines()[-1] == f"faceveil: {said}; the same command goes on where this one stopped"
+    assert told.splitlines()[-1] == f"faceveil: {said}; the same command resumes where this one stopped"
     assert "Traceback" not in told
     # So another machine need not wait until it has been silent for long.
     assert lock_of(output)["pid"] is None
@@ -187,8 +187,8 @@ def test_of_two_jobs_that_start_at_once_one_is_refused_before_any_work(inputs: P
     ]
     told = {process.wait(timeout=120): process.communicate()[1] for process in pair}
     assert sorted(told) == [0, 4]
-    assert "going on with what an earlier run has left unfinished" in told[0]
-    assert "going on" not in told[4]
+    assert "resuming: " in told[0]
+    assert "resuming" not in told[4]
     assert "detector" not in told[4], "it has loaded the model"
 
 
@@ -210,7 +210,7 @@ def test_a_job_that_is_killed_keeps_most_of_its_work_and_goes_on_without_special
     else:
         pytest.fail("it was killed between two shards every time")
     resumed = subprocess.run(small_job, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "tried in another process" not in resumed.stderr
+    assert "tried in a sandbox" not in resumed.stderr
     shards = json.loads((output / "manifest.json").read_text())["shards"]
     assert len(shards) == 16
     assert max(shard["records"] for shard in shards) <= 64 / 4

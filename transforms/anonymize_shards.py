@@ -93,7 +93,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         with attempt_marker(job.output, plan.name, job.run) as care:
             care = replace(care, tried=care.tried or job.tries_records)
             if care.tried:
-                _LOGGER.warning("%s: an earlier attempt crashed; records are tried in another process first", plan.name)
+                _LOGGER.warning("%s: an earlier attempt crashed; its records are tried in a sandbox first", plan.name)
             if care.alone:
                 _LOGGER.warning("%s: memory ran out before; one image is worked on at a time", plan.name)
             return anonymize_shard(plan, job.output, self._worker, self._count, care, kept)

@@ -104,7 +104,7 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
     # A shard names the versions of the files it was planned with, so none can have come, gone or changed unnoticed.
     if int(add_digests(shard.inputs_digest for shard in shards), 16) != int(summary.digest or "0", 16):
         raise AccessError(
-            "inputs changed while the job ran; use --retry_quarantined to go on with what is there now, "
+            "inputs changed while the job ran; use --retry_quarantined to continue with what is there now, "
             "or --overwrite to begin anew"
         )
     for split, sizes in layout.items():

@@ -165,8 +165,7 @@ def refuse_while_running(directory: str, beam_options: PipelineOptions) -> None:
         running = _is_running(job, beam_options)
     except _NO_ANSWER as error:
         raise AccessError(
-            f"{directory}: Dataflow job {job.id or job.name} was to write there, and whether it has ended cannot be "
-            f"told: {error}"
+            f"{directory}: Dataflow job {job.id or job.name} may still be writing there; its state is unknown: {error}"
         ) from error
     if running:
         how = f"; {job.cancel_command} ends it" if job.id else ""

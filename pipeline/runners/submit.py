@@ -43,7 +43,7 @@ def wait(result: PipelineResult) -> None:
     except Exception as error:
         raise original_error(error) from error
     if ended not in (None, PipelineState.DONE):
-        raise AccessError(f"the job ended as {ended}; the same command goes on where it stopped")
+        raise AccessError(f"the job ended as {ended}; the same command resumes where it stopped")
 
 
 def original_error(error: Exception) -> BaseException:
@@ -52,7 +52,7 @@ def original_error(error: Exception) -> BaseException:
     if "KeyboardInterrupt [while running" in told:
         return KeyboardInterrupt()
     if "StatusCode.UNAVAILABLE" in told:  # what gRPC says when nobody is there
-        return AccessError("the runner has died or cannot be reached; the same command goes on where the job stopped")
+        return AccessError("the runner has died or cannot be reached; the same command resumes where the job stopped")
     match = re.search(r"faceveil\.transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)
     kind = getattr(faceveil.transforms.errors, match[1], None) if match else None
     return kind(match[2]) if match and kind else error

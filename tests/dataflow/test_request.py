@@ -135,7 +135,7 @@ def test_a_job_that_was_left_running_keeps_its_output(
     with monkeypatch.context() as refusing:
         refusing.setattr(cloud.dataflow, "refusal", (403, "PERMISSION_DENIED"))
         assert launch(cloud) == 5
-    assert "whether it has ended cannot be told" in capsys.readouterr().err
+    assert "may still be writing there; its state is unknown" in capsys.readouterr().err
     job.state = "JOB_STATE_CANCELLED"
     assert launch(cloud) == 0
     assert last_job(cloud) is not job

@@ -244,7 +244,7 @@ def test_an_interrupted_command_leaves_the_job_running(tmp_path: Path, photos: P
         assert waiting.returncode == 130
         job = last_job(idle)
         assert job.state == "JOB_STATE_RUNNING"
-        assert f"interrupted; the job goes on: Dataflow job {job.id}" in said
+        assert f"interrupted; the job continues: Dataflow job {job.id}" in said
         assert f"gcloud dataflow jobs cancel {job.id} --project {PROJECT} --region {REGION}" in said
         again = launch(idle, "out", *flags)
         assert again.returncode == 4
@@ -276,7 +276,7 @@ def test_a_job_that_is_cancelled_can_go_on(tmp_path: Path, photos: Path) -> None
         done = launch(cloud, "out", *on_dataflow(f"--sdk_container_image={IMAGE}"))
         assert done.returncode == 5
         job = last_job(cloud)
-        assert f"faceveil: Dataflow job {job.id} did not end well; the same command goes on" in done.stderr
+        assert f"faceveil: Dataflow job {job.id} did not end well; the same command resumes" in done.stderr
         assert "Traceback" not in done.stderr
 
 

@@ -56,7 +56,7 @@ def interrupted(then: str, *signals: signal.Signals) -> tuple[int, str, str]:
     return process.returncode, said, told
 
 
-GOES_ON = "; the same command goes on where this one stopped\n"
+GOES_ON = "; the same command resumes where this one stopped\n"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_errors(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--annotations", "a", "--images", "b", "--method", "blur"], "--method: is no option of faceveil evaluate"),
+        (["--annotations", "a", "--images", "b", "--method", "blur"], "--method: unrecognized argument of faceveil ev"),
         (["--images", "b"], "the following arguments are required: --annotations"),
     ],
 )

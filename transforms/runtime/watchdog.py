@@ -48,7 +48,7 @@ class Watchdog:
         for thread, (name, so_far) in list(self._running.items()):
             if so_far > self._seconds:
                 _LOGGER.critical(
-                    "%s takes longer than --image_timeout %g: this process is ended, its shard tried again with care",
+                    "%s takes longer than --image_timeout %g: this process is ended; its shard is retried in a sandbox",
                     *(name, self._seconds),
                 )
                 logging.shutdown()

@@ -16,7 +16,7 @@ from faceveil.transforms.errors import AccessError, OutputError
         (
             RuntimeError("<RPC that terminated with:\n\tstatus = StatusCode.UNAVAILABLE\n\tdetails = 'Socket closed'>"),
             AccessError,
-            "the runner has died or cannot be reached; the same command goes on where the job stopped",
+            "the runner has died or cannot be reached; the same command resumes where the job stopped",
         ),
         (RuntimeError("KeyboardInterrupt [while running 'Step']"), KeyboardInterrupt, ""),
         (

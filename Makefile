@@ -26,7 +26,7 @@ $(1)/bin/python -m pip check
 endef
 
 .PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark test-install \
-	lint types docs lock check-locks clean
+	lint types docs mutate lock check-locks clean
 
 setup: .venv/ready
 
@@ -50,6 +50,10 @@ docs: setup
 # 5,000 damaged images and TFRecords in one job, about a quarter of an hour; prints what it found.
 test-fuzz: setup
 	$(BIN)/python -m tests.fuzz 5000
+
+# Changes the code a little, at seeded places, and runs the tests that should fail; half an hour on two cores.
+mutate: setup
+	$(BIN)/python -m tests.mutants
 
 # Killed jobs, full disks, two jobs on one output, about a quarter of an hour; as the super-user, for a small tmpfs.
 test-torture: setup

@@ -82,11 +82,13 @@ class Jobs:
     def _examples(self) -> Path:
         photos = sorted(self._photos.iterdir())[:60]
         names = ("image/encoded", "left", "right")
-        with (self._folder / "three.tfrecord").open("wb") as file:
+        path = self._folder / "three.tfrecord"
+        with path.open("wb") as file:
             for start in range(0, len(photos), 3):
                 images = dict(zip(names, (path.read_bytes() for path in photos[start : start + 3]), strict=True))
                 file.write(frame(Example.empty().with_features({**images, "label": [start]})))
-        return self._run("three", "--image_feature", *names, inputs=f"{self._folder}/three.tfrecord")
+        os.utime(path, (0, 0))
+        return self._run("three", "--image_feature", *names, inputs=str(path))
 
     def _resumed(self) -> Path:
         command = self._command("resumed")

@@ -67,7 +67,7 @@ TESTED_BY = {
         "layout": "transforms/test_anonymize_shards.py",
     },
     "transforms.generators": {
-        "embedded network": "training/test_generator.py",
+        "network": "training/test_generator.py",
         "geometry": "transforms/generators/test_crops.py",
     },
     "transforms.inputs": {

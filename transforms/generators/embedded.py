@@ -18,7 +18,10 @@ _NETWORK = Path(__file__).with_name("network.py")
 
 @functools.cache
 def embedded_digest() -> str:
-    """The sha256 of its weights and network, which is its identity: builds differ with TensorFlow's version."""
+    """The sha256 of its weights and network, which is its identity: builds differ with TensorFlow's version.
+
+    Any change of ``network.py``, of a comment too, makes it another generator, whose outputs are another job's.
+    """
     return hashlib.sha256(_WEIGHTS.read_bytes() + _NETWORK.read_bytes()).hexdigest()
 
 

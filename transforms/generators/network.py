@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from faceveil.transforms.arrays import FloatArray
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -86,10 +85,10 @@ SHAPES: Mapping[str, tuple[int, ...]] = (
 """The name and shape of every weight: kernels ``[h, w, in, out]`` or ``[in, out]``, biases ``[out]``."""
 
 
-def initial_weights(seed: int) -> dict[str, FloatArray]:
+def initial_weights(seed: int) -> dict[str, NDArray[np.float32]]:
     """Weights to begin a training with: normal, scaled by fan-in (He et al., https://arxiv.org/abs/1502.01852)."""
     random = np.random.default_rng(seed)
-    weights: dict[str, FloatArray] = {}
+    weights: dict[str, NDArray[np.float32]] = {}
     for name, shape in SHAPES.items():
         if name.endswith("/bias"):
             weights[name] = np.zeros(shape, np.float32)

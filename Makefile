@@ -40,8 +40,9 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/python -m demo
 
+# On several cores a file of tests stays in one process; each process loads TensorFlow, hence no more than four.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # What is written from the code: the tables of options.
 docs: setup

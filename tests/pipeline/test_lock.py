@@ -68,6 +68,20 @@ def test_is_there_while_held_and_gone_after(tmp_path: Path) -> None:
     assert read_lock(directory) is None
 
 
+def test_says_again_and_again_that_its_job_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("faceveil.pipeline.lock._BEAT_SECONDS", 0.02)
+    with hold_lock(str(tmp_path)) as held:
+        held.note_job(JOB)
+        heard = set()
+        while len(heard) < 4:
+            lock = read_lock(str(tmp_path))
+            assert lock
+            assert lock["job"] == JOB
+            heard.add(lock["time"])
+        held.leave()
+    assert read_lock(str(tmp_path)) is not None, "a lock that was left says whose the output is"
+
+
 def test_is_left_without_an_owner_when_the_job_fails(tmp_path: Path) -> None:
     with contextlib.suppress(KeyError), hold_lock(str(tmp_path)) as held:
         held.note_job(JOB)

@@ -19,8 +19,8 @@ from faceveil.transforms.inputs.match import (
 )
 from faceveil.transforms.inputs.plan import (
     MAX_IMAGES,
-    Group,
     PlanShards,
+    ShardKey,
     ShardPlan,
     SplitLayout,
     lay_out,
@@ -116,7 +116,7 @@ def test_packs_hold_every_file_once_with_those_of_its_shard(drawn: list[tuple[st
     with pytest.MonkeyPatch.context() as small:
         small.setattr(plan, "_PACK_FILES", 4)
         small.setattr(plan, "_WAITING_FILES", 7)
-        grouped: dict[Group, list[bytes]] = {}
+        grouped: dict[ShardKey, list[bytes]] = {}
         for group, pack in pack_files(files, layout):
             grouped.setdefault(group, []).append(pack)
     plans = [made for group, packs in grouped.items() for made in plan_group((group, packs), layout)]

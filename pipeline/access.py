@@ -13,7 +13,7 @@ from faceveil.transforms.inputs.globs import listed_prefix
 def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
     """Lists and reads a little of the inputs and models, writes and removes a little where the job will write.
 
-    Places on disk are left to whoever opens them.
+    Paths on disk are left to their readers and writers.
 
     Raises:
         AccessError: naming the place, what is wrong and what to do.

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LeftRunning as left:
         return _left_running(left)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  a bug is raised again
-        # Whoever is interrupted in the middle of something may fail in any way.
+        # An interrupted call may fail in any way.
         if was_interrupted() or isinstance(error, KeyboardInterrupt):
             tell_end()
             return exit_status()

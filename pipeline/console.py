@@ -61,7 +61,7 @@ def say_result(text: str) -> None:
     """Prints on standard output; if that cannot be written, on standard error."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # whoever read it has read enough
+    except BrokenPipeError:  # the reader has read enough
         _give_up(sys.stdout)
     except OSError as error:
         _give_up(sys.stdout)
@@ -70,7 +70,7 @@ def say_result(text: str) -> None:
 
 
 def flush_streams() -> bool:
-    """Writes what is still to be written; whether standard output took all, or was closed by whoever reads it."""
+    """Writes what is still to be written; whether standard output took all, or was closed by its reader."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -35,7 +35,7 @@ class _State:
 def end_on_signals() -> None:
     """Makes this process end on SIGINT, SIGTERM and SIGHUP; to be called in its main thread."""
     for number in SIGNALS:
-        # Whoever starts a command by nohup wants it to outlive its terminal.
+        # A command that was started by nohup has to outlive its terminal.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
     received, descriptor = os.pipe()
@@ -56,7 +56,7 @@ def was_interrupted() -> bool:
 
 
 def ended_by() -> signal.Signals:
-    """The signal that has interrupted the job; SIGINT if nobody listened."""
+    """The signal that has interrupted the job; SIGINT if no handler was set."""
     return _State.received or signal.SIGINT
 
 

@@ -12,7 +12,7 @@ def prepare_environment() -> None:
     # TensorFlow tells of CPU features at every import, gRPC of every fork.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # Outside Google's cloud, who looks for credentials waits for a machine that is not there: once is enough.
+    # Outside Google's cloud, looking for credentials waits for a server that is not there: once is enough.
     os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     _reach_loopback_directly()
 

@@ -41,7 +41,7 @@ class Finished:
     Attributes:
         manifest: what it did in all.
         seconds: that this run of it took; None if there was nothing to do.
-        made: records that this run has made; None if nobody knows.
+        made: records that this run has made; None if unknown.
     """
 
     manifest: dict[str, Any]
@@ -100,7 +100,7 @@ def _log_detector(job: PreparedJob) -> None:
 
 
 def _make(job: PreparedJob, beam_options: PipelineOptions, lock: HeldLock) -> Work | None:
-    """Does the work, once all that could be checked before has been; how far it got, if somebody looked."""
+    """Does the work, once all that could be checked before has been; how far it got, if that is known."""
     options, output = job.options, job.output
     job = with_staged_models(job, beam_options)
     if options.overwrite:

@@ -68,7 +68,7 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
 
 
 def _unreadable(path: str) -> dict[str, Any]:
-    """What counts for a file that cannot be read: who has just begun to write it is alive, who left it so is not."""
+    """What counts for a lock file that cannot be read: if it is new, its job is alive and just writing it, else not."""
     just_begun = False
     if storage.is_local(path):
         with contextlib.suppress(OSError):
@@ -253,7 +253,7 @@ def hold_lock(
     """
     refuse_live(directory)
     with _kernel_lock(directory):
-        # Only now nobody on this machine can change it any more.
+        # From here on no other process of this machine can change it.
         before, version = _read(lock_path(directory))
         lock = HeldLock(lock_path(directory), before)
         lock.take(version)

@@ -98,7 +98,7 @@ class JobOptions:
     allow_features: tuple[str, ...] = _option(
         (),
         "data",
-        "features that pass as they are, even images: nobody looks at them, so faces in them get out",
+        "features that pass as they are, even images: they are not examined, so faces in them get out",
     )
     strict_features: bool = _option(
         False,

@@ -15,7 +15,7 @@ def format_report(
         output: where it has written.
         audit_directory: where its audit trail is.
         seconds: that this run took; None if it had nothing to do.
-        made: records that this run has made; None if nobody knows.
+        made: records that this run has made; None if unknown.
 
     Example usage::
 

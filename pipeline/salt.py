@@ -10,7 +10,7 @@ from faceveil.transforms.errors import AccessError
 
 SALT = "FACEVEIL_SALT"
 """The environment variable that holds it."""
-# With fewer, whoever has a name and its hash might try all salts (a key of HMAC should have 112 bits:
+# With fewer, an attacker who has a name and its hash might try all salts (a key of HMAC should have 112 bits:
 # https://doi.org/10.6028/NIST.SP.800-107r1, 5.3.4).
 _MIN_BYTES = 16
 _GOOD_SALT = "such as `openssl rand -hex 32` gives"

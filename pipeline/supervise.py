@@ -1,8 +1,8 @@
 """The command's entry: runs it in a process of its own, and runs it again when native code has crashed it.
 
 A codec that crashes ends its whole process. Runners of clusters start their workers again; a job on this machine alone
-has its only worker in this command, so somebody must be left to do the same. Imports nothing heavy: the process that
-waits costs a few megabytes and no time.
+has its only worker in this command, so another process must do the same. Imports nothing heavy: the process that waits costs
+a few megabytes and no time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from faceveil.transforms.runtime.child_process import end_with_parent, leave_now
 from faceveil.transforms.runtime.machine import oom_kills
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
-"""How native code dies, and how a watchdog ends a hanging process. Not SIGKILL and SIGTERM: somebody wanted those."""
+"""How native code dies, and how a watchdog ends a hanging process. Not SIGKILL or SIGTERM, sent on purpose."""
 _MAX_RESTARTS = 20
 _STATUSES = frozenset([*range(6), *(128 + number for number in SIGNALS)])
 """The exit statuses of the command itself."""
@@ -83,7 +83,7 @@ class _Command:
     def __init__(self) -> None:
         self.asked_to_end: signal.Signals | None = None
         self._child: int | None = None
-        # Whoever starts a command by nohup wants it to outlive its terminal.
+        # A command that was started by nohup has to outlive its terminal.
         ignored = {number for number in (signal.SIGHUP,) if signal.getsignal(number) is signal.SIG_IGN}
         for number in set(SIGNALS) - ignored:
             signal.signal(number, self._hand_on)
@@ -167,6 +167,6 @@ def _command() -> int:
 
 
 def _follow(alive: int) -> None:
-    """Ends this process when the one that waits for it is gone: whoever has killed that one meant both."""
+    """Ends this process when the one that waits for it is gone: killing that one is meant for both."""
     os.read(alive, 1)
     os.kill(os.getpid(), signal.SIGKILL)

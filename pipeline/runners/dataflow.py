@@ -152,7 +152,7 @@ def refuse_while_running(directory: str, beam_options: PipelineOptions) -> None:
 
     Raises:
         OutputError: the job runs.
-        AccessError: nobody says whether it does.
+        AccessError: its state is unknown.
     """
     lock = read_lock(directory)
     if not lock or not lock.get("remote"):

@@ -51,7 +51,7 @@ def original_error(error: Exception) -> BaseException:
     told = f"{type(error).__module__}.{type(error).__name__}: {error}"
     if "KeyboardInterrupt [while running" in told:
         return KeyboardInterrupt()
-    if "StatusCode.UNAVAILABLE" in told:  # what gRPC says when nobody is there
+    if "StatusCode.UNAVAILABLE" in told:  # what gRPC says when there is no server
         return AccessError("the runner has died or cannot be reached; the same command resumes where the job stopped")
     match = re.search(r"faceveil\.transforms\.errors\.(\w+): (.*?)(?: \[while running|\n\n|\Z)", told, re.DOTALL)
     kind = getattr(faceveil.transforms.errors, match[1], None) if match else None

@@ -1,7 +1,7 @@
 """Compressed data may be copied only when they are wholly accounted for: measuring what they hold.
 
 A header may say fewer rows than the compressed data hold, and decoders do not read behind the last row. What is copied
-there would be a picture that nobody looked at.
+there would be a picture that was not examined.
 """
 
 from __future__ import annotations

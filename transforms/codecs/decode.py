@@ -69,7 +69,7 @@ def decode_for_detection(data: bytes, info: ImageInfo, long_side: int) -> Previe
     A JPEG that is larger by a factor of two or more is decoded at 1/2, 1/4 or 1/8, never below `long_side`;
     everything else is decoded whole. Whatever readers may show is shown (`renderings`), in each orientation that the
     file names. First comes the picture without
-    alpha: the colours under transparent pixels are in the file, and whoever reads its RGB sees them. Its 16 bits are
+    alpha: the colours under transparent pixels are in the file, and readers of its RGB see them. Its 16 bits are
     scaled so that the brightest value becomes 255, since many such images use only 10 to 14 of the bits.
 
     Args:

@@ -56,7 +56,7 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
 
 
 def encode_losslessly(pixels: Pixels, data: bytes, info: ImageInfo, why: str) -> bytes:
-    """Encode pixels that nobody painted on, since the original's compressed data cannot be copied.
+    """Encodes unpainted pixels, since the original's compressed data cannot be copied.
 
     As `encode_pixels`, but every pixel keeps its value: lossy WebP becomes lossless WebP, which is larger.
 
@@ -82,7 +82,7 @@ def encode_losslessly(pixels: Pixels, data: bytes, info: ImageInfo, why: str) ->
 
 
 def is_lossy(data: bytes, info: ImageInfo) -> bool:
-    """Whether encoding an image in its format again changes pixels that nobody painted on."""
+    """Whether encoding an image in its format again changes unpainted pixels."""
     if info.format == "webp":
         return all(name != b"VP8L" for name, _ in webp.chunks(data))
     return info.format in _ALWAYS_LOSSY

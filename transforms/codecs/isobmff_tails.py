@@ -1,7 +1,7 @@
 """Cutting off what no decoder reads at the ends of AV1's and HEVC's data.
 
 How far arithmetic codes reach, only decoding them tells. Decoders refuse data that are too short, or show other pixels
-then. So where the pixels stay the same without the last few bytes, nobody read these bytes.
+then. So where the pixels stay the same without the last few bytes, no decoder read these bytes.
 """
 
 from __future__ import annotations

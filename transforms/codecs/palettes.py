@@ -13,7 +13,7 @@ from faceveil.transforms.runtime.memory import is_out_of_memory
 def check_indices(data: bytes, image_format: str) -> None:
     """That pixels which look the same have the same index, and that there are no indices without a colour.
 
-    With a palette that is black all over, a whole picture would be in the indices, and nobody would see it.
+    With a palette that is black all over, a whole picture would be in the indices, and no viewer would show it.
 
     Args:
         data: the image.

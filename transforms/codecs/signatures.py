@@ -1,6 +1,6 @@
 """What bytes are, by how they begin: images, and all else that may hold one (video, documents, archives, arrays).
 
-One table for whoever asks: `probe` wants the format of an image, the search of Examples wants to know whether any
+One table for all callers: `probe` wants the format of an image, the search of Examples wants to know whether any
 picture may be there. Sources: PRONOM (https://www.nationalarchives.gov.uk/PRONOM/), the magic database of file(1)
 (https://github.com/file/file/tree/master/magic/Magdir), the formats that Pillow, OpenCV and TensorFlow read, and the
 specifications named below.

@@ -1,7 +1,7 @@
 """Cutting off what no decoder reads of WebP's compressed data (VP8, RFC 6386; VP8L and ALPH, RFC 9649).
 
 How far a picture's codes reach, only decoding them tells. libwebp refuses a picture whose codes go on behind its
-data, or shows other pixels. So where it shows the same without the last few bytes, nobody read these bytes.
+data, or shows other pixels. So where it shows the same without the last few bytes, they were not read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the boxes of a detector have to be: the part of its contract that shapes and types do not show.
 
 ``detection_boxes`` are ymin, xmin, ymax, xmax as shares of the image's sides. A model that returns pixels, or the
-larger side first, finds faces and says that they are nowhere: nothing would be masked, and nobody would know.
+larger side first, finds faces and says that they are nowhere: nothing would be masked, unnoticed.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def _check_boxes(model: DetectorModel, model_dir: str) -> None:
     best = [each.boxes[np.argsort(-each.scores, kind="stable")[:_BEST]] for each in found]
     boxes = np.concatenate(best)
     wrong = senseless(boxes)
-    # Of test images, not of photos: a candidate that nobody would take for a face may lie anywhere.
+    # Of test images, not of photos: a candidate with a low score may lie anywhere.
     if 2 * wrong.sum() > len(boxes):
         example = ", ".join(f"{side:g}" for side in boxes[wrong.argmax()])
         raise ModelError(f"{model_dir} returns boxes that are nowhere in the image, such as {example}; {CONTRACT}")

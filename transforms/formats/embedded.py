@@ -125,7 +125,7 @@ def _in_numbers(values: NDArray[Any], contents: Contents, depth: int) -> str | N
         is_whole = np.array_equal(whole, values)
     if is_whole:
         return _in_integers(whole, contents, depth)
-    # Floats that nobody has computed are other bytes.
+    # Floats that are not the result of a computation are other bytes.
     return None if are_plausible(values) else _in_bytes(values.tobytes(), contents, depth + 1)
 
 
@@ -163,7 +163,7 @@ def _in_example(data: bytes, contents: Contents, depth: int) -> str | None:
 def _payloads(data: bytes) -> list[bytes]:
     """What the fields of a protocol buffer message hold, if the bytes are one and nothing else; empty if they are not.
 
-    See https://protobuf.dev/programming-guides/encoding. Groups, which nobody writes any more, count as no message.
+    See https://protobuf.dev/programming-guides/encoding. Groups, which are obsolete, count as no message.
     """
     found = []
     place, end = 0, len(data)

@@ -99,7 +99,7 @@ class Example:
         """Reads a serialised Example.
 
         Of a feature given twice the last counts, as in any map field; an earlier value, which no reader would see, is
-        dropped, so that nothing passes that nobody has looked at. Fields that an Example does not have are dropped too.
+        dropped, so that nothing passes unseen. Fields that an Example does not have are dropped too.
 
         Raises:
             InvalidExampleError: it is none.

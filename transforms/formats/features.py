@@ -1,4 +1,4 @@
-"""What the features of an Example are to the job: images, dropped ones, and ones that nobody looks at."""
+"""What the features of an Example are to the job: images, dropped ones, and ones that pass unseen."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def are_bytes_like_rows(data: bytes) -> bool:
 
 
 def are_plausible(values: NDArray[Any]) -> bool:
-    """Whether floats are such as somebody computes: other bytes, read as floats, have wild exponents."""
+    """Whether floats look computed: other bytes, read as floats, have wild exponents."""
     with np.errstate(all="ignore"):
         some = np.abs(values[:1024].astype(np.float64))
         return bool(np.mean((some == 0) | ((some > 1e-6) & (some < 1e6))) > 0.99)

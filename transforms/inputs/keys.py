@@ -12,7 +12,7 @@ _DIGITS = 32
 class KeyHash:
     """Turns names into HMAC-SHA256 (RFC 2104) of a secret salt, of which 128 bits are kept as hexadecimal digits.
 
-    Without the salt nobody can tell whether a name that is guessed is in the data set.
+    Without the salt a guessed name cannot be confirmed.
 
     Attributes:
         salt: the secret; never printed.

@@ -181,7 +181,7 @@ def _look_in_turn(files: Sequence[StoredFile]) -> list[FoundFile]:
 
 
 def _check_readable(file: StoredFile) -> None:
-    """Makes sure that a file on disk may be read; what is none is left to whoever reads it."""
+    """Makes sure that a file on disk may be read; what is none is left to its reader."""
     if not may_access(file.path, os.R_OK) and os.path.exists(file.path):
         raise unreadable(file.path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 

@@ -83,7 +83,7 @@ class InputFile:
         version: of its content, see ``StoredFile``.
         kind: what it holds, by its ending, or else by its first bytes.
         place: where it belongs in its split, from 0 to 2**64 - 1. It follows from the key as it is shown: were it that
-            of a name that is hidden, the number of a shard would refute most names that somebody guesses.
+            of a name that is hidden, the number of a shard would refute most guessed names.
     """
 
     split: str

@@ -34,7 +34,7 @@ class Port(NamedTuple):
 
     Attributes:
         names: all names that it has.
-        kind: of its elements, as NumPy names it; empty for outputs, which nobody asks for it.
+        kind: of its elements, as NumPy names it; empty for outputs, where it is not needed.
         shape: its sides, None for any length; None where it may have any number of dimensions.
     """
 

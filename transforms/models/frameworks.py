@@ -40,7 +40,7 @@ def load_tensorflow() -> Any:
 
 @contextlib.contextmanager
 def _hidden(module: str) -> Iterator[None]:
-    """Lets nobody import a module while the block runs, unless it is loaded already."""
+    """Prevents imports of a module while the block runs, unless it is loaded already."""
     if module in _modules:
         yield
         return

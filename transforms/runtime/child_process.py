@@ -57,7 +57,7 @@ def child_environment(**variables: str) -> dict[str, str]:
 
 
 def leave_now(status: int) -> NoReturn:
-    """Ends this process without waiting for its threads: they are at work on what nobody wants any more."""
+    """Ends this process without waiting for its threads: their work is no longer wanted."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):

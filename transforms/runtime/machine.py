@@ -73,7 +73,7 @@ def is_running(pid: int, started: str | None) -> bool:
         return False
     except PermissionError:
         pass
-    # One that has ended and that nobody has waited for yet still answers.
+    # A zombie, which has ended but was not waited for, still answers.
     return _stat(pid, 3) not in ("Z", "X") and (started is None or start_time(pid) in (started, None))
 
 

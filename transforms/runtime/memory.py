@@ -106,7 +106,7 @@ def needs_memory(size: int) -> Iterator[None]:
 
     Libraries do not always say that they got no memory: where it is bounded, any failure may be one. What fails so is
     to be done again when nothing else is (``while_alone``). Then a failure counts as one if so many bytes were to be
-    had, also if it is a lack of memory: who is refused more than that wants more than is right.
+    had, also if it is a lack of memory: a request for more than that is itself wrong.
 
     Args:
         size: what the work in the block takes at most, bytes.
@@ -117,7 +117,7 @@ def needs_memory(size: int) -> Iterator[None]:
     except (AccessError, OutOfMemoryError):
         raise
     except Exception as error:
-        # Of a GPU nobody knows how much memory was to be had.
+        # How much memory a GPU had left is unknown.
         if type(error).__name__ == _DEVICE_FULL or (not had_it and (is_out_of_memory(error) or is_bounded())):
             raise out_of_memory(error) from error
         raise

@@ -51,7 +51,7 @@ def usable_cores(cgroups: Path = _CGROUPS) -> int:
 
 
 def _quota(cgroups: Path) -> float:
-    """The cores that the container may use together; infinite where nothing limits them, or nobody tells."""
+    """The cores that the container may use together; infinite where nothing limits them, or the limit is unknown."""
     with contextlib.suppress(OSError, ValueError):
         quota, period = map(int, (cgroups / "cpu.max").read_text().split())  # "max" is no number
         return quota / period
@@ -91,7 +91,7 @@ class _Turns:
         """Waits for a turn, and has it while the block runs."""
         with self._changed:
             self._waiting_alone += alone
-            # Who is to work alone goes first, else others would never let it.
+            # A thread that has to work alone goes first, else the others would never let it.
             self._changed.wait_for(
                 lambda: not self._working if alone else self._working < self._most and not self._waiting_alone
             )
@@ -115,7 +115,7 @@ class OrderedPool:
     """Maps functions over streams with a fixed number of threads; results come in the order of their inputs.
 
     Several ``map`` calls may be chained, and several chains may share the pool: a task never waits for another one,
-    so they cannot block each other. Whoever takes the results drives the chain. Each map works ahead by a few
+    so they cannot block each other. The consumer of the results drives the chain. Each map works ahead by a few
     items, and all together by no more than ``budget_bytes`` (one item in each map is always let through).
 
     A function that runs out of memory is called once more, when no other one is; if that helps, less is done at once

@@ -1,7 +1,7 @@
 """Marking shards that are being made, and what the mark that an attempt has left says about how it died.
 
 Native codecs may crash on damaged images, or take more memory than there is, which ends the whole process and cannot be
-caught. Whoever makes a shard leaves a marker while it does so. Who finds one decides by it how much care to take:
+caught. A worker leaves a marker while it makes a shard. A worker that finds one decides by it how much care to take:
 
 * An attempt of the same run of the job: its process died and the job did not, so something in the shard has crashed it.
 * An attempt of an earlier run: the job was ended as a whole, which says nothing about the shard. But what was known

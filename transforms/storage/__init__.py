@@ -217,8 +217,8 @@ def _publish_by_upload(path: str) -> Iterator[BinaryIO]:
 def _publish_by_rename(path: str) -> Iterator[BinaryIO]:
     folder, name = os.path.split(path)
     os.makedirs(folder or ".", exist_ok=True)
-    # Nobody else writes to this name. A cluster that takes a worker for dead lets another one make its file, and both
-    # may be at it together: in one file, the first to finish would publish what the second has not written yet.
+    # No other process writes to this name. A cluster that takes a worker for dead lets another one make its file, and
+    # both may be at it together: in one file, the first to finish would publish what the second has not written yet.
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.partial")
     try:
         with open(temporary, "xb") as file:
@@ -242,7 +242,7 @@ def partial_files(folder: str) -> list[str]:
         return []  # object stores know no unfinished objects
     try:
         return [os.path.join(folder, name) for name in os.listdir(folder or ".") if _PARTIAL.fullmatch(name)]
-    except (FileNotFoundError, NotADirectoryError):  # whoever is to write there will say so
+    except (FileNotFoundError, NotADirectoryError):  # the writer will say so
         return []
     except OSError as error:
         raise AccessError(f"{folder}: cannot be listed: {error}") from error
@@ -307,7 +307,7 @@ def delete(paths: list[str]) -> None:
 def check_readable(path: str) -> None:
     """Makes sure, within seconds, that an object store can be reached and what lies below a path be listed and read.
 
-    A path on disk is left to whoever opens it.
+    A path on disk is left to its reader.
 
     Raises:
         AccessError: it cannot; says why.
@@ -325,7 +325,7 @@ def check_readable(path: str) -> None:
 def check_writable(folder: str) -> None:
     """Makes sure, within seconds, that objects can be made, replaced and removed in a folder of an object store.
 
-    A folder on disk is left to whoever writes there.
+    A folder on disk is left to its writer.
 
     Raises:
         AccessError: they cannot; says why.

@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 300.0
 REQUESTS_AT_ONCE = 32
 """How many files are looked for or looked into side by side, since an answer takes its time."""
 CHECK_SECONDS = 5.0
-"""The same before a job begins, when somebody is waiting and nothing is lost."""
+"""The same before a job begins, when a user is waiting and nothing is lost."""
 
 
 @dataclass(frozen=True)

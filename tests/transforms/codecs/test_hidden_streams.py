@@ -319,7 +319,9 @@ def test_run_lengths_beyond_a_bmp_do_not_pass(place):
     assert not any(holds(output[start::2], payload(), 48) for start in (0, 1))
 
 
-@pytest.mark.parametrize("image", [cover(), face(97, 61), both(), cover(640, 480)], ids=["portrait", "small", "both", "large"])
+@pytest.mark.parametrize(
+    "image", [cover(), face(97, 61), both(), cover(640, 480)], ids=["portrait", "small", "both", "large"]
+)
 def test_ordinary_files_stay_as_they_are(image):
     text = PngImagePlugin.PngInfo()
     for data in (

@@ -7,20 +7,20 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.inputs import plan
 from faceveil.transforms.inputs.match import (
     Input,
     InputFile,
     InputSummary,
-    Kind,
     SplitSummary,
     hash_position,
     summarize_inputs,
 )
 from faceveil.transforms.inputs.plan import (
     MAX_IMAGES,
-    Group,
     PlanShards,
+    ShardKey,
     ShardPlan,
     SplitLayout,
     lay_out,
@@ -110,13 +110,13 @@ def test_names_of_shards_are_in_the_order_of_their_numbers() -> None:
 def test_packs_hold_every_file_once_with_those_of_its_shard(drawn: list[tuple[str, Kind, int]]) -> None:
     layout = {"a": SplitLayout(3, 40), "b": SplitLayout(1, 40)}
     files = [
-        InputFile(split, f"{number:03}", f"/{number:03}", 1, 0.0, kind, place)
+        InputFile(split, f"{number:03}", f"/{number:03}", 1, "0.0", kind, place)
         for number, (split, kind, place) in enumerate(drawn)
     ]
     with pytest.MonkeyPatch.context() as small:
         small.setattr(plan, "_PACK_FILES", 4)
         small.setattr(plan, "_WAITING_FILES", 7)
-        grouped: dict[Group, list[bytes]] = {}
+        grouped: dict[ShardKey, list[bytes]] = {}
         for group, pack in pack_files(files, layout):
             grouped.setdefault(group, []).append(pack)
     plans = [made for group, packs in grouped.items() for made in plan_group((group, packs), layout)]

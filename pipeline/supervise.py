@@ -1,8 +1,8 @@
 """The command's entry: runs it in a process of its own, and runs it again when native code has crashed it.
 
 A codec that crashes ends its whole process. Runners of clusters start their workers again; a job on this machine alone
-has its only worker in this command, so another process must do the same. Imports nothing heavy: the process that waits costs
-a few megabytes and no time.
+has its only worker in this command, so another process must do the same. It imports nothing heavy: it costs a few
+megabytes and no time while it waits.
 """
 
 from __future__ import annotations

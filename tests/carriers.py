@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import tensorflow as tf
 
@@ -200,6 +201,10 @@ def _in_tiff(tag: int, entry: Callable[[tiff_directory.Flavour], tiff_directory.
     return put
 
 
+def _payload_of(kind: int, _: tiff_directory.Flavour) -> tiff_directory.Entry:
+    return tiff_directory.Entry(kind, len(PAYLOAD), PAYLOAD)
+
+
 def _longer_strips(data: bytes) -> bytes:
     flavour, directory, segments, tags = tiff.read_picture(data)
     return tiff_directory.write(flavour, directory, None, [segment + PAYLOAD for segment in segments], tags)
@@ -207,9 +212,7 @@ def _longer_strips(data: bytes) -> bytes:
 
 _TIFF: dict[str, Carrier] = {
     **{
-        f"tag {tag}, of type {kind}": _in_tiff(
-            tag, lambda _, kind=kind: tiff_directory.Entry(kind, len(PAYLOAD), PAYLOAD)
-        )
+        f"tag {tag}, of type {kind}": _in_tiff(tag, partial(_payload_of, kind))
         for tag, kind in ((270, 2), (305, 1), (700, 1), (33723, 7), (34377, 1), (34675, 7), (37724, 7), (65000, 1))
     },
     **{

@@ -161,7 +161,7 @@ def main() -> None:
         given_photos = given.photos or SHARED_DATA / "wider-dev"
         if not given_photos.is_dir():
             given_photos = folder / "made"
-            write_photos(given_photos, seed=0)
+            write_photos(given_photos, 200, seed=0)
         originals = sorted(given_photos.rglob("*.jpg"))
         photos = folder / "photos"
         photos.mkdir()

@@ -133,7 +133,7 @@ def efficientdet(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]
     return export
 
 
-def annotations(folder: Path) -> list[dict[str, Any]]:
+def annotated_images(folder: Path) -> list[dict[str, Any]]:
     """The annotated images of a development data set."""
     return [json.loads(line) for line in (folder / "annotations.jsonl").read_text().splitlines()]
 

@@ -29,7 +29,8 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 
-from tests.test_architecture import ROOT, TESTED_BY
+from tests.conftest import ROOT
+from tests.test_architecture import TESTED_BY
 
 MODULES = (
     *(f"transforms/anonymizers/{name}.py" for name in ("bar", "geometry", "masks", "methods", "paint")),

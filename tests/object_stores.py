@@ -82,7 +82,8 @@ class Server:
 
     def _gcs(self) -> storage.Client:
         options = {"api_endpoint": self.address}
-        return storage.Client(project="test", credentials=AnonymousCredentials(), client_options=options)
+        nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return storage.Client(project="test", credentials=nobody, client_options=options)
 
     def _s3(self) -> Any:
         return boto3.client(

@@ -136,7 +136,7 @@ def test_netpbm_keeps_its_kind_and_every_pixel_outside_the_masks(every_name: Pat
         [face] = rows(output)[key]["faces"]
         box = np.array([face[side] for side in ("x0", "y0", "x1", "y1")], np.float32)
         masked = np.zeros(was.shape[:2], bool)
-        rectangle, mask = face_mask(box, MaskGeometry(), *masked.shape)
+        rectangle, mask = face_mask(box, MaskGeometry(), *was.shape[:2])
         masked[rectangle] = mask
         assert (now[masked] == 0).all()
         np.testing.assert_array_equal(now[~masked], was[~masked])

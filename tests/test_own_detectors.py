@@ -117,7 +117,7 @@ def test_a_broken_contract_is_told_before_any_work(
     shapes = {"detection_boxes": [1, 100, 4], "detection_scores": [1, 100], "num_detections": [1]}
     module = tf.Module()
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec])  # type: ignore[untyped-decorator]
     def serve(input_tensor: tf.Tensor) -> dict[str, tf.Tensor]:
         del input_tensor
         return {name: tf.zeros(shape) for name, shape in shapes.items() if name != lacking}

@@ -15,8 +15,8 @@ def test_the_wheel_holds_all_that_a_worker_needs_and_no_more(tmp_path: Path) -> 
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("LICENSE", "NOTICE", "README.md", "pyproject.toml", "setup.py"):
         shutil.copy(ROOT / name, source)
-    command = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
-    subprocess.run([sys.executable, *command], check=True)
+    command = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]
+    subprocess.run([sys.executable, *command, tmp_path, source], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"faceveil/py.typed", *(f"faceveil/transforms/detectors/{name}" for name in WEIGHTS)} <= set(names)

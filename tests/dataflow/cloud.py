@@ -69,7 +69,8 @@ def running_cloud(folder: Path, work: Callable[[Job], None] | None = None) -> It
                 "NO_GCE_CHECK": "true",
                 "HTTPS_PROXY": "http://localhost:9",  # whoever asks a real service meets nobody, at once
             }
-            client = storage.Client(PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": host})
+            nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
+            client = storage.Client(PROJECT, credentials=nobody, client_options={"api_endpoint": host})
             yield Cloud(service, environment, client.bucket(BUCKET))
     finally:
         server.stop()

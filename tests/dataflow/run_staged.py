@@ -12,7 +12,9 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from apache_beam.metrics import monitoring_infos
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -45,14 +47,14 @@ def main(pipeline_path: str, options_path: str, metrics_path: str) -> None:
 def _tell_progress(path: Path) -> None:
     """Writes the counters of the bundle at work whenever the harness reports them."""
 
-    class Telling(fn_runner.ProgressRequester):
+    class Telling(fn_runner.ProgressRequester):  # type: ignore[misc]
         def __init__(self, *args: object) -> None:
             super().__init__(*args, callback=lambda progress: _write(path, _counters(progress.monitoring_infos)))
 
     fn_runner.ProgressRequester = Telling
 
 
-def _counters(infos: object) -> list[tuple[str, str, int]]:
+def _counters(infos: Iterable[Any]) -> list[tuple[str, str, int]]:
     return [
         (*monitoring_infos.parse_namespace_and_name(info), monitoring_infos.extract_counter_value(info))
         for info in infos

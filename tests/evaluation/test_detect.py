@@ -43,8 +43,9 @@ def test_turned_photos_are_found_as_well_as_upright_ones(detector: Detector, tmp
     for orientation in range(1, 9):
         photo = Image.fromarray(np.ascontiguousarray(stored(pixels, orientation)))
         photo.save(tmp_path / f"{orientation}.png", exif=orientation_exif(orientation))
-        share = stored_boxes(FACE / np.float32([WIDTH, HEIGHT] * 2), orientation)
-        images.append(annotated(f"{orientation}.png", share * np.float32(photo.size * 2), photo.size))
+        size: np.ndarray = np.array([WIDTH, HEIGHT] * 2, np.float32)
+        share = stored_boxes(FACE / size, orientation)
+        images.append(annotated(f"{orientation}.png", share * np.array(photo.size * 2, np.float32), photo.size))
     results = list(detect_all(detector, images, [str(tmp_path / image.file) for image in images], read))
     assert [result.turned for result in results] == [False] * 4 + [True] * 4
     for image, result in zip(images, results, strict=True):

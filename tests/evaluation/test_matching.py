@@ -111,8 +111,9 @@ def test_many_boxes_on_one_face_take_little_memory() -> None:
     corners = random.uniform(0, 900, (1000, 2))
     boxes = np.concatenate([corners, corners + random.uniform(1, 60, (1000, 2))], axis=1)
     face = np.array([[0.0, 0.0, 960.0, 960.0]])
+    scores: np.ndarray = random.random(1000)
     tracemalloc.start()
-    (score,) = covering_scores(face, boxes, random.random(1000))
+    (score,) = covering_scores(face, boxes, scores)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 0 < score < 1

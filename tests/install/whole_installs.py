@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,8 +87,8 @@ class Installation:
         return str(self.folder / "bin" / "faceveil")
 
 
-def run(*command: object, **options: object) -> str:
-    ended = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+def run(*command: object, **options: Any) -> str:
+    ended = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
     assert ended.returncode == 0, f"{command}\n{ended.stdout[-3000:]}\n{ended.stderr[-3000:]}"
     return str(ended.stdout)
 
@@ -97,7 +98,7 @@ def pythons() -> dict[str, str]:
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     found = {}
     for version in VERSIONS:
-        for python in (f"python{version}", *sorted(pyenv.glob(f"versions/{version}.*/bin/python"))):
+        for python in (f"python{version}", *map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python")))):
             try:
                 said = subprocess.run(
                     [python, "-c", "import ensurepip, sys; print(sys.executable)"], capture_output=True
@@ -138,6 +139,8 @@ def installation(
     version, installer, artifact = request.param
     folder = tmp_path_factory.mktemp("environment")
     python = folder / "bin" / "python"
+    install: tuple[str | Path, ...]
+    checked: tuple[str | Path, ...]
     if installer == "uv":
         uv = (sys.executable, "-m", "uv")
         run(*uv, "venv", "--quiet", "--clear", "--python", pythons()[version], folder)

@@ -72,7 +72,7 @@ def test_says_again_and_again_that_its_job_is_alive(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("faceveil.pipeline.lock._BEAT_SECONDS", 0.02)
     with hold_lock(str(tmp_path)) as held:
         held.note_job(JOB)
-        heard = set()
+        heard: set[float] = set()
         while len(heard) < 4:
             lock = read_lock(str(tmp_path))
             assert lock

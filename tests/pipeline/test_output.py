@@ -1,5 +1,7 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,11 @@ def output(tmp_path: Path) -> OutputLayout:
     return OutputLayout(str(tmp_path), str(tmp_path / "records"), "here")
 
 
-def write_manifest(output: OutputLayout, job: dict[str, object]) -> None:
+def write_manifest(output: OutputLayout, job: dict[str, Any]) -> None:
     (Path(output.directory) / MANIFEST).write_text(json.dumps({"schema": 1, **job}))
 
 
-def write_lock(output: OutputLayout, job: dict[str, object] | None) -> None:
+def write_lock(output: OutputLayout, job: dict[str, Any] | None) -> None:
     (Path(output.directory) / LOCK).write_text(json.dumps({"host": "h", "pid": None, "time": 0, "job": job}))
 
 
@@ -47,8 +49,10 @@ def test_the_same_job_resumes_or_is_complete(output: OutputLayout) -> None:
 
 
 @pytest.mark.parametrize("write", [write_lock, write_manifest])
-def test_another_job_is_refused_and_told_what_differs(output: OutputLayout, write: object) -> None:
-    write(output, THERE)  # type: ignore[operator]
+def test_another_job_is_refused_and_told_what_differs(
+    output: OutputLayout, write: Callable[[OutputLayout, dict[str, Any]], None]
+) -> None:
+    write(output, THERE)
     with pytest.raises(OutputError, match="method: bar there, blur here"):
         check_output(output, HERE, [], read_lock(output.directory))
 

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ def portraits() -> Portraits:
     images = np.stack([noise_image(SIDE, SIDE, seed) for seed in range(4)])
     box = [30, 30, 98, 118]
     points = [[48, 62], [80, 62], [64, 80], [52, 98], [76, 98]]
-    return Portraits(images, np.float32([box] * 4), np.float32([points] * 4), np.zeros(4, bool))
+    return Portraits(images, np.array([box] * 4, np.float32), np.array([points] * 4, np.float32), np.zeros(4, bool))
 
 
 @pytest.fixture
@@ -64,9 +65,11 @@ def test_a_training_moves_every_weight_and_can_be_shipped(portraits: Portraits, 
     assert {name: value.shape for name, value in kept.items()} == dict(SHAPES)
     assert all(np.isfinite(value).all() for value in kept.values())
     assert not [name for name in SHAPES if np.array_equal(kept[name], begun[name])]
-    np.savez(tmp_path / "weights.npz", **{name: value.astype(np.float16) for name, value in kept.items()})
+    weights: dict[str, Any] = {name: value.astype(np.float16) for name, value in kept.items()}
+    np.savez(tmp_path / "weights.npz", **weights)
     build_generator(tmp_path / "weights.npz", tmp_path / "model")
     assert (tmp_path / "model" / "saved_model.pb").is_file()
-    np.savez(tmp_path / "other.npz", **{"enter/kernel": kept["enter/kernel"]})
+    other: dict[str, Any] = {"enter/kernel": kept["enter/kernel"]}
+    np.savez(tmp_path / "other.npz", **other)
     with pytest.raises(ValueError, match="does not hold the weights of this network"):
         build_generator(tmp_path / "other.npz", tmp_path / "model")

@@ -10,7 +10,7 @@ from training.exchange import exchanged
 from training.matchers import Matcher, match, middles
 
 SIDE = 128
-POINTS = np.float32([[50, 52], [78, 52], [64, 64], [54, 78], [74, 78]])
+POINTS = np.array([[50, 52], [78, 52], [64, 64], [54, 78], [74, 78]], np.float32)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_an_exchanged_face_is_anothers_with_the_colours_of_the_place(crops: Crop
 def test_keypoints_say_where_an_exchanged_face_goes(crops: Crops) -> None:
     places, others = some(crops, slice(0, 1)), some(crops, slice(1, 2))
     moved = Crops(
-        np.roll(others.images, 7, axis=2), others.faces, others.unknown, others.keypoints + np.float32([7, 0])
+        np.roll(others.images, 7, axis=2), others.faces, others.unknown, others.keypoints + np.array([7, 0], np.float32)
     )
     there, back = exchanged(places, others).images, exchanged(places, moved).images
     np.testing.assert_allclose(there[0, 42:88, 42:88], back[0, 42:88, 42:88], atol=0.02)

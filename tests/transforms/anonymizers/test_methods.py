@@ -1,4 +1,6 @@
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from faceveil.transforms.anonymizers.blocks import block_averages
-from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
 from faceveil.transforms.anonymizers.paint import paint
@@ -15,7 +17,9 @@ from faceveil.transforms.anonymizers.scene import FaceCode, face_code
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.faces import Faces
 
-BLACK = {1: (0,), 2: (0, 255), 3: (0, 0, 0), 4: (0, 0, 0, 255)}
+Box = tuple[float, float, float, float]
+
+BLACK: dict[int, tuple[int, ...]] = {1: (0,), 2: (0, 255), 3: (0, 0, 0), 4: (0, 0, 0, 255)}
 averaging = pytest.mark.parametrize("method", ["blur", "pixelate"])
 every_method = pytest.mark.parametrize("method", sorted(METHODS))
 
@@ -25,12 +29,12 @@ def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8, se
     return values.astype(dtype)
 
 
-def faces_of(*boxes: tuple[float, float, float, float], eyes: list | None = None) -> Faces:
+def faces_of(*boxes: Box | np.ndarray, eyes: Sequence[Sequence[Any]] | None = None) -> Faces:
     keypoints = None if eyes is None else np.array(eyes, np.float32)
     return Faces(np.array(boxes, np.float32).reshape(-1, 4), np.ones(len(boxes), np.float32), keypoints)
 
 
-BOXES = {
+BOXES: dict[str, list[Box]] = {
     "one": [(20, 15, 50, 55)],
     "overlapping": [(20, 15, 50, 55), (35, 30, 60, 70), (22, 18, 48, 50)],
     "at every edge": [(-10, 20, 8, 40), (30, -9, 50, 6), (70, 30, 95, 50), (30, 70, 50, 99)],
@@ -44,7 +48,9 @@ BOXES = {
 @every_method
 @pytest.mark.parametrize("case", BOXES)
 @pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (3, np.uint8), (4, np.uint8), (1, np.uint16)])
-def test_outside_the_masks_nothing_changes_and_inside_noise_goes(method, case, channels, dtype):
+def test_outside_the_masks_nothing_changes_and_inside_noise_goes(
+    method: str, case: str, channels: int, dtype: type[np.unsignedinteger[Any]]
+) -> None:
     values, faces, style = noise(80, 90, channels, dtype), faces_of(*BOXES[case]), Style()
     before = values.copy()
     output = METHODS[method](values, faces, style, BLACK[channels])
@@ -63,7 +69,9 @@ def test_outside_the_masks_nothing_changes_and_inside_noise_goes(method, case, c
 @averaging
 @pytest.mark.parametrize("shape", ["ellipse", "box"])
 @pytest.mark.parametrize("coverage", [1.0, 0.7])
-def test_with_a_lower_strength_the_fill_depends_on_the_cells_averages_alone(method, shape, coverage):
+def test_with_a_lower_strength_the_fill_depends_on_the_cells_averages_alone(
+    method: str, shape: Shape, coverage: float
+) -> None:
     """A picture shuffled within each cell, so with the same averages, comes out the same inside the mask."""
     style = Style(MaskGeometry(coverage, 0.1, shape), strength=0.2)
     faces = faces_of((20.3, 15.1, 61.7, 66.2))
@@ -85,7 +93,7 @@ def test_with_a_lower_strength_the_fill_depends_on_the_cells_averages_alone(meth
 
 
 @averaging
-def test_with_a_lower_strength_they_stay_within_the_range_of_the_averages(method):
+def test_with_a_lower_strength_they_stay_within_the_range_of_the_averages(method: str) -> None:
     values = np.full((60, 60, 1), 100, np.uint8)
     values[30:] = 200
     output = METHODS[method](values, faces_of((10, 10, 50, 50)), Style(strength=0.2), (0,))
@@ -93,20 +101,20 @@ def test_with_a_lower_strength_they_stay_within_the_range_of_the_averages(method
     assert output.max() == 200
 
 
-def test_pixelate_has_at_most_k_by_k_values():
+def test_pixelate_has_at_most_k_by_k_values() -> None:
     style = Style(MaskGeometry(margin=0, shape="box"), strength=0.25)
     output = METHODS["pixelate"](noise(100, 100, 1), faces_of((10, 10, 90, 90)), style, (0,))
     assert len(np.unique(output[10:90, 10:90])) <= 16
     assert len(np.unique(output[10:30, 10:30])) == 1
 
 
-def test_cells_are_never_smaller_than_four_pixels():
+def test_cells_are_never_smaller_than_four_pixels() -> None:
     style = Style(MaskGeometry(margin=0, shape="box"), strength=0.05)
     output = METHODS["pixelate"](noise(20, 20, 1, np.uint16), faces_of((4, 4, 14, 11)), style, (0,))
     assert len(np.unique(output[4:11, 4:14])) == 2  # 10 x 7 pixels: 2 x 1 cells
 
 
-def test_a_face_half_outside_has_no_finer_cells():
+def test_a_face_half_outside_has_no_finer_cells() -> None:
     style = Style(MaskGeometry(margin=0, shape="box"), strength=0.25)
     output = METHODS["pixelate"](noise(100, 100, 1, np.uint16), faces_of((-40, 10, 40, 90)), style, (0,))
     assert len(np.unique(output[10:90, :40])) == 2 * 4
@@ -124,8 +132,15 @@ def test_a_face_half_outside_has_no_finer_cells():
     is_noise=st.booleans(),
 )
 def test_by_default_the_fill_depends_on_a_face_through_its_code_alone(
-    method, case, shape, channels, dtype, coverage, seed, is_noise
-):
+    method: str,
+    case: str,
+    shape: Shape,
+    channels: int,
+    dtype: type[np.unsignedinteger[Any]],
+    coverage: float,
+    seed: int,
+    is_noise: bool,
+) -> None:
     """Two pictures, the same outside all masks, any different inside: where the codes agree, so do the outputs."""
     style, faces = Style(MaskGeometry(coverage, 0.1, shape)), faces_of(*BOXES[case])
     rng = np.random.default_rng(seed)
@@ -145,38 +160,39 @@ def test_by_default_the_fill_depends_on_a_face_through_its_code_alone(
         others = faces_of(*(another for another in faces.boxes if not np.array_equal(another, box)))
         own = mask & ~painted_pixels(method, others, style, 80, 90)[rectangle]
         if codes[0] == codes[1]:
-            np.testing.assert_array_equal(*(output[rectangle][own] for output in outputs))
+            one_fill, other_fill = (output[rectangle][own] for output in outputs)
+            np.testing.assert_array_equal(one_fill, other_fill)
 
 
 @averaging
-def test_two_faces_of_the_same_code_come_out_the_same(method):
+def test_two_faces_of_the_same_code_come_out_the_same(method: str) -> None:
     photo, pattern = noise(80, 90), np.indices((80, 90)).sum(0)[..., np.newaxis] % 2
     faces = faces_of((20, 15, 50, 55))
     inside = painted_pixels(method, faces, Style(), 80, 90)
     flat, chequered = photo.copy(), photo.copy()
     flat[inside] = (150, 120, 100)
     chequered[inside] = (flat + np.where(pattern, 60, -60))[inside]
-    outputs = [METHODS[method](values, faces, Style(), BLACK[3]) for values in (flat, chequered)]
-    np.testing.assert_array_equal(*outputs)
+    of_flat, of_chequered = (METHODS[method](values, faces, Style(), BLACK[3]) for values in (flat, chequered))
+    np.testing.assert_array_equal(of_flat, of_chequered)
 
 
 @averaging
-def test_a_face_leaves_no_trace_in_the_fill_of_its_neighbour(method):
+def test_a_face_leaves_no_trace_in_the_fill_of_its_neighbour(method: str) -> None:
     photo, faces = noise(80, 90), faces_of((10, 20, 30, 45), (46, 20, 66, 45))
     (rows, columns), mask = face_mask(faces.boxes[1], Style().geometry, 80, 90)
     other = photo.copy()
     other[rows, columns][mask] = 255
     of_first, _ = face_mask(faces.boxes[0], Style().geometry, 80, 90)
-    outputs = [METHODS[method](values, faces, Style(), BLACK[3]) for values in (photo, other)]
-    np.testing.assert_array_equal(*(output[of_first] for output in outputs))
+    before, after = (METHODS[method](values, faces, Style(), BLACK[3]) for values in (photo, other))
+    np.testing.assert_array_equal(before[of_first], after[of_first])
 
 
 @averaging
-def test_the_fill_takes_on_the_colours_around_a_face(method):
+def test_the_fill_takes_on_the_colours_around_a_face(method: str) -> None:
     """And the middle the face's own, about; light and shade are the same for all."""
     dark_blue, bright, pale, brown = (20, 40, 90), (240, 240, 230), (200, 150, 120), (90, 60, 45)
 
-    def fill(around, face):
+    def fill(around: tuple[int, int, int], face: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
         photo = np.full((80, 90, 3), around, np.uint8)
         faces = faces_of((20, 15, 50, 55))
         photo[painted_pixels(method, faces, Style(), 80, 90)] = face
@@ -196,7 +212,9 @@ def test_the_fill_takes_on_the_colours_around_a_face(method):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), is_opaque=st.booleans(), bright=st.floats(0, 1))
-def test_no_premultiplied_colour_comes_out_above_its_alpha(method, dtype, seed, is_opaque, bright):
+def test_no_premultiplied_colour_comes_out_above_its_alpha(
+    method: str, dtype: type[np.unsignedinteger[Any]], seed: int, is_opaque: bool, bright: float
+) -> None:
     values = noise(80, 90, 4, dtype, seed)
     if is_opaque:
         values[..., 3] = np.iinfo(dtype).max
@@ -207,7 +225,7 @@ def test_no_premultiplied_colour_comes_out_above_its_alpha(method, dtype, seed, 
 
 
 @averaging
-def test_opaque_stays_opaque_and_colourless_stays_colourless(method):
+def test_opaque_stays_opaque_and_colourless_stays_colourless(method: str) -> None:
     values = noise(80, 90, 4)
     values[..., 3], values[..., :3] = 255, values[..., :1]
     output = METHODS[method](values, faces_of((20, 15, 50, 55)), Style(), BLACK[4])
@@ -215,7 +233,7 @@ def test_opaque_stays_opaque_and_colourless_stays_colourless(method):
     assert (output[..., 0] == output[..., 2]).all()
 
 
-def test_a_code_has_five_bits_in_colour_and_three_in_grey_and_three_more_with_alpha():
+def test_a_code_has_five_bits_in_colour_and_three_in_grey_and_three_more_with_alpha() -> None:
     for channels, most in ((1, 8), (2, 64), (3, 32), (4, 256)):
         rng = np.random.default_rng(0)
         codes = {
@@ -225,7 +243,7 @@ def test_a_code_has_five_bits_in_colour_and_three_in_grey_and_three_more_with_al
         assert all(isinstance(code, FaceCode) for code in codes)
 
 
-def test_a_face_that_fills_the_image_is_one_colour_in_light_and_shade():
+def test_a_face_that_fills_the_image_is_one_colour_in_light_and_shade() -> None:
     style = Style(MaskGeometry(margin=0, shape="box"))
     output = METHODS["pixelate"](noise(60, 60), faces_of((-1, -1, 61, 61)), style, BLACK[3]).reshape(-1, 3)
     brightest = output.max(axis=0).astype(float)
@@ -236,7 +254,7 @@ def test_a_face_that_fills_the_image_is_one_colour_in_light_and_shade():
 
 @every_method
 @pytest.mark.parametrize("turn", [lambda v: v[::-1], lambda v: v[:, ::-1], lambda v: v.swapaxes(0, 1)])
-def test_views_come_out_like_copies(method, turn):
+def test_views_come_out_like_copies(method: str, turn: Callable[[np.ndarray], np.ndarray]) -> None:
     view = turn(noise(80, 90))
     faces = faces_of((20, 15, 50, 55), (-5, 60, 20, 85))
     on_view = METHODS[method](view, faces, Style(), BLACK[3])
@@ -249,7 +267,7 @@ def test_views_come_out_like_copies(method, turn):
     ).filter(lambda region: region.shape[2] <= 4),
     data=st.data(),
 )
-def test_block_averages_are_exact(region, data):
+def test_block_averages_are_exact(region: np.ndarray, data: st.DataObject) -> None:
     edges = []
     for side in region.shape[:2]:
         inner = data.draw(st.sets(st.integers(1, side - 1))) if side > 1 else set()
@@ -267,7 +285,7 @@ BOX = (100, 100, 200, 230)
 
 
 @pytest.mark.parametrize("angle", range(-180, 180, 30))
-def test_the_bar_turns_with_the_eyes_and_hides_them(angle):
+def test_the_bar_turns_with_the_eyes_and_hides_them(angle: int) -> None:
     direction = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
     across = np.array([-direction[1], direction[0]])
     centre = np.array([150, 160])
@@ -297,7 +315,7 @@ def test_the_bar_turns_with_the_eyes_and_hides_them(angle):
         None,
     ],
 )
-def test_without_plausible_eyes_the_upper_part_is_barred(eyes):
+def test_without_plausible_eyes_the_upper_part_is_barred(eyes: list[tuple[float, float]] | None) -> None:
     whole = np.full((330, 300, 1), 255, np.uint8)
     faces = faces_of(BOX, eyes=None if eyes is None else [eyes])
     output = METHODS["bar"](whole, faces, Style(MaskGeometry(margin=0)), (0,))
@@ -306,7 +324,7 @@ def test_without_plausible_eyes_the_upper_part_is_barred(eyes):
     np.testing.assert_array_equal(output, expected)
 
 
-def test_painting_on_what_opencv_would_copy_is_an_error():
+def test_painting_on_what_opencv_would_copy_is_an_error() -> None:
     """It would leave the face as it was."""
     rows, columns = slice(0, 2), slice(0, 2)
     with pytest.raises(ValueError, match="C-contiguous"):

@@ -69,14 +69,14 @@ def written(
     ]
     infos = [isobmff.info(number, item.type, int(item.hidden)) for number, item in enumerate(items, 1)]
     contents = [item.data for item in items]
-    places, body = isobmff.placed(contents)
+    starts, body = isobmff.placed(contents)
 
     def meta(start: int) -> bytes:
         return write_full_box(
             b"meta",
             write_full_box(b"hdlr", bytes(4) + b"pict" + bytes(13))
             + write_full_box(b"pitm", struct.pack(">H", 1))
-            + isobmff.locations(contents, [start + place for place in places])
+            + isobmff.locations(contents, [start + place for place in starts])
             + write_full_box(b"iinf", struct.pack(">H", len(infos)) + b"".join(infos))
             + (write_full_box(b"iref", isobmff.link_boxes(references)) if references else b"")
             + write_box(b"iprp", write_box(b"ipco", b"".join(properties)) + isobmff.uses(uses)),

@@ -3,9 +3,10 @@
 import io
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from faceveil.transforms.codecs import decode_for_detection, decode_pixels, encode_pixels, probe, strip_metadata
 from faceveil.transforms.quarantine import Quarantine
@@ -26,7 +27,7 @@ SIDE_BY_SIDE.paste(HIDDEN, (512, 0))
 PAYLOAD = encode(HIDDEN.resize((200, 200)), "JPEG", quality=75).partition(b"\xff\xda")[2][12:]
 PIECE = 6
 
-CODINGS = {
+CODINGS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "4:4:4": {"subsampling": 0},
     "own tables": {"optimize": True},
@@ -37,7 +38,7 @@ CODINGS = {
 }
 
 
-def photo(image: Image.Image = SHOWN, **options: object) -> bytes:
+def photo(image: Image.Image = SHOWN, **options: Any) -> bytes:
     return encode(image, "JPEG", quality=85, **options)
 
 
@@ -125,8 +126,8 @@ def likeness(one: np.ndarray, other: Image.Image) -> float:
     """Correlation of two pictures' smallest thumbnails."""
     if min(one.shape[:2]) < 32:
         return 0.0
-    small = [np.asarray(i.convert("L").resize((32, 32)), float).ravel() for i in (Image.fromarray(one), other)]
-    return float(np.corrcoef(*small)[0, 1]) if all(values.std() > 1 for values in small) else 0.0
+    a, b = (np.asarray(i.convert("L").resize((32, 32)), float).ravel() for i in (Image.fromarray(one), other))
+    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 1 and b.std() > 1 else 0.0
 
 
 def is_hidden_in(data: bytes) -> bool:
@@ -161,7 +162,8 @@ def scans(data: bytes) -> list[tuple[int, bytes]]:
 def grey_dc_scan(image: Image.Image) -> list[tuple[int, bytes]]:
     """A progressive scan of all bits of the DC coefficients of one component: coded by the attacker."""
     grey = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.BOX), int)
-    values = np.rint((grey - 128) * 8 / Image.open(io.BytesIO(photo())).quantization[0][0]).astype(int).ravel()
+    quantization = JpegImagePlugin.JpegImageFile(io.BytesIO(photo())).quantization[0]
+    values = np.rint((grey - 128) * 8 / quantization[0]).astype(int).ravel()
     bits = ""
     for difference in np.diff(values, prepend=0):
         size = int(abs(difference)).bit_length()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageFilter
 
@@ -31,7 +33,7 @@ def exif(orientation: int = 1) -> bytes:
     return tags.tobytes() + THUMBNAIL_SECRET
 
 
-def encode(image: Image.Image, image_format: str, **options: object) -> bytes:
+def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
     """The image in a format, with Pillow."""
     output = io.BytesIO()
     image.save(output, image_format, **options)
@@ -42,3 +44,10 @@ def pillow(data: bytes, mode: str | None = None) -> np.ndarray:
     """What Pillow decodes."""
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image if mode is None else image.convert(mode))
+
+
+def opencv(data: bytes, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
+    """What OpenCV decodes."""
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    assert values is not None
+    return np.asarray(values)

@@ -18,7 +18,7 @@ ENCODED_AGAIN = {
 
 
 @pytest.mark.skipif(not TRICKY.exists(), reason="needs the development data set tricky")
-def test_all_awkward_files_but_four_keep_their_compressed_data():
+def test_all_awkward_files_but_four_keep_their_compressed_data() -> None:
     encoded_again = set()
     for path in tricky_files():
         data = path.read_bytes()

@@ -44,7 +44,7 @@ def units_of(name: str) -> tuple[av1.Unit, ...]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_picture_falls_into_its_tiles_and_is_put_together_again(name):
+def test_a_picture_falls_into_its_tiles_and_is_put_together_again(name: str) -> None:
     picture = av1.picture(item(name))
     count = {"one": 1, "sixteen": 16}.get(name, 4)
     assert len(picture.tiles) == picture.frame.tiles == count
@@ -55,13 +55,15 @@ def test_a_picture_falls_into_its_tiles_and_is_put_together_again(name):
 @pytest.mark.parametrize(
     ("size", "columns", "rows"), [((333, 211), (0, 192, 333), (0, 128, 211)), ((65, 64), (0, 64, 65), (0, 64))]
 )
-def test_the_last_tiles_are_as_narrow_as_the_picture_leaves_them(size, columns, rows):
+def test_the_last_tiles_are_as_narrow_as_the_picture_leaves_them(
+    size: tuple[int, int], columns: tuple[int, ...], rows: tuple[int, ...]
+) -> None:
     frame = av1.picture(parts(tiled(cover(*size), 2, 2))[2]).frame
     assert (frame.columns, frame.rows) == (columns, rows)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_plain_picture_has_the_same_tiles(name):
+def test_a_plain_picture_has_the_same_tiles(name: str) -> None:
     picture = av1.picture(item(name))
     plain = av1.picture(picture.joined(picture.tiles, plain=True))
     assert plain.tiles == picture.tiles
@@ -69,7 +71,7 @@ def test_a_plain_picture_has_the_same_tiles(name):
     assert decoded(name, plain.joined(plain.tiles)).shape[:2] == (512, 512)
 
 
-def test_a_plain_picture_is_neither_filtered_nor_has_it_film_grain():
+def test_a_plain_picture_is_neither_filtered_nor_has_it_film_grain() -> None:
     with_grain, without = av1.picture(item("grain")), av1.picture(item("four"))
     assert with_grain.tiles == without.tiles
     assert np.any(decoded("grain", item("grain")) != decoded("four", item("four")))
@@ -83,7 +85,7 @@ def test_a_plain_picture_is_neither_filtered_nor_has_it_film_grain():
 
 
 @pytest.mark.parametrize("name", ["four", "grain", "lossless", "grey", "restoration"])
-def test_a_tile_of_a_plain_picture_does_not_tell_on_others_beyond_its_reach(name):
+def test_a_tile_of_a_plain_picture_does_not_tell_on_others_beyond_its_reach(name: str) -> None:
     picture = av1.picture(item(name))
     other = picture.tiles[0][:40] + bytes(len(picture.tiles[0]) + 20_000)
     before = decoded(name, picture.joined(picture.tiles, plain=True))
@@ -139,12 +141,12 @@ REFUSED = refused()
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_no_still_picture_has_is_refused(name):
+def test_what_no_still_picture_has_is_refused(name: str) -> None:
     with pytest.raises(Unaccounted):
         av1.picture(REFUSED[name])
 
 
-def test_a_tile_that_takes_all_that_is_left_leaves_none_for_the_last():
+def test_a_tile_that_takes_all_that_is_left_leaves_none_for_the_last() -> None:
     _, sequence, frame = units_of("four")
     picture = av1.picture(item("four"))
     shorter = frame.body[: len(frame.body) - len(picture.tiles[-1])]
@@ -155,7 +157,7 @@ def test_a_tile_that_takes_all_that_is_left_leaves_none_for_the_last():
 @pytest.mark.parametrize(  # show_existing_frame, frame_type, show_frame
     "bits", ["1000", "0011", "0101", "0000"], ids=["an existing frame", "an inter frame", "intra only", "not shown"]
 )
-def test_frames_that_are_no_still_pictures_are_refused(bits):
+def test_frames_that_are_no_still_pictures_are_refused(bits: str) -> None:
     sequence, frame = full_sequence_header(), units_of("four")[2]
     with pytest.raises(Unaccounted, match="not a still picture's"):
         av1.picture(sequence + obu(av1.FRAME, with_bits(frame.body, bits, 0)))
@@ -176,7 +178,7 @@ def sequence_of(bits: str) -> bytes:
     return obu(1, int(bits, 2).to_bytes(len(bits) // 8, "big"))
 
 
-def test_a_sequence_header_says_the_size_of_the_largest_frame():
+def test_a_sequence_header_says_the_size_of_the_largest_frame() -> None:
     header = full_sequence_header(4000, 3000)
     (unit,) = av1.units(header)
     sequence = av1_sequence.sequence_header(unit.body)
@@ -189,7 +191,7 @@ def test_a_sequence_header_says_the_size_of_the_largest_frame():
     ["00000" + "000100000001" + "01000" + "0", "00001" + ("0" * 12 + "01000" + "0") * 2],
     ids=["layers", "two operating points"],
 )
-def test_layers_are_refused_but_their_size_is_known(operating_points):
+def test_layers_are_refused_but_their_size_is_known(operating_points: str) -> None:
     header = full_sequence_header(operating_points=operating_points)
     (unit,) = av1.units(header)
     with pytest.raises(Unaccounted):
@@ -232,7 +234,7 @@ def assert_is_refused_or_put_together_again(data: bytes) -> None:
     assert av1.picture(plain).tiles == picture.tiles
 
 
-def test_lengths_of_units_in_more_bytes_than_they_need_stay():
+def test_lengths_of_units_in_more_bytes_than_they_need_stay() -> None:
     delimiter, sequence, frame = units_of("four")
     padded = [unit._replace(size_bytes=4) for unit in (delimiter, sequence, frame)]
     data = b"".join(map(bytes, padded))
@@ -241,7 +243,7 @@ def test_lengths_of_units_in_more_bytes_than_they_need_stay():
     assert picture.joined(picture.tiles) == data
 
 
-def test_a_last_unit_without_a_length_stays():
+def test_a_last_unit_without_a_length_stays() -> None:
     delimiter, sequence, frame = units_of("four")
     data = bytes(delimiter) + bytes(sequence) + b"\x30" + frame.body
     picture = av1.picture(data)
@@ -250,6 +252,6 @@ def test_a_last_unit_without_a_length_stays():
     assert len(shorter) == len(data) - 1
 
 
-def test_white_tiles_are_tiles_too():
+def test_white_tiles_are_tiles_too() -> None:
     picture = av1.picture(parts(tiled(Image.new("RGB", LARGE, "white"), 4, 4))[2])
     assert len(picture.tiles) == 16

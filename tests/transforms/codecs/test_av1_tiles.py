@@ -1,6 +1,7 @@
 """Which tiles may have ends that nobody reads, and how many decodings tell that."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def padded(picture: av1.Picture, behind: dict[int, bytes]) -> av1.Picture:
 
 @pytest.mark.parametrize("quality", [30, 60, 75, 90])
 @pytest.mark.parametrize("side", [2, 4])
-def test_two_decodings_tell_that_all_tiles_of_a_photo_are_read_to_their_ends(quality, side):
+def test_two_decodings_tell_that_all_tiles_of_a_photo_are_read_to_their_ends(quality: int, side: int) -> None:
     picture, decode = opened(tiled(cover(768, 512), side, side, quality=quality))
     assert av1_tiles.suspects(picture, decode) == []
     assert decode.calls == 2
@@ -46,7 +47,7 @@ def photo(coding: str) -> bytes:
     return tiled(cover(512, 512), 4, 4, **CODINGS[coding])
 
 
-CODINGS: dict[str, dict[str, object]] = {
+CODINGS: dict[str, dict[str, Any]] = {
     "lossy": {},
     "lossless": {"quality": 100, "subsampling": "4:4:4"},
     "slow": {"speed": 3, "quality": 40},
@@ -55,7 +56,7 @@ CODINGS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("numbers", [{0}, {5}, {15}, {5, 6}, {0, 3, 12, 15}, {1, 4, 6, 9}, set(range(16))], ids=str)
-def test_tiles_with_more_behind_them_than_is_read_are_suspects(coding, numbers):
+def test_tiles_with_more_behind_them_than_is_read_are_suspects(coding: str, numbers: set[int]) -> None:
     picture, decode = opened(photo(coding))
     changed = padded(picture, dict.fromkeys(numbers, payload()[:200]))
     assert av1_tiles.suspects(changed, decode) == sorted(numbers)
@@ -63,20 +64,20 @@ def test_tiles_with_more_behind_them_than_is_read_are_suspects(coding, numbers):
 
 
 @pytest.mark.parametrize("count", [1, 4, 7])
-def test_fewer_bytes_than_the_slack_are_no_reason_to_suspect_a_tile_of_several(count):
+def test_fewer_bytes_than_the_slack_are_no_reason_to_suspect_a_tile_of_several(count: int) -> None:
     picture, decode = opened(tiled(cover(512, 512), 2, 2))
     assert av1_tiles.slack(4) == 8
     assert av1_tiles.suspects(padded(picture, {1: payload()[:count]}), decode) == []
     assert av1_tiles.suspects(padded(picture, {1: payload()[:8]}), decode) == [1]
 
 
-def test_the_more_tiles_there_are_the_less_may_stand_behind_each():
+def test_the_more_tiles_there_are_the_less_may_stand_behind_each() -> None:
     for tiles in range(1, 4097):
         assert (av1_tiles.slack(tiles) - 1) * tiles <= 128
     assert av1_tiles.slack(4096) == 1
 
 
-def test_tiles_that_decoders_refuse_with_another_end_are_read_to_their_ends():
+def test_tiles_that_decoders_refuse_with_another_end_are_read_to_their_ends() -> None:
     picture, decode = opened(photo("lossy"))
     changed = padded(picture, {6: payload()[:200]})
 
@@ -89,12 +90,12 @@ def test_tiles_that_decoders_refuse_with_another_end_are_read_to_their_ends():
 
 
 @pytest.mark.parametrize("numbers", [[], [0, 1, 2, 3]])
-def test_white_tiles_are_looked_at_too(numbers):
+def test_white_tiles_are_looked_at_too(numbers: list[int]) -> None:
     picture, decode = opened(tiled(Image.new("RGB", (512, 512), "white"), 2, 2))
     assert av1_tiles.suspects(padded(picture, dict.fromkeys(numbers, payload()[:100])), decode) == numbers
 
 
-def test_a_picture_that_cannot_be_decoded_is_not_accounted_for():
+def test_a_picture_that_cannot_be_decoded_is_not_accounted_for() -> None:
     picture, _ = opened(tiled(cover(512, 512), 2, 2))
     with pytest.raises(Unaccounted):
         av1_tiles.suspects(picture, lambda _: None)

@@ -21,7 +21,7 @@ def with_alpha(profile: bytes = b"", kind: bytes = b"DEBM") -> tuple[bytes, np.n
     return struct.pack("<2sIII", b"BM", 138 + len(pixels) + len(profile), 0, 138) + header + pixels + profile, values
 
 
-def test_alpha_stays_exact():
+def test_alpha_stays_exact() -> None:
     data, values = with_alpha(ICC)
     info = probe(data)
     painted = values.copy()
@@ -33,7 +33,7 @@ def test_alpha_stays_exact():
     assert strip_metadata(data + b"trailing", info) == data
 
 
-def test_a_path_to_a_profile_goes():
+def test_a_path_to_a_profile_goes() -> None:
     data, values = with_alpha(rb"C:\Users\somebody\profile.icc", b"KNIL")
     stripped = strip_metadata(data, probe(data))
     assert b"somebody" not in stripped
@@ -41,7 +41,7 @@ def test_a_path_to_a_profile_goes():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_what_lies_between_and_behind_goes(mode):
+def test_what_lies_between_and_behind_goes(mode: str) -> None:
     plain = encode(picture(mode), "BMP", dpi=(300, 300))
     (at,) = struct.unpack_from("<I", plain, 10)
     hidden = b"somebody was here"
@@ -56,7 +56,7 @@ def test_what_lies_between_and_behind_goes(mode):
         assert image.info["dpi"] == Image.open(io.BytesIO(plain)).info["dpi"]
 
 
-def test_run_lengths_are_followed_to_their_end():
+def test_run_lengths_are_followed_to_their_end() -> None:
     rows = b"\x04\x01\x00\x00" + b"\x00\x03\x02\x03\x04\x00\x01\x05\x00\x00" + b"\x00\x02\x01\x00\x03\x06\x00\x01"
     palette = bytes(value if value % 4 < 3 else 0 for value in range(28))
     header = struct.pack("<IiiHHIIiiII", 40, 4, 3, 1, 8, 1, 0, 0, 0, 7, 0)
@@ -67,7 +67,7 @@ def test_run_lengths_are_followed_to_their_end():
     np.testing.assert_array_equal(pillow(strip_metadata(data, info), "RGB"), decode_pixels(data, info).values)
 
 
-def test_a_truncated_one_is_found():
+def test_a_truncated_one_is_found() -> None:
     data = encode(picture(), "BMP")
     with pytest.raises(Quarantine) as caught:
         strip_metadata(data[:-1], probe(data))

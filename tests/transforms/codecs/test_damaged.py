@@ -3,6 +3,7 @@ import json
 import struct
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_an_avif_of_another_size_than_it_says_is_refused(width: int, height: int
     assert refused.value.reason is Reason.CORRUPT_IMAGE
 
 
-def tiff_with(options: dict[str, object], **tags: int) -> bytes:
+def tiff_with(options: dict[str, Any], **tags: int) -> bytes:
     """A TIFF of 64 x 64 px, some of its tags changed to a number."""
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, noise_image(64, 64), photometric="rgb", **options)

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def tricky_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_jpeg_decodes_as_pillow_does(mode):
+def test_jpeg_decodes_as_pillow_does(mode: str) -> None:
     data = encode(picture(mode, 300, 201), "JPEG")
     pixels = decode_pixels(data, probe(data))
     assert pixels.mode == mode
@@ -49,7 +50,7 @@ def test_jpeg_decodes_as_pillow_does(mode):
         ("RGBA", {}, "RGBA"),
     ],
 )
-def test_png_modes_become_channels(mode, options, expected):
+def test_png_modes_become_channels(mode: str, options: dict[str, Any], expected: str) -> None:
     data = encode(picture(mode), "PNG", **options)
     pixels = decode_pixels(data, probe(data))
     assert pixels.mode == expected
@@ -58,18 +59,19 @@ def test_png_modes_become_channels(mode, options, expected):
     assert len(pixels.black) == pixels.values.shape[2]
 
 
-def test_16_bit_grey_keeps_its_bits_and_is_seen_in_8():
+def test_16_bit_grey_keeps_its_bits_and_is_seen_in_8() -> None:
     values = np.random.default_rng(0).integers(0, 4096, (30, 40), np.uint16)
     values[0, 0] = 4095
     data = encode(Image.fromarray(values), "PNG")
     preview = decode_for_detection(data, probe(data), 1024)
     rgb = next(preview.renderings()).rgb
+    assert preview.pixels is not None
     np.testing.assert_array_equal(preview.pixels.values[..., 0], values)
     assert rgb.max() == 255
     assert np.abs(rgb[..., 0].astype(float) - values / 4095 * 255).max() <= 1
 
 
-def test_transparent_grey_of_four_bits_is_found():
+def test_transparent_grey_of_four_bits_is_found() -> None:
     row = bytes((0x01, 0x23, 0x45, 0x67))  # eight pixels of the greys 0 to 7, of which 4 is transparent
     header = struct.pack(">IIBBBBB", 8, 2, 4, 0, 0, 0, 0)
     contents = {b"IHDR": header, b"tRNS": b"\0\4", b"IDAT": zlib.compress(2 * (b"\0" + row)), b"IEND": b""}
@@ -82,7 +84,7 @@ def test_transparent_grey_of_four_bits_is_found():
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("size", [(1600, 1001), (1023, 300), (700, 1400), (33, 21)])
 @pytest.mark.parametrize("long_side", [100, 350, 512, 5000])
-def test_reduced_decodes_are_never_below_the_side_asked_for(mode, size, long_side):
+def test_reduced_decodes_are_never_below_the_side_asked_for(mode: str, size: tuple[int, int], long_side: int) -> None:
     data = encode(picture(mode, *size), "JPEG")
     preview = decode_for_detection(data, probe(data), long_side)
     rgb = next(preview.renderings()).rgb
@@ -102,7 +104,7 @@ def test_reduced_decodes_are_never_below_the_side_asked_for(mode, size, long_sid
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_preview_is_upright_and_pixels_are_stored(image_format, orientation):
+def test_preview_is_upright_and_pixels_are_stored(image_format: str, orientation: int) -> None:
     image = picture()
     data = encode(image, image_format, exif=exif(orientation))
     info = probe(data)
@@ -110,13 +112,14 @@ def test_preview_is_upright_and_pixels_are_stored(image_format, orientation):
     rgb = next(preview.renderings()).rgb
     with Image.open(io.BytesIO(data)) as opened:
         np.testing.assert_array_equal(rgb, np.asarray(ImageOps.exif_transpose(opened)))
+    assert preview.pixels is not None
     assert preview.pixels.values.shape[:2] == (61, 97)
     assert rgb.shape[:2] == (info.upright_height, info.upright_width)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_truncated_jpegs_are_found(mode, progressive):
+def test_truncated_jpegs_are_found(mode: str, progressive: bool) -> None:
     data = encode(picture(mode, 400, 300), "JPEG", progressive=progressive)
     info = probe(data)
     for share in (0.6, 0.9, 0.99):
@@ -126,7 +129,7 @@ def test_truncated_jpegs_are_found(mode, progressive):
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "BMP", "TIFF", "WEBP", "AVIF"])
-def test_truncated_images_of_other_formats_are_found(image_format):
+def test_truncated_images_of_other_formats_are_found(image_format: str) -> None:
     data = encode(picture("RGB", 400, 300), image_format)
     info = probe(data)
     with pytest.raises(Quarantine) as caught:
@@ -134,14 +137,14 @@ def test_truncated_images_of_other_formats_are_found(image_format):
     assert caught.value.reason in (Reason.TRUNCATED, Reason.CORRUPT_IMAGE)
 
 
-def test_harmless_faults_of_a_jpeg_are_forgiven():
+def test_harmless_faults_of_a_jpeg_are_forgiven() -> None:
     data = encode(picture(), "JPEG")
     scan = data.index(b"\xff\xda")
     faulty = data[:scan] + b"\0\0\0" + data[scan:]  # libjpeg warns of extraneous bytes
     np.testing.assert_array_equal(decode_pixels(faulty, probe(faulty)).values, pillow(data))
 
 
-def test_preview_drops_alpha_so_that_hidden_colours_are_seen():
+def test_preview_drops_alpha_so_that_hidden_colours_are_seen() -> None:
     image = picture("RGB").convert("RGBA")
     image.putalpha(0)
     data = encode(image, "PNG")
@@ -152,7 +155,7 @@ def test_preview_drops_alpha_so_that_hidden_colours_are_seen():
 
 @pytest.mark.skipif(not TRICKY.exists(), reason="needs the development data set tricky")
 @pytest.mark.parametrize("path", tricky_files(), ids=lambda path: path.name)
-def test_every_tricky_file_decodes_or_is_quarantined(path):
+def test_every_tricky_file_decodes_or_is_quarantined(path: Path) -> None:
     """What decodes is upright, can be written again, and comes out clean; all else is a Quarantine."""
     data = path.read_bytes()
     try:
@@ -186,7 +189,7 @@ def test_every_tricky_file_decodes_or_is_quarantined(path):
 
 
 @pytest.mark.parametrize("name", ["CMYK, Adobe's", "CMYK without a marker", "YCCK"])
-def test_four_colours_decode_as_in_pillow(name):
+def test_four_colours_decode_as_in_pillow(name: str) -> None:
     data = encode(picture("CMYK"), "JPEG")
     if name == "CMYK without a marker":
         start = data.index(b"\xff\xee")

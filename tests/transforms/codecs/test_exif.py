@@ -47,15 +47,15 @@ def kept(data: bytes) -> dict[int, object]:
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("image_format", FORMATS)
 @pytest.mark.parametrize("keep", [(), ("dates",), ("exposure",), ("dates", "exposure")])
-def test_only_what_is_asked_for_is_kept(image_format, keep, orientation):
+def test_only_what_is_asked_for_is_kept(image_format: str, keep: tuple[str, ...], orientation: int) -> None:
     data = encode(picture(), image_format, exif=tags(orientation))
     if image_format == "TIFF":  # into which Pillow does not write them all
         data = tiff.strip(data, tags(orientation).tobytes().removeprefix(b"Exif\0\0"))
     assert b"MakerNote" in data
     info = probe(data, keep)
-    dates = {0x0132: "2024:05:06 07:08:09", DATE: "2023:01:02 03:04:05", 0x9291: "12"}
-    exposure = {EXPOSURE_TIME: 0.004, ISO: 200, 0x829D: 2.8}
-    expected = {0x0112: orientation} if orientation != 1 else {}
+    dates: dict[int, object] = {0x0132: "2024:05:06 07:08:09", DATE: "2023:01:02 03:04:05", 0x9291: "12"}
+    exposure: dict[int, object] = {EXPOSURE_TIME: 0.004, ISO: 200, 0x829D: 2.8}
+    expected: dict[int, object] = {0x0112: orientation} if orientation != 1 else {}
     expected |= (dates if "dates" in keep else {}) | (exposure if "exposure" in keep else {})
     for written in (strip_metadata(data, info), encode_pixels(decode_pixels(data, info), data, info)):
         found = kept(written)
@@ -67,7 +67,7 @@ def test_only_what_is_asked_for_is_kept(image_format, keep, orientation):
         assert strip_metadata(written, info) is written
 
 
-def test_a_date_that_is_a_text_goes():
+def test_a_date_that_is_a_text_goes() -> None:
     exif = Image.Exif()
     exif[0x0132] = "Jane Doe, at home"
     exif.get_ifd(EXIF_IFD).update({DATE: "2023:01:02 03:04:05 and a long story", ISO: b"somebody", 0x829D: (1.0,) * 9})
@@ -78,7 +78,7 @@ STARTS = [b"", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"Exif\0\0II*\0"]
 
 
 @given(noise=st.binary(max_size=80), start=st.sampled_from(STARTS))
-def test_damaged_exif_is_as_good_as_none_or_is_read(noise, start):
+def test_damaged_exif_is_as_good_as_none_or_is_read(noise: bytes, start: bytes) -> None:
     written = exif_to_write(start + noise, 6, tuple(KEEPABLE))
     read_again = Image.Exif()
     read_again.load(written)
@@ -101,7 +101,7 @@ EXPOSURE = (
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", [1, 8])
 @pytest.mark.parametrize("group", sorted(KEEPABLE))
-def test_each_tag_of_a_group_is_kept_by_its_name_and_no_other(group, orientation, order):
+def test_each_tag_of_a_group_is_kept_by_its_name_and_no_other(group: str, orientation: int, order: str) -> None:
     """Every numeric tag that Pillow knows by name is in the original; TAGS is its list of Exif's names."""
     exif = Image.Exif()
     exif.endian = order
@@ -131,7 +131,7 @@ def test_each_tag_of_a_group_is_kept_by_its_name_and_no_other(group, orientation
         (0x9291, "123456789012345678", True),
     ],
 )
-def test_what_may_hold_more_than_a_number_or_a_date_goes(tag, value, stays):
+def test_what_may_hold_more_than_a_number_or_a_date_goes(tag: int, value: object, stays: bool) -> None:
     exif = Image.Exif()
     exif.get_ifd(EXIF_IFD)[tag] = value
     assert bool(exif_to_write(exif.tobytes(), 1, tuple(KEEPABLE))) is stays

@@ -1,11 +1,12 @@
 import io
 import struct
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from faceveil.transforms.codecs import Pixels, decode_pixels, encode_pixels, probe, strip_metadata
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -28,7 +29,7 @@ def laden(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("options", [{}, {"transparency": 5}, {"interlace": 0}])
-def test_the_picture_and_the_profile_stay_and_all_else_goes(options):
+def test_the_picture_and_the_profile_stay_and_all_else_goes(options: dict[str, Any]) -> None:
     plain = encode(paletted(), "GIF", **options)
     data = laden(plain)
     stripped = strip_metadata(data, probe(data))
@@ -42,7 +43,7 @@ def test_the_picture_and_the_profile_stay_and_all_else_goes(options):
 @pytest.mark.parametrize("mode", ["L", "P", "1"])
 @pytest.mark.parametrize("colours", [256, 40])
 @pytest.mark.parametrize("transparency", [None, 3])
-def test_what_is_not_painted_stays_exact(mode, colours, transparency):
+def test_what_is_not_painted_stays_exact(mode: str, colours: int, transparency: int | None) -> None:
     image = paletted(colours) if mode == "P" else picture(mode)
     options = {} if transparency is None else {"transparency": transparency}
     data = laden(encode(image, "GIF", **options))
@@ -64,7 +65,7 @@ def test_what_is_not_painted_stays_exact(mode, colours, transparency):
     assert (after[face] != before[face]).any(axis=-1).mean() > 0.3
 
 
-def test_a_new_colour_is_written_exactly_where_the_palette_has_room():
+def test_a_new_colour_is_written_exactly_where_the_palette_has_room() -> None:
     data = encode(paletted(40), "GIF")
     info = probe(data)
     pixels = decode_pixels(data, info)
@@ -73,7 +74,7 @@ def test_a_new_colour_is_written_exactly_where_the_palette_has_room():
     np.testing.assert_array_equal(pillow(encode_pixels(Pixels(painted, "RGB"), data, info), "RGB"), painted)
 
 
-def test_no_colour_of_what_was_painted_over_is_left_in_the_palette():
+def test_no_colour_of_what_was_painted_over_is_left_in_the_palette() -> None:
     image = Image.new("P", (40, 40))
     image.putpalette([0, 0, 0, 90, 80, 70, 11, 22, 33])
     image.paste(2, (10, 10, 20, 20))
@@ -86,16 +87,17 @@ def test_no_colour_of_what_was_painted_over_is_left_in_the_palette():
     assert bytes((11, 22, 33)) not in encode_pixels(Pixels(painted, "RGB"), data, info)
 
 
-def test_a_truncated_one_is_found():
+def test_a_truncated_one_is_found() -> None:
     data = encode(paletted(), "GIF")
     with pytest.raises(Quarantine) as caught:
         strip_metadata(data[: len(data) // 2], probe(data))
     assert caught.value.reason == Reason.TRUNCATED
     with Image.open(io.BytesIO(data)) as image:
+        assert isinstance(image, GifImagePlugin.GifImageFile)
         assert image.n_frames == 1
 
 
-def test_one_that_ends_within_a_block_is_called_truncated_when_it_is_written_too():
+def test_one_that_ends_within_a_block_is_called_truncated_when_it_is_written_too() -> None:
     data = encode(paletted(), "GIF")[:-1] + b"\x21\xfe\x08some"  # behind the picture, where decoding does not look
     info = probe(data)
     pixels = decode_pixels(data, info)

@@ -3,6 +3,8 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def png_file(chunks: list[tuple[bytes, bytes]]) -> bytes:
     return png.SIGNATURE + b"".join(png.chunk(name, content) for name, content in chunks)
 
 
-def png_of(image: Image.Image, **options: object) -> list[tuple[bytes, bytes]]:
+def png_of(image: Image.Image, **options: Any) -> list[tuple[bytes, bytes]]:
     return png_chunks(encode(image, "PNG", **options))
 
 
@@ -33,7 +35,7 @@ def with_height(chunks: list[tuple[bytes, bytes]], height: int) -> list[tuple[by
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1"])
-def test_rows_below_a_png_with_its_height_halved_do_not_pass(mode):
+def test_rows_below_a_png_with_its_height_halved_do_not_pass(mode: str) -> None:
     output = cleaned(png_file(with_height(png_of(both().convert(mode)), HALF)))
     assert not shows(png_file(with_height(png_chunks(output), 2 * HALF)), face())
     stream = b"".join(content for name, content in png_chunks(output) if name == b"IDAT")
@@ -42,7 +44,7 @@ def test_rows_below_a_png_with_its_height_halved_do_not_pass(mode):
     assert len(zlib.decompress(stream)) == HALF * (1 + -(-header.width * channels * header.bit_depth // 8))
 
 
-def test_an_interlaced_png_is_held_to_the_length_of_its_passes():
+def test_an_interlaced_png_is_held_to_the_length_of_its_passes() -> None:
     values = np.asarray(face(37, 29))
     starts = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     rows = b"".join(
@@ -55,32 +57,34 @@ def test_an_interlaced_png_is_held_to_the_length_of_its_passes():
     assert not holds(output, payload())
 
 
-def idat_tail(chunks):
+def idat_tail(chunks: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name, content + payload() if name == b"IDAT" else content) for name, content in chunks]
 
 
-def idat_more(chunks):
+def idat_more(chunks: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [*chunks[:-1], (b"IDAT", payload()), chunks[-1]]
 
 
-def idat_second_run(chunks):
+def idat_second_run(chunks: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [*chunks[:-1], (b"tEXt", b"a\0b"), (b"IDAT", payload()), chunks[-1]]
 
 
-def idat_split(chunks):
+def idat_split(chunks: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     at = [name for name, _ in chunks].index(b"IDAT")
     stream = b"".join(content for name, content in chunks if name == b"IDAT")
     return [*chunks[:at], (b"IDAT", stream[:100]), (b"tEXt", payload()), (b"IDAT", stream[100:]), (b"IEND", b"")]
 
 
-def rows_more(chunks):
+def rows_more(chunks: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     stream = b"".join(content for name, content in chunks if name == b"IDAT")
     longer = zlib.compress(zlib.decompress(stream) + payload(), 0)
     return [chunk for chunk in chunks[:-1] if chunk[0] != b"IDAT"] + [(b"IDAT", longer), chunks[-1]]
 
 
 @pytest.mark.parametrize("attack", [idat_tail, idat_more, idat_second_run, idat_split, rows_more])
-def test_bytes_that_a_png_decoder_does_not_read_do_not_pass(attack):
+def test_bytes_that_a_png_decoder_does_not_read_do_not_pass(
+    attack: Callable[[list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]],
+) -> None:
     assert not holds(cleaned(png_file(attack(png_of(cover())))), payload())
 
 
@@ -98,7 +102,7 @@ PROPER = {
 
 @pytest.mark.parametrize("repeated", [False, True])
 @pytest.mark.parametrize("name", [*PROPER, b"PLTE"])
-def test_over_long_and_repeated_chunks_do_not_pass(name, repeated):
+def test_over_long_and_repeated_chunks_do_not_pass(name: bytes, repeated: bool) -> None:
     chunks = png_of(cover())
     secret = payload()[: len(payload()) // 3 * 3]
     if name == b"PLTE":  # of a picture that has none
@@ -111,7 +115,7 @@ def test_over_long_and_repeated_chunks_do_not_pass(name, repeated):
         assert png.chunk(name, proper) in output
 
 
-def test_a_palette_longer_than_pixels_can_use_does_not_pass():
+def test_a_palette_longer_than_pixels_can_use_does_not_pass() -> None:
     chunks = png_of(cover().quantize(4))
     assert png.header(png_file(chunks)).bit_depth == 2
     secret = payload()[: 3 * 250]
@@ -122,7 +126,7 @@ def test_a_palette_longer_than_pixels_can_use_does_not_pass():
 
 
 @pytest.mark.parametrize("interlaced", [0, 1])
-def test_bits_that_fill_up_rows_of_a_png_do_not_pass(interlaced):
+def test_bits_that_fill_up_rows_of_a_png_do_not_pass(interlaced: int) -> None:
     """Seven of eight bits, where a picture of one bit is one pixel wide."""
     secret = payload()
     rows = b"".join(bytes((0, byte & 0x7F)) for byte in secret)
@@ -170,7 +174,7 @@ def gif_with_height(data: bytes, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("colours", [4, 256])
-def test_rows_below_a_gif_with_its_height_halved_do_not_pass(colours):
+def test_rows_below_a_gif_with_its_height_halved_do_not_pass(colours: int) -> None:
     data = gif_with_height(encode(both().quantize(colours), "GIF", optimize=False, interlace=0), HALF)
     assert shows(gif_with_height(data, 2 * HALF), face())
     output = cleaned(data)
@@ -196,21 +200,21 @@ ICC_LIKE = b"\x21\xff\x0bICCRGBG1013"
         b"\x21\x77" + gif_blocks(payload()) + b"\0",
     ],
 )
-def test_extensions_of_a_gif_do_not_pass(extensions):
+def test_extensions_of_a_gif_do_not_pass(extensions: bytes) -> None:
     header, descriptor, blocks = gif_parts(SMALL)
     output = cleaned(gif_file(header, descriptor, b"".join(blocks), extensions))
     assert not holds(output, payload())
     assert output.count(b"\x21\xf9\x04") <= 1
 
 
-def test_bytes_behind_the_codes_of_a_gif_do_not_pass():
+def test_bytes_behind_the_codes_of_a_gif_do_not_pass() -> None:
     header, descriptor, blocks = gif_parts(SMALL)
     output = cleaned(gif_file(header, descriptor, b"".join(blocks) + payload()))
     assert output
     assert not holds(output.replace(b"\xff", b""), payload().replace(b"\xff", b""), 30)
 
 
-def test_a_palette_that_a_gif_does_not_use_does_not_pass():
+def test_a_palette_that_a_gif_does_not_use_does_not_pass() -> None:
     header, descriptor, blocks = gif_parts(encode(cover().quantize(256), "GIF"))
     local = descriptor[:9] + b"\x87" + header[13:] + descriptor[10:]
     output = cleaned(gif_file(header[:13] + payload()[:768], local, b"".join(blocks)))
@@ -218,7 +222,7 @@ def test_a_palette_that_a_gif_does_not_use_does_not_pass():
     assert not holds(output, payload()[:768])
 
 
-def test_a_second_picture_of_a_gif_does_not_pass():
+def test_a_second_picture_of_a_gif_does_not_pass() -> None:
     header, descriptor, blocks = gif_parts(SMALL)
     _, other, codes = gif_parts(encode(face().quantize(64), "GIF"))
     data = gif_file(header, descriptor, b"".join(blocks))[:-1] + other + gif_blocks(b"".join(codes)) + b"\0;"
@@ -229,7 +233,7 @@ def bmp_with_height(data: bytes, height: int) -> bytes:
     return data[:22] + struct.pack("<i", height) + data[26:]
 
 
-def test_rows_of_a_bmp_with_its_height_halved_do_not_pass():
+def test_rows_of_a_bmp_with_its_height_halved_do_not_pass() -> None:
     flipped = both().transpose(Image.Transpose.FLIP_TOP_BOTTOM)  # BMP begins below
     output = cleaned(bmp_with_height(encode(flipped, "BMP"), HALF))
     assert output
@@ -239,34 +243,34 @@ def test_rows_of_a_bmp_with_its_height_halved_do_not_pass():
 
 def bmp(
     width: int, height: int, bits: int, pixels: bytes, palette: bytes = b"", compression: int = 0, colours: int = 0
-):
+) -> bytes:
     at = 54 + len(palette)
     header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(pixels), 0, 0, colours, 0)
     return struct.pack("<2sIII", b"BM", at + len(pixels), 0, at) + header + palette + pixels
 
 
 @pytest.mark.parametrize(("compression", "palette"), [(0, b""), (3, struct.pack("<3I", 0xFF0000, 0xFF00, 0xFF))])
-def test_a_picture_in_the_fourth_bytes_of_a_bmp_does_not_pass(compression, palette):
+def test_a_picture_in_the_fourth_bytes_of_a_bmp_does_not_pass(compression: int, palette: bytes) -> None:
     pixels = np.dstack((np.asarray(cover())[::-1, :, ::-1], np.asarray(face().convert("L"))[::-1]))
     output = cleaned(bmp(192, 160, 32, pixels.tobytes(), palette, compression))
     at = int.from_bytes(output[10:14], "little")
     assert not np.frombuffer(output[at:], np.uint8)[3::4].any()
 
 
-def test_a_fourth_byte_that_is_the_same_in_all_pixels_stays():
+def test_a_fourth_byte_that_is_the_same_in_all_pixels_stays() -> None:
     pixels = np.dstack((np.asarray(cover())[::-1, :, ::-1], np.full((160, 192), 255, np.uint8)))
     data = bmp(192, 160, 32, pixels.tobytes())
     assert cleaned(data) == data
 
 
-def test_bits_of_no_channel_of_a_16_bit_bmp_do_not_pass():
+def test_bits_of_no_channel_of_a_16_bit_bmp_do_not_pass() -> None:
     values = np.random.default_rng(0).integers(0, 2**15, (160, 192), np.uint16)
     secret = (np.asarray(face().convert("L")) > 127).astype(np.uint16)
     output = cleaned(bmp(192, 160, 16, (values | secret << 15).astype("<u2").tobytes()))
     assert not (np.frombuffer(output[54:], "<u2") >> 15).any()
 
 
-def test_bytes_that_fill_up_rows_of_a_bmp_do_not_pass():
+def test_bytes_that_fill_up_rows_of_a_bmp_do_not_pass() -> None:
     """Three of four bytes, where a picture of a byte is one pixel wide."""
     secret = payload()[: len(payload()) // 3 * 3]
     pixels = b"".join(b"\0" + secret[at : at + 3] for at in range(0, len(secret), 3))
@@ -278,7 +282,7 @@ def test_bytes_that_fill_up_rows_of_a_bmp_do_not_pass():
 
 
 @pytest.mark.parametrize("bits", [1, 4, 24])
-def test_colours_of_a_bmp_that_no_pixel_can_have_do_not_pass(bits):
+def test_colours_of_a_bmp_that_no_pixel_can_have_do_not_pass(bits: int) -> None:
     side = 64
     stride = (side * bits + 31) // 32 * 4
     colours = 2**bits if bits <= 8 else 0
@@ -289,7 +293,7 @@ def test_colours_of_a_bmp_that_no_pixel_can_have_do_not_pass(bits):
     assert not holds(output, secret)
 
 
-def test_the_unused_bytes_of_a_bmps_palette_do_not_pass():
+def test_the_unused_bytes_of_a_bmps_palette_do_not_pass() -> None:
     palette = b"".join(bytes((value, 0, value, secret)) for value, secret in enumerate(payload()[:256]))
     output = cleaned(bmp(64, 64, 8, bytes(64 * 64), palette))
     assert not any(output[54:1078][3::4])
@@ -303,7 +307,7 @@ def rle(row: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("place", ["below", "beside", "behind"])
-def test_run_lengths_beyond_a_bmp_do_not_pass(place):
+def test_run_lengths_beyond_a_bmp_do_not_pass(place: str) -> None:
     indices = np.asarray(cover().convert("L"))[::-1]
     beside = iter(range(0, len(payload()), 48))
     rows = []
@@ -322,7 +326,7 @@ def test_run_lengths_beyond_a_bmp_do_not_pass(place):
 @pytest.mark.parametrize(
     "image", [cover(), face(97, 61), both(), cover(640, 480)], ids=["portrait", "small", "both", "large"]
 )
-def test_ordinary_files_stay_as_they_are(image):
+def test_ordinary_files_stay_as_they_are(image: Image.Image) -> None:
     text = PngImagePlugin.PngInfo()
     for data in (
         encode(image, "PNG", pnginfo=text),
@@ -338,7 +342,7 @@ def test_ordinary_files_stay_as_they_are(image):
         assert cleaned(data) == data
 
 
-def test_tails_of_zeros_stay():
+def test_tails_of_zeros_stay() -> None:
     header, descriptor, blocks = gif_parts(SMALL)
     data = gif_file(header, descriptor, b"".join(blocks) + bytes(3))
     with Image.open(io.BytesIO(data)) as image:
@@ -347,7 +351,7 @@ def test_tails_of_zeros_stay():
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "GIF", "BMP", "TIFF"])
-def test_a_picture_in_the_indices_of_a_palette_of_one_colour_does_not_pass(image_format):
+def test_a_picture_in_the_indices_of_a_palette_of_one_colour_does_not_pass(image_format: str) -> None:
     image = face().convert("L")
     indices = Image.frombytes("P", image.size, image.tobytes())
     indices.putpalette(bytes((7, 7, 9)) * 256)
@@ -358,7 +362,7 @@ def test_a_picture_in_the_indices_of_a_palette_of_one_colour_does_not_pass(image
     assert (values == values[:1, :1]).all()
 
 
-def test_indices_beyond_the_palette_of_a_png_do_not_pass():
+def test_indices_beyond_the_palette_of_a_png_do_not_pass() -> None:
     image = face().convert("L")
     indices = Image.frombytes("P", image.size, image.tobytes())
     indices.putpalette(bytes(range(256)) * 3)

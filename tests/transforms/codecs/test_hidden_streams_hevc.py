@@ -2,6 +2,8 @@
 
 import functools
 import io
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ pillow_heif = pytest.importorskip("pillow_heif")
 from tests.transforms.codecs.entry_points import Slice, extension, read, shown, with_header_extension  # noqa: E402
 
 ROWS = 5  # of blocks of 64 pixels
-CODINGS: dict[str, dict[str, object]] = {
+CODINGS: dict[str, dict[str, Any]] = {
     "lossy": {"quality": 60},
     "lossless": {"quality": -1, "chroma": 444},
     "fine": {"quality": 95, "chroma": 444},
@@ -31,7 +33,7 @@ def picture(coding: str) -> tuple[list[bytes], Slice]:
     return boxes, read(boxes, item, ROWS)
 
 
-def encoded(image: Image.Image, **options: object) -> bytes:
+def encoded(image: Image.Image, **options: Any) -> bytes:
     output = io.BytesIO()
     pillow_heif.from_pillow(image).save(output, **options)
     return output.getvalue()
@@ -44,7 +46,7 @@ def escaped() -> bytes:
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("row", range(ROWS))
-def test_bytes_behind_a_row_of_blocks_do_not_pass(coding, row):
+def test_bytes_behind_a_row_of_blocks_do_not_pass(coding: str, row: int) -> None:
     boxes, slice_ = picture(coding)
     rows = [part + escaped() if number == row else part for number, part in enumerate(slice_.rows)]
     changed = build(boxes, b"hvc1", Slice(slice_.before, tuple(rows)).unit())
@@ -58,13 +60,13 @@ def test_bytes_behind_a_row_of_blocks_do_not_pass(coding, row):
 
 
 @pytest.mark.parametrize("gap", [b"\x80", b"\0\0\3", b"\x55" * 8])
-def test_not_even_some_bytes_between_rows_pass(gap):
+def test_not_even_some_bytes_between_rows_pass(gap: bytes) -> None:
     boxes, slice_ = picture("lossy")
     rows = (slice_.rows[0], slice_.rows[1] + gap, *slice_.rows[2:])
     assert cleaned(build(boxes, b"hvc1", Slice(slice_.before, rows).unit())) == b""
 
 
-def test_bytes_in_the_header_of_a_slice_do_not_pass():
+def test_bytes_in_the_header_of_a_slice_do_not_pass() -> None:
     boxes, slice_ = picture("lossy")
     extended = with_header_extension(boxes)
     secret = payload()[:200]
@@ -78,7 +80,7 @@ def test_bytes_in_the_header_of_a_slice_do_not_pass():
     assert cleaned(build(boxes, b"hvc1", in_stream)) == b""
 
 
-def test_parts_of_several_slices_are_held_back():
+def test_parts_of_several_slices_are_held_back() -> None:
     """Each might say where there are more parts than it has."""
     boxes, slice_ = picture("lossy")
     later = bytearray(slice_.unit())
@@ -86,7 +88,7 @@ def test_parts_of_several_slices_are_held_back():
     assert cleaned(build(boxes, b"hvc1", slice_.unit() + bytes(later))) == b""
 
 
-ORDINARY = {
+ORDINARY: dict[str, Callable[[], bytes]] = {
     "odd": lambda: encoded(cover(97, 261)),
     "wide": lambda: encoded(cover(1000, 70)),
     "tall": lambda: encoded(cover(70, 1000), quality=90),
@@ -105,7 +107,7 @@ ORDINARY = {
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_ordinary_pictures_stay_as_they_are_coded(name):
+def test_ordinary_pictures_stay_as_they_are_coded(name: str) -> None:
     data = ORDINARY[name]()
     meta, output = isobmff_read.read(data), isobmff_read.read(cleaned(data))
     assert len(output.items) == sum(item.type == b"hvc1" for item in meta.items.values())
@@ -114,7 +116,7 @@ def test_ordinary_pictures_stay_as_they_are_coded(name):
         assert any(data.endswith(item.data) for data in before)
 
 
-def test_ten_bits_stay_as_they_are_coded():
+def test_ten_bits_stay_as_they_are_coded() -> None:
     values = np.asarray(cover(192, 256)).astype(np.uint16) * 257
     output = io.BytesIO()
     pillow_heif.encode("RGB;16", (192, 256), values.tobytes(), output, quality=80)

@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -16,7 +17,7 @@ from tests.transforms.codecs.hidden import both, cleaned, cover, face, holds, pa
 from tests.transforms.codecs.samples import encode
 
 
-def heic(image: Image.Image, **options: object) -> bytes:
+def heic(image: Image.Image, **options: Any) -> bytes:
     output = io.BytesIO()
     pillow_heif.from_pillow(image).save(output, quality=60, **options)
     return output.getvalue()
@@ -57,7 +58,7 @@ def build(boxes: list[bytes], kind: bytes, content: bytes, brands: bytes = b"", 
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_files_that_are_built_here_are_proper_ones(name):
+def test_the_files_that_are_built_here_are_proper_ones(name: str) -> None:
     data = build(*parts(FILES[name]))
     np.testing.assert_array_equal(
         decode_pixels(data, probe(data)).values, decode_pixels(FILES[name], probe(FILES[name])).values
@@ -68,7 +69,7 @@ def test_the_files_that_are_built_here_are_proper_ones(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_made_up_brands_do_not_pass(name):
+def test_made_up_brands_do_not_pass(name: str) -> None:
     output = cleaned(build(*parts(FILES[name]), brands=payload()[: len(payload()) // 4 * 4]))
     assert output or name == "heif"  # libheif refuses so many
     assert not holds(output, payload(), 16)
@@ -82,7 +83,7 @@ PROPERTIES = {
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", PROPERTIES)
-def test_bytes_behind_a_property_do_not_pass(name, kind):
+def test_bytes_behind_a_property_do_not_pass(name: str, kind: bytes) -> None:
     boxes, item, content = parts(FILES[name])
     proper = next((box[8:] for box in boxes if box[4:8] == kind), bytes(PROPERTIES[kind]))
     others = [box for box in boxes if box[4:8] != kind]
@@ -91,7 +92,7 @@ def test_bytes_behind_a_property_do_not_pass(name, kind):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", [b"nclx", b"nclc", b"made"])
-def test_bytes_behind_a_colour_description_do_not_pass(name, kind):
+def test_bytes_behind_a_colour_description_do_not_pass(name: str, kind: bytes) -> None:
     boxes, item, content = parts(FILES[name])
     boxes = [box for box in boxes if box[4:8] != b"colr"]
     colour = write_box(b"colr", kind + struct.pack(">HHHB", 1, 13, 6, 0x80) + payload())
@@ -99,7 +100,7 @@ def test_bytes_behind_a_colour_description_do_not_pass(name, kind):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_property_that_is_there_a_hundred_times_passes_once(name):
+def test_a_property_that_is_there_a_hundred_times_passes_once(name: str) -> None:
     boxes, item, content = parts(FILES[name])
     pieces = [payload()[at : at + 24] for at in range(0, 24 * 100, 24)]
     output = cleaned(build([*boxes, *(write_box(b"mdcv", piece) for piece in pieces)], item, content))
@@ -109,7 +110,7 @@ def test_a_property_that_is_there_a_hundred_times_passes_once(name):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_bytes_behind_the_decoder_configuration_do_not_pass(name):
+def test_bytes_behind_the_decoder_configuration_do_not_pass(name: str) -> None:
     boxes, item, content = parts(FILES[name])
     longer = [write_box(box[4:8], box[8:] + payload()) if box[4:8] in (b"av1C", b"hvcC") else box for box in boxes]
     assert not holds(cleaned(build(longer, item, content)), payload())
@@ -129,7 +130,7 @@ def nal(kind: int, content: bytes, layer: int = 0) -> bytes:
 
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("kind", [0, 2, 5, 8, 9, 12, 15])
-def test_units_of_av1_that_hold_no_picture_do_not_pass(kind, first):
+def test_units_of_av1_that_hold_no_picture_do_not_pass(kind: int, first: bool) -> None:
     boxes, item, content = parts(FILES["avif"])
     unit = obu(kind, payload())
     output = cleaned(build(boxes, item, unit + content if first else content + unit))
@@ -138,7 +139,7 @@ def test_units_of_av1_that_hold_no_picture_do_not_pass(kind, first):
 
 
 @pytest.mark.parametrize("kind", [5, 15])
-def test_units_in_the_av1_configuration_that_hold_no_picture_do_not_pass(kind):
+def test_units_in_the_av1_configuration_that_hold_no_picture_do_not_pass(kind: int) -> None:
     boxes, item, content = parts(FILES["avif"])
     longer = [write_box(box[4:8], box[8:] + obu(kind, payload())) if box[4:8] == b"av1C" else box for box in boxes]
     output = cleaned(build(longer, item, content))
@@ -146,7 +147,7 @@ def test_units_in_the_av1_configuration_that_hold_no_picture_do_not_pass(kind):
     assert not holds(output, payload())
 
 
-def test_bytes_behind_a_sequence_header_do_not_pass():
+def test_bytes_behind_a_sequence_header_do_not_pass() -> None:
     boxes, item, content = parts(FILES["avif"])
     secret = payload()[:48]
     length = content[3]
@@ -158,7 +159,7 @@ def test_bytes_behind_a_sequence_header_do_not_pass():
     assert secret not in cleaned(build(configured, item, content))
 
 
-def test_delimiters_between_units_of_av1_do_not_pass():
+def test_delimiters_between_units_of_av1_do_not_pass() -> None:
     """The length of nothing may be written in one to eight bytes, so each of many would say three bits."""
     boxes, item, content = parts(FILES["avif"])
     delimiters = b"".join(b"\x12" + b"\x80" * (byte & 7) + b"\0" for byte in payload())
@@ -169,14 +170,14 @@ def test_delimiters_between_units_of_av1_do_not_pass():
 
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("kind", [35, 36, 38, 39, 40, 41, 48, 63])
-def test_units_of_hevc_that_hold_no_picture_do_not_pass(kind, first):
+def test_units_of_hevc_that_hold_no_picture_do_not_pass(kind: int, first: bool) -> None:
     boxes, item, content = parts(FILES["heif"])
     unit = nal(kind, payload())
     output = cleaned(build(boxes, item, unit + content if first else content + unit))
     assert not holds(output, payload())
 
 
-def test_supplements_in_the_hevc_configuration_and_other_layers_do_not_pass():
+def test_supplements_in_the_hevc_configuration_and_other_layers_do_not_pass() -> None:
     boxes, item, content = parts(FILES["heif"])
     unit = nal(39, payload())[2:]
     array = bytes((39,)) + struct.pack(">H", 1) + unit
@@ -215,7 +216,7 @@ def with_tail(name: str, content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_bytes_behind_the_coded_data_of_a_unit_do_not_pass(name):
+def test_bytes_behind_the_coded_data_of_a_unit_do_not_pass(name: str) -> None:
     boxes, item, content = parts(FILES[name])
     output = cleaned(build(boxes, item, with_tail(name, content)))
     assert not holds(output, payload())
@@ -224,7 +225,7 @@ def test_bytes_behind_the_coded_data_of_a_unit_do_not_pass(name):
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("first", [False, True])
-def test_a_second_picture_in_an_item_does_not_pass(name, first):
+def test_a_second_picture_in_an_item_does_not_pass(name: str, first: bool) -> None:
     boxes, item, content = parts(FILES[name])
     hidden = parts(encode(face(), "AVIF", quality=60) if name == "avif" else heic(face()))[2]
     output = cleaned(build(boxes, item, hidden + content if first else content + hidden))
@@ -232,13 +233,13 @@ def test_a_second_picture_in_an_item_does_not_pass(name, first):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_bytes_in_no_unit_do_not_pass(name):
+def test_bytes_in_no_unit_do_not_pass(name: str) -> None:
     boxes, item, content = parts(FILES[name])
     for data in (content + payload(), payload() + content, content + b"\xff" * 4 + payload()):
         assert not holds(cleaned(build(boxes, item, data)), payload())
 
 
-def test_a_picture_that_decoders_cut_off_does_not_pass():
+def test_a_picture_that_decoders_cut_off_does_not_pass() -> None:
     """The conformance window of HEVC's sequence parameter set shows the upper half alone."""
     boxes, item, content = parts(heic(both()))
     configuration = next(box for box in boxes if box[4:8] == b"hvcC")
@@ -290,7 +291,7 @@ ORDINARY: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_ordinary_pictures_stay_as_they_are_coded(name):
+def test_ordinary_pictures_stay_as_they_are_coded(name: str) -> None:
     data = ORDINARY[name]()
     output = cleaned(data)
     meta, cleaned_meta = read(data), read(output)
@@ -298,7 +299,7 @@ def test_ordinary_pictures_stay_as_they_are_coded(name):
     assert before.endswith(after) if name.startswith("heif") else before == after
 
 
-def test_bytes_behind_the_tiles_of_a_grid_do_not_pass():
+def test_bytes_behind_the_tiles_of_a_grid_do_not_pass() -> None:
     pieces = [cover().crop((left, top, left + 96, top + 80)) for top in (0, 80) for left in (0, 96)]
     boxes = [box for box in parts(heic(pieces[0]))[0] if box[4:8] in (b"hvcC", b"ispe", b"pixi")]
     contents = [parts(heic(piece))[2] for piece in pieces]

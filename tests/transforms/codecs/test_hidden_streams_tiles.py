@@ -3,6 +3,8 @@
 import functools
 import shutil
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from tests.transforms.codecs.tiles import jpegs_in, longest_tile, tiled, with_hi
 
 LAYOUTS = {"2x1": (2, 1), "1x2": (1, 2), "2x2": (2, 2), "4x4": (4, 4)}
 SIZE = 256, 256  # four superblocks across and down
-CODINGS: dict[str, dict[str, object]] = {
+CODINGS: dict[str, dict[str, Any]] = {
     "lossy": {"quality": 60},
     "lossless": {"quality": 100, "subsampling": "4:4:4"},
     "4:4:4": {"quality": 75, "subsampling": "4:4:4"},
@@ -73,7 +75,7 @@ def short(data: bytes, count: int) -> bytes:
     [("2x1", 0), ("2x1", 1), ("1x2", 0), ("2x2", 1), ("2x2", 3), ("4x4", 0), ("4x4", 6), ("4x4", 15)],
 )
 @pytest.mark.parametrize("coding", CODINGS)
-def test_bytes_behind_the_coded_data_of_a_tile_do_not_pass(layout, number, coding):
+def test_bytes_behind_the_coded_data_of_a_tile_do_not_pass(layout: str, number: int, coding: str) -> None:
     rows, columns = LAYOUTS[layout]
     count = rows * columns
     data = picture(layout, coding)
@@ -84,20 +86,20 @@ def test_bytes_behind_the_coded_data_of_a_tile_do_not_pass(layout, number, codin
 
 
 @pytest.mark.parametrize("name", ADVANCED)
-def test_bytes_behind_a_tile_do_not_pass_whatever_tools_the_encoder_used(name):
+def test_bytes_behind_a_tile_do_not_pass_whatever_tools_the_encoder_used(name: str) -> None:
     data = tiled(cover(512, 512), 2, 2, quality=70, speed=5, advanced=ADVANCED[name])
     changed = attacked(data, {1: payload()}, 4)
     assert (256, 256) in jpegs_in(changed)
     assert_is_clean(cleaned(changed), payload(), data)
 
 
-def test_bytes_behind_tiles_in_several_groups_do_not_pass():
+def test_bytes_behind_tiles_in_several_groups_do_not_pass() -> None:
     data = tiled(cover(512, 512), 2, 2, quality=70, advanced={"num-tile-groups": "2"})
     for number in range(4):
         assert_is_clean(cleaned(attacked(data, {number: payload()}, 4)), payload(), data)
 
 
-def test_bytes_behind_all_tiles_do_not_pass():
+def test_bytes_behind_all_tiles_do_not_pass() -> None:
     data = picture("4x4", "lossy")
     pieces = {number: payload()[440 * number :][:440] for number in range(16)}
     output = cleaned(attacked(data, pieces, 16))
@@ -106,7 +108,7 @@ def test_bytes_behind_all_tiles_do_not_pass():
 
 
 @pytest.mark.parametrize("length", [1, 4, 8, 9, 20, 31])
-def test_a_few_bytes_behind_each_of_many_tiles_do_not_add_up(length):
+def test_a_few_bytes_behind_each_of_many_tiles_do_not_add_up(length: int) -> None:
     data = picture("4x4", "lossy")
     output = cleaned(attacked(data, {number: payload()[100:][:length] for number in range(16)}, 16))
     assert output
@@ -114,7 +116,7 @@ def test_a_few_bytes_behind_each_of_many_tiles_do_not_add_up(length):
 
 
 @pytest.mark.parametrize("of_alpha", [False, True])
-def test_bytes_behind_a_tile_of_colours_or_alpha_do_not_pass(of_alpha):
+def test_bytes_behind_a_tile_of_colours_or_alpha_do_not_pass(of_alpha: bool) -> None:
     image = Image.merge("RGBA", (*cover(512, 512).split(), face(512, 512).convert("L")))
     data = tiled(image, 2, 2, quality=70)
     meta = read(data)
@@ -138,12 +140,12 @@ def moved(data: bytes, content: bytes, longer: bytes) -> bytes:
     return data.replace(place, new_place) + (len(longer) + 8).to_bytes(4, "big") + b"mdat" + longer
 
 
-def test_zeros_behind_a_tile_stay_since_encoders_may_append_them():
+def test_zeros_behind_a_tile_stay_since_encoders_may_append_them() -> None:
     data = attacked(picture("2x2", "lossy"), {1: bytes(100)}, 4)
     assert parts(cleaned(data))[2] == parts(data)[2]
 
 
-def test_other_decoders_show_the_same_picture(tmp_path):
+def test_other_decoders_show_the_same_picture(tmp_path: Path) -> None:
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         pytest.skip("ffmpeg is not installed")
@@ -151,7 +153,7 @@ def test_other_decoders_show_the_same_picture(tmp_path):
     shown = []
     for number, file in enumerate((data, cleaned(attacked(data, {5: short(data, 16)}, 16)))):
         (tmp_path / f"{number}.avif").write_bytes(file)
-        command = [ffmpeg, "-v", "error", "-i", tmp_path / f"{number}.avif", "-f", "rawvideo", "-"]
+        command: list[str | Path] = [ffmpeg, "-v", "error", "-i", tmp_path / f"{number}.avif", "-f", "rawvideo", "-"]
         shown.append(subprocess.run(command, capture_output=True, check=True).stdout)
     assert shown[0] == shown[1] != b""
 
@@ -168,7 +170,7 @@ ORDINARY = {
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_ordinary_pictures_in_tiles_stay_as_they_are_coded(name):
+def test_ordinary_pictures_in_tiles_stay_as_they_are_coded(name: str) -> None:
     layout, given = ORDINARY[name]
     options = dict(given)
     image = options.pop("image", None) or cover(*options.pop("size", (400, 300)))
@@ -176,6 +178,6 @@ def test_ordinary_pictures_in_tiles_stay_as_they_are_coded(name):
     assert parts(cleaned(data))[2] == parts(data)[2]
 
 
-def test_photos_that_pillow_divides_into_tiles_by_itself_stay_as_they_are_coded():
+def test_photos_that_pillow_divides_into_tiles_by_itself_stay_as_they_are_coded() -> None:
     data = tiled(cover(1300, 1100), 1, 1, quality=70, autotiling=True, max_threads=8)
     assert parts(cleaned(data))[2] == parts(data)[2]

@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from collections.abc import Callable
 
 import pytest
 from PIL import Image
@@ -22,7 +23,7 @@ def vp8_with_height(content: bytes, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("extended", [False, True])
-def test_rows_below_a_lossy_webp_with_its_height_halved_do_not_pass(extended):
+def test_rows_below_a_lossy_webp_with_its_height_halved_do_not_pass(extended: bool) -> None:
     content = vp8_with_height(webp_chunks(encode(both(), "WEBP"))[b"VP8 "], HALF)
     canvas = bytes(4) + (191).to_bytes(3, "little") + (HALF - 1).to_bytes(3, "little")
     data = webp.join([*([(b"VP8X", canvas)] if extended else []), (b"VP8 ", content)])
@@ -34,7 +35,7 @@ def test_rows_below_a_lossy_webp_with_its_height_halved_do_not_pass(extended):
     assert len(left) < 0.8 * len(content)
 
 
-def test_rows_below_a_lossless_webp_with_its_height_halved_do_not_pass():
+def test_rows_below_a_lossless_webp_with_its_height_halved_do_not_pass() -> None:
     content = webp_chunks(encode(both(), "WEBP", lossless=True))[b"VP8L"]
     (bits,) = struct.unpack_from("<I", content, 1)
     lower = bits & ~(0x3FFF << 14) | (HALF - 1) << 14
@@ -51,7 +52,7 @@ ALPHA = encode(TRANSLUCENT, "WEBP", quality=70)
 @pytest.mark.parametrize("first", [b"VP8 ", b"VP8L"])
 @pytest.mark.parametrize("second", [b"VP8 ", b"VP8L"])
 @pytest.mark.parametrize("extended", [False, True])
-def test_a_second_picture_in_a_webp_does_not_pass(first, second, extended):
+def test_a_second_picture_in_a_webp_does_not_pass(first: bytes, second: bytes, extended: bool) -> None:
     hidden = encode(face(), "WEBP", lossless=second == b"VP8L")
     shown = LOSSLESS if first == b"VP8L" else LOSSY
     canvas = [(b"VP8X", bytes(4) + b"\xbf\0\0\x9f\0\0")] if extended else []
@@ -78,7 +79,9 @@ def first_partition_tail(content: bytes) -> bytes:
         (ALPHA, b"VP8X", lambda content: content + payload()),
     ],
 )
-def test_bytes_that_no_webp_decoder_reads_do_not_pass(data, name, change):
+def test_bytes_that_no_webp_decoder_reads_do_not_pass(
+    data: bytes, name: bytes, change: Callable[[bytes], bytes]
+) -> None:
     chunks = [(kind, change(content) if kind == name else content) for kind, content in webp.chunks(data)]
     output = cleaned(webp.join(chunks))
     assert output or name == b"VP8X"
@@ -86,7 +89,7 @@ def test_bytes_that_no_webp_decoder_reads_do_not_pass(data, name, change):
     assert len(output) < 2 * len(data) + 31000 * (name == b"ALPH")
 
 
-def test_alpha_that_belongs_to_no_picture_does_not_pass():
+def test_alpha_that_belongs_to_no_picture_does_not_pass() -> None:
     for chunks in (
         [(b"ALPH", payload()), *webp.chunks(LOSSLESS)],
         [(b"VP8X", b"\x10\0\0\0\xbf\0\0\x9f\0\0"), (b"ALPH", payload()), *webp.chunks(LOSSLESS)],
@@ -96,7 +99,7 @@ def test_alpha_that_belongs_to_no_picture_does_not_pass():
         assert not holds(cleaned(webp.join(chunks)), payload())
 
 
-def test_a_webp_whose_canvas_is_larger_than_its_picture_does_not_pass_as_it_is():
+def test_a_webp_whose_canvas_is_larger_than_its_picture_does_not_pass_as_it_is() -> None:
     chunks = [(b"VP8X", bytes(4) + b"\xff\1\0\xff\1\0"), *webp.chunks(LOSSY)]
     assert cleaned(webp.join(chunks)) != webp.join(chunks)
 
@@ -116,7 +119,7 @@ AA+yqF2vZef3LpDzWdP/um96P89/NmdNIoKdjsp382NrM4eytctIEio37NuZ1S0v1gygmqTNvO2O6OZ3
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_bytes_behind_each_partition_of_a_lossy_webp_do_not_pass(number):
+def test_bytes_behind_each_partition_of_a_lossy_webp_do_not_pass(number: int) -> None:
     content = webp_chunks(FOUR_PARTITIONS)[b"VP8 "]
     first = int.from_bytes(content[:3], "little") >> 5
     table = 10 + first

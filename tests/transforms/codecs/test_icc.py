@@ -5,6 +5,7 @@ import io
 import struct
 import warnings
 import zlib
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -21,9 +22,10 @@ HIDDEN = Image.open(SKIMAGE_DATA / "astronaut.png").convert("RGB")
 # A thumbnail of seven kilobytes, less what all JPEGs begin with.
 PAYLOAD = encode(HIDDEN.resize((200, 200)), "JPEG", quality=75).partition(b"\xff\xda")[2][12:]
 PIECE = 6
+Space = Literal["sRGB", "LAB", "XYZ"]
 
 
-def made(name: str) -> bytes:
+def made(name: Space) -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()
 
 
@@ -39,7 +41,7 @@ def found_profiles() -> dict[str, bytes]:
             for path in (SHARED_DATA / "tricky").rglob("*")
             if path.suffix in (".png", ".jpg", ".tif", ".tiff", ".avif")
         ]
-    found = {}
+    found: dict[str, bytes] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in sorted(paths):
@@ -50,7 +52,7 @@ def found_profiles() -> dict[str, bytes]:
                 continue
             if profile and profile not in found.values():
                 found[path.name] = profile
-    return found | {name: made(name) for name in ("sRGB", "LAB", "XYZ")}
+    return found | {"sRGB": made("sRGB"), "LAB": made("LAB"), "XYZ": made("XYZ")}
 
 
 PROFILES = found_profiles()
@@ -81,7 +83,9 @@ def colours(profile: bytes, intent: int) -> np.ndarray:
     image = Image.frombytes(mode, (97, 61), values.tobytes())
     opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     return np.asarray(
-        ImageCms.profileToProfile(image, opened, ImageCms.createProfile("sRGB"), intent, outputMode="RGB")
+        ImageCms.profileToProfile(
+            image, opened, ImageCms.createProfile("sRGB"), ImageCms.Intent(intent), outputMode="RGB"
+        )
     )
 
 
@@ -91,7 +95,7 @@ def holds_payload(data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-def test_real_profiles_transform_colours_as_before(name):
+def test_real_profiles_transform_colours_as_before(name: str) -> None:
     before = PROFILES[name]
     after = icc.clean(before)
     if name in BROKEN:
@@ -105,7 +109,7 @@ def test_real_profiles_transform_colours_as_before(name):
 
 
 @pytest.mark.parametrize("name", ["sRGB", "LAB"])
-def test_a_profile_that_had_to_be_cleaned_transforms_colours_as_before(name):
+def test_a_profile_that_had_to_be_cleaned_transforms_colours_as_before(name: Space) -> None:
     dirty = profile({**tags(made(name)), b"prIv": PAYLOAD}, made(name))
     clean = icc.clean(dirty)
     assert tags(clean).keys() == tags(made(name)).keys()
@@ -183,7 +187,7 @@ LADEN = laden_profiles()
 
 
 @pytest.mark.parametrize("name", LADEN)
-def test_nothing_is_left_of_what_hides_in_a_profile(name):
+def test_nothing_is_left_of_what_hides_in_a_profile(name: str) -> None:
     clean = icc.clean(LADEN[name])
     assert not holds_payload(clean)
     assert LATIN[:200] not in clean or len(clean) < len(SRGB) + 500
@@ -247,7 +251,7 @@ def profile_in(data: bytes) -> bytes:
 
 
 @every_container
-def test_an_ordinary_profile_stays_as_it_is(container):
+def test_an_ordinary_profile_stays_as_it_is(container: str) -> None:
     for name in ("sRGB", *[name for name in PROFILES if name not in WITH_PRIVATE_TAGS | BROKEN and name != "XYZ"][:3]):
         ordinary = PROFILES[name]
         if ordinary[16:20] == b"RGB ":
@@ -260,7 +264,7 @@ def test_an_ordinary_profile_stays_as_it_is(container):
 
 @every_container
 @pytest.mark.parametrize("name", ["no profile at all", "a private tag", "bytes behind the end", "a long text", "a gap"])
-def test_a_profile_is_cleaned_in_every_format(container, name):
+def test_a_profile_is_cleaned_in_every_format(container: str, name: str) -> None:
     data = CONTAINERS[container](LADEN[name])
     assert holds_payload(data) or container.startswith("PNG") or name == "a long text"
     for written in outputs(data):
@@ -281,7 +285,7 @@ def png_with_chunk(content: bytes) -> bytes:
     return plain[:33] + chunk + plain[33:]
 
 
-def test_a_png_chunk_holds_a_profile_and_nothing_else():
+def test_a_png_chunk_holds_a_profile_and_nothing_else() -> None:
     packed = zlib.compress(SRGB)
     for content in (
         b"sRGB\0\0" + packed + PAYLOAD,
@@ -310,7 +314,7 @@ def test_a_png_chunk_holds_a_profile_and_nothing_else():
     assert strip_metadata(twice, probe(twice)).count(b"iCCP") == 1
 
 
-def test_the_two_constants_are_those_of_macos():
+def test_the_two_constants_are_those_of_macos() -> None:
     for digest in icc._CONSTANTS:
         for profile in PROFILES.values():
             if hashlib.sha256(profile).hexdigest() == digest:
@@ -322,7 +326,7 @@ def test_the_two_constants_are_those_of_macos():
 
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
-def test_mutated_profiles_are_cleaned_once_and_for_all(data):
+def test_mutated_profiles_are_cleaned_once_and_for_all(data: st.DataObject) -> None:
     mutated = bytearray(data.draw(st.sampled_from(sorted(PROFILES.values()))))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(mutated) - 1))

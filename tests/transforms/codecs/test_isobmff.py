@@ -1,5 +1,6 @@
 import io
 import sys
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -19,7 +20,7 @@ from tests.conftest import shared_data
 from tests.transforms.codecs.samples import ICC, XMP, encode, exif, picture, pillow
 
 
-def heic(mode: str = "RGB", orientation: int = 1, **options: object) -> bytes:
+def heic(mode: str = "RGB", orientation: int = 1, **options: Any) -> bytes:
     image = picture(mode)
     output = io.BytesIO()
     tags = exif(orientation)[: -len(b"THUMBNAIL OF A FACE")]
@@ -33,7 +34,7 @@ def coded(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_heic_is_seen_upright_and_kept_as_it_is_stored(orientation):
+def test_heic_is_seen_upright_and_kept_as_it_is_stored(orientation: int) -> None:
     data = heic(orientation=orientation, icc_profile=ICC, thumbnails=[32])
     info = probe(data)
     assert (info.format, info.width, info.height, info.orientation) == ("heif", 97, 61, orientation)
@@ -52,7 +53,7 @@ def test_heic_is_seen_upright_and_kept_as_it_is_stored(orientation):
         assert np.abs(np.asarray(opened).astype(int) - rgb).mean() < 1
 
 
-def test_heic_s_coded_data_stay_and_thumbnails_go():
+def test_heic_s_coded_data_stay_and_thumbnails_go() -> None:
     data = heic(thumbnails=[32])
     info = probe(data)
     stripped = strip_metadata(data, info)
@@ -63,7 +64,7 @@ def test_heic_s_coded_data_stay_and_thumbnails_go():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA"])
-def test_grey_and_alpha_stay(mode):
+def test_grey_and_alpha_stay(mode: str) -> None:
     data = heic(mode)
     info = probe(data)
     pixels = decode_pixels(data, info)
@@ -75,14 +76,14 @@ def test_grey_and_alpha_stay(mode):
     assert np.abs(decode_pixels(written, info).values.astype(int) - pixels.values).mean() < 1
 
 
-def test_without_the_extra_it_is_held_back_with_what_to_do(monkeypatch):
+def test_without_the_extra_it_is_held_back_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     data = heic()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as Python has it where it is not installed
     with pytest.raises(Quarantine, match="pip install 'faceveil"):
         probe(data)
 
 
-def test_10_bits_stay_10_bits():
+def test_10_bits_stay_10_bits() -> None:
     values = (np.asarray(picture()).astype(np.uint16) << 8) + 77
     output = io.BytesIO()
     pillow_heif.encode("RGB;16", (97, 61), values.tobytes(), output, quality=95, chroma=444)
@@ -93,7 +94,7 @@ def test_10_bits_stay_10_bits():
     assert np.abs(decode_pixels(written, probe(written)).values.astype(int) - values).mean() < 300
 
 
-def test_a_grid_of_tiles_stays_whole():
+def test_a_grid_of_tiles_stays_whole() -> None:
     data = heic(tile_size=64)
     info = probe(data)
     stripped = strip_metadata(data, info)
@@ -102,7 +103,7 @@ def test_a_grid_of_tiles_stays_whole():
 
 
 @pytest.mark.parametrize("image_format", ["HEIF", "AVIF"])
-def test_bursts_and_sequences_are_refused(image_format):
+def test_bursts_and_sequences_are_refused(image_format: str) -> None:
     if image_format == "HEIF":
         output = io.BytesIO()
         burst = pillow_heif.from_pillow(picture())
@@ -118,7 +119,7 @@ def test_bursts_and_sequences_are_refused(image_format):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("orientation", [1, 2, 5, 8])
-def test_avif_loses_metadata_and_keeps_its_data(mode, orientation):
+def test_avif_loses_metadata_and_keeps_its_data(mode: str, orientation: int) -> None:
     tags = exif(orientation)[: -len(b"THUMBNAIL OF A FACE")]
     data = encode(picture(mode), "AVIF", exif=tags, xmp=XMP, icc_profile=ICC)
     info = probe(data)
@@ -135,7 +136,7 @@ def test_avif_loses_metadata_and_keeps_its_data(mode, orientation):
     assert strip_metadata(stripped, info) is stripped
 
 
-def test_what_cannot_be_written_passes_without_faces():
+def test_what_cannot_be_written_passes_without_faces() -> None:
     path = shared_data("tricky") / "libavif" / "colors_text_wcg_hdr_rec2020.avif"  # 10 bits
     data = path.read_bytes()
     info = probe(data)
@@ -145,7 +146,7 @@ def test_what_cannot_be_written_passes_without_faces():
     assert caught.value.reason == Reason.UNSUPPORTED_IMAGE
 
 
-def test_avif_s_wide_colours_stay_wide():
+def test_avif_s_wide_colours_stay_wide() -> None:
     data = encode(picture(), "AVIF")
     at = data.index(b"nclx") + 4
     wide = data[:at] + bytes((0, 12, 0, 16)) + data[at + 4 :]  # Display P3's primaries, PQ
@@ -155,7 +156,7 @@ def test_avif_s_wide_colours_stay_wide():
     assert b"nclx" + bytes((0, 12, 0, 16)) in strip_metadata(wide, info)
 
 
-def test_a_truncated_one_is_found():
+def test_a_truncated_one_is_found() -> None:
     data = heic()
     with pytest.raises(Quarantine) as caught:
         probe(data[:-100])

@@ -6,6 +6,7 @@ import io
 import shutil
 import struct
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def coded_with_original(image_format: str) -> bytes:
     return written(items, [(b"dimg", 1, 2)], image_format)
 
 
-HIDING = {
+HIDING: dict[str, Callable[[], bytes]] = {
     "a crop": cropped_heic,
     "a layer under another": covered_layer,
     "a layer off the canvas": layer_off_the_canvas,
@@ -185,7 +186,7 @@ def test_a_grid_of_fewer_tiles_than_it_says_is_refused() -> None:
 
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([np.uint8, np.uint16]))
 def test_what_continues_the_edge_is_padding_and_a_picture_is_not(width: int, height: int, kind: type) -> None:
-    canvas = noise_image(height, width).astype(kind)
+    canvas: np.ndarray = noise_image(height, width).astype(kind)
     padded = np.pad(canvas, ((0, 7), (0, 9), (0, 0)), mode="edge")
     assert is_padding(padded, width, height)
     noisy = padded.copy()

@@ -117,4 +117,4 @@ def libjpeg_6b(data: bytes, folder: Path) -> np.ndarray:
     path = folder / "a.jpg"
     path.write_bytes(data)
     with jpeglib.version("6b"):
-        return jpeglib.read_dct(str(path)).Y
+        return np.asarray(jpeglib.read_dct(str(path)).Y)

@@ -4,6 +4,7 @@ import io
 import re
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ CARRIERS = {
 
 @pytest.mark.parametrize("coding", ["baseline", "progressive", "restart markers"])
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_what_lies_in_segments_goes(carrier, coding):
+def test_what_lies_in_segments_goes(carrier: str, coding: str) -> None:
     plain = photo(**CODINGS[coding])
     found = list(parts(plain))
     first_scan = [marker for marker, _ in found].index(0xDA)
@@ -91,7 +92,7 @@ def test_what_lies_in_segments_goes(carrier, coding):
 
 
 @every_coding
-def test_what_lies_behind_coded_data_goes(coding):
+def test_what_lies_behind_coded_data_goes(coding: str) -> None:
     plain = photo(**CODINGS[coding])
     found = list(parts(plain))
     stuffed = PAYLOAD.replace(b"\xff", b"\xff\0")
@@ -109,7 +110,7 @@ def test_what_lies_behind_coded_data_goes(coding):
     "coding", ["restart markers", "a restart marker after each MCU", "progressive, restart markers"]
 )
 @pytest.mark.parametrize("size", [1, 3, 7, 24])
-def test_what_lies_before_restart_markers_goes(coding, size):
+def test_what_lies_before_restart_markers_goes(coding: str, size: int) -> None:
     """Some bytes at each of them: libjpeg reads ahead, and does not miss as many as eight."""
     plain = photo(**CODINGS[coding])
     pieces = iter([PAYLOAD.replace(b"\xff", b"")[at : at + size] for at in range(0, 4800, size)] * 20)
@@ -123,7 +124,7 @@ def test_what_lies_before_restart_markers_goes(coding, size):
 
 
 @pytest.mark.parametrize("coding", ["baseline", "progressive", "restart markers"])
-def test_marks_without_a_meaning_go(coding):
+def test_marks_without_a_meaning_go(coding: str) -> None:
     """Restart markers where none belong, fill bytes before and within them: their numbers and lengths say something."""
     plain = photo(**CODINGS[coding])
     message = b"".join(bytes((0xFF, 0xD0 + byte % 8)) for byte in PAYLOAD)
@@ -140,7 +141,7 @@ def test_marks_without_a_meaning_go(coding):
         assert re.search(rb"\xff\xff", written) is None
 
 
-def test_a_symbol_with_two_codes_goes():
+def test_a_symbol_with_two_codes_goes() -> None:
     """Which of the two is used says a bit each time."""
     data = photo()
     table = data.index(bytes.fromhex("ffc4"), data.index(bytes.fromhex("ffc4")) + 2)
@@ -157,7 +158,7 @@ def test_a_symbol_with_two_codes_goes():
             assert len(set(part[21:])) == len(part[21:]) or part.count(part[-1:]) < 3
 
 
-def test_padding_that_is_not_ones_goes():
+def test_padding_that_is_not_ones_goes() -> None:
     """Up to seven bits before each restart marker, where there is one after each MCU."""
     plain = photo(restart_marker_blocks=1, subsampling=0)
     assert run(plain) == plain
@@ -193,15 +194,16 @@ def same_padding(one: bytes, other: bytes) -> bool:
     ]
 
 
-def test_bytes_before_the_end_go_and_the_coded_data_stay():
+def test_bytes_before_the_end_go_and_the_coded_data_stay() -> None:
     """Some cameras leave zeros there."""
-    for options in ({}, {"restart_marker_rows": 1}, {"subsampling": 0}):
+    more: list[dict[str, Any]] = [{}, {"restart_marker_rows": 1}, {"subsampling": 0}]
+    for options in more:
         plain = photo(**options)
         assert run(plain[:-2] + bytes(40) + EOI) == plain
 
 
 @pytest.mark.parametrize("symbol", [0x0B, 0x10, 0xE0, 0x0F])
-def test_symbols_that_mean_what_others_mean_are_not_passed_on(symbol):
+def test_symbols_that_mean_what_others_mean_are_not_passed_on(symbol: int) -> None:
     """A decoder takes a size of 0 with any run but 15 for the end of the block: a choice of codes, and so a message."""
     data = bytearray(photo(optimize=True))
     table = data.index(b"\xff\xc4", data.index(b"\xff\xc4") + 2)
@@ -213,7 +215,7 @@ def test_symbols_that_mean_what_others_mean_are_not_passed_on(symbol):
 
 
 @pytest.mark.parametrize("change", ["SOF", "SOS"])
-def test_headers_longer_than_their_content_are_not_passed_on(change):
+def test_headers_longer_than_their_content_are_not_passed_on(change: str) -> None:
     found = []
     for marker, part in parts(photo()):
         if (change == "SOF" and is_frame(marker)) or (change == "SOS" and marker == 0xDA):
@@ -228,7 +230,7 @@ def test_headers_longer_than_their_content_are_not_passed_on(change):
 @pytest.mark.parametrize(
     "density", [b"\0\0\1\0\1", b"\1\1\x2c\1\x2c", b"\2\0\x76\0\x76", b"\x09\1\1\1\1", b"\1\0\0\0\0"]
 )
-def test_jfif_says_what_it_may_say(version, density):
+def test_jfif_says_what_it_may_say(version: bytes, density: bytes) -> None:
     data = photo()
     written = run(data[:2] + segment(0xE0, b"JFIF\0" + version + density + b"\0\0") + data[20:])
     assert written is not None
@@ -249,14 +251,17 @@ def strips(data: bytes) -> list[bytes]:
         return [data[at : at + size] for at, size in zip(tags[273], tags[279], strict=True)]
 
 
-def test_strips_of_a_tiff_keep_their_data_and_lose_what_is_behind_them():
+def test_strips_of_a_tiff_keep_their_data_and_lose_what_is_behind_them() -> None:
     plain = tiff(SHOWN)
-    assert strips(run(plain)) == strips(plain)
+    written = run(plain)
+    assert written is not None
+    assert strips(written) == strips(plain)
     before = strips(plain)[0]
     tail = PAYLOAD.replace(b"\xff", b"\xff\0")
     # The last strip is put at the end of the file with more in it, and its place and size are written anew.
     changed = before[:-2] + tail + EOI
     with Image.open(io.BytesIO(plain)) as image:
+        assert isinstance(image, TiffImagePlugin.TiffImageFile)
         sizes = image.tag_v2[279]
     assert plain.count(struct.pack("<I", sizes[0])) >= 1
     place = plain.index(before)
@@ -269,9 +274,10 @@ def test_strips_of_a_tiff_keep_their_data_and_lose_what_is_behind_them():
     np.testing.assert_array_equal(pixels(written), pixels(plain))
 
 
-def test_tables_of_a_tiff_that_no_strip_uses_go():
+def test_tables_of_a_tiff_that_no_strip_uses_go() -> None:
     plain = tiff(SHOWN)
     with Image.open(io.BytesIO(plain)) as image:
+        assert isinstance(image, TiffImagePlugin.TiffImageFile)
         tables = image.tag_v2[347]
     assert holds_payload(CARRIERS["Huffman tables that are never used"])
     for name in ("Huffman tables that are never used", "a comment", "quantisation tables that are never used"):

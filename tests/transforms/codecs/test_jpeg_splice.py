@@ -1,5 +1,6 @@
 import io
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -28,12 +29,12 @@ from faceveil.transforms.codecs import (
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.quarantine import Quarantine
-from tests.conftest import annotations
-from tests.transforms.codecs.samples import ICC, encode, exif, picture
+from tests.conftest import annotated_images
+from tests.transforms.codecs.samples import ICC, encode, exif, opencv, picture
 
 
 def with_simplejpeg(sampling: str) -> bytes:
-    return simplejpeg.encode_jpeg(np.asarray(picture()), quality=88, colorspace="RGB", colorsubsampling=sampling)
+    return bytes(simplejpeg.encode_jpeg(np.asarray(picture()), quality=88, colorspace="RGB", colorsubsampling=sampling))
 
 
 def with_jpegio(data: bytes, folder: Path, **properties: int) -> bytes:
@@ -92,7 +93,7 @@ def coefficients(data: bytes, folder: Path) -> list[np.ndarray]:
 
 def touched_blocks(data: bytes, painted: np.ndarray) -> list[np.ndarray]:
     """For each component, which blocks lie in an MCU that holds a painted pixel: by ITU-T T.81, A.1.1 and A.2."""
-    layers = [(across, down) for _, across, down, _ in Image.open(io.BytesIO(data)).layer]
+    layers = [(across, down) for _, across, down, _ in JpegImagePlugin.JpegImageFile(io.BytesIO(data)).layer]
     layers = [(1, 1)] if len(layers) == 1 else layers
     max_across, max_down = np.max(layers, axis=0).tolist()
     height, width = painted.shape
@@ -122,7 +123,7 @@ def ellipse(data: bytes, centre: tuple[float, float] = (0.6, 0.45), size: float 
     info = probe(data)
     y, x = np.mgrid[: info.height, : info.width]
     across, down = max(info.width * size, 1), max(info.height * size, 1)
-    return ((x - info.width * centre[0]) / across) ** 2 + ((y - info.height * centre[1]) / down) ** 2 <= 1
+    return np.asarray(((x - info.width * centre[0]) / across) ** 2 + ((y - info.height * centre[1]) / down) ** 2 <= 1)
 
 
 MASKS = {
@@ -135,7 +136,7 @@ MASKS = {
 
 @every_sample
 @pytest.mark.parametrize("mask", MASKS)
-def test_coefficients_outside_touched_mcus_stay_and_masks_are_black(name, mask, tmp_path):
+def test_coefficients_outside_touched_mcus_stay_and_masks_are_black(name: str, mask: str, tmp_path: Path) -> None:
     data = SAMPLES[name]
     painted = ellipse(data, *MASKS[mask])
     spliced = paint_black(data, painted)
@@ -152,10 +153,10 @@ def test_coefficients_outside_touched_mcus_stay_and_masks_are_black(name, mask, 
 
 
 @every_sample
-def test_how_it_is_coded_stays(name):
+def test_how_it_is_coded_stays(name: str) -> None:
     data = SAMPLES[name]
-    before = Image.open(io.BytesIO(data))
-    after = Image.open(io.BytesIO(paint_black(data, ellipse(data))))
+    before = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    after = JpegImagePlugin.JpegImageFile(io.BytesIO(paint_black(data, ellipse(data))))
     assert (after.size, after.mode, after.layer) == (before.size, before.mode, before.layer)
     assert after.quantization == before.quantization
     for key in ("progressive", "adobe_transform", "jfif_density"):
@@ -169,7 +170,7 @@ def restart_interval(data: bytes) -> bytes:
 
 
 @every_sample
-def test_painting_what_is_there_hardly_changes_it(name):
+def test_painting_what_is_there_hardly_changes_it(name: str) -> None:
     """Colours, sampling and the transform itself: coding a decoded picture again is nearly the identity."""
     data = SAMPLES[name]
     info, everything = probe(data), np.ones((probe(data).height, probe(data).width), bool)
@@ -180,30 +181,30 @@ def test_painting_what_is_there_hardly_changes_it(name):
     assert np.abs(again - pixels.values).mean() < 1.5
 
 
-def decoders(name: str) -> dict[str, object]:
-    found = {"Pillow": lambda data: np.asarray(Image.open(io.BytesIO(data)))}
+def decoders(name: str) -> dict[str, Callable[[bytes], np.ndarray]]:
+    found: dict[str, Callable[[bytes], np.ndarray]] = {"Pillow": lambda data: np.asarray(Image.open(io.BytesIO(data)))}
     if "CMYK" not in name and "YCCK" not in name:
-        found["OpenCV"] = lambda data: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        found["OpenCV"] = opencv
         found["TensorFlow"] = lambda data: tf.io.decode_jpeg(data).numpy()
     return found
 
 
 @every_sample
-def test_decoders_see_the_same_pixels_outside(name):
+def test_decoders_see_the_same_pixels_outside(name: str) -> None:
     data = SAMPLES[name]
     painted = ellipse(data)
     spliced = paint_black(data, painted)
     luma = touched_blocks(data, painted)[0]
     changed = luma.repeat(8, 0).repeat(8, 1)[: painted.shape[0], : painted.shape[1]].astype(np.uint8)
     # Decoders interpolate chroma between the centres of its samples: so far a change may show.
-    across, down = np.max([layer[1:3] for layer in Image.open(io.BytesIO(data)).layer], axis=0)
+    across, down = np.max([layer[1:3] for layer in JpegImagePlugin.JpegImageFile(io.BytesIO(data)).layer], axis=0)
     outside = cv2.dilate(changed, np.ones((2 * down - 1, 2 * across - 1))) == 0
     for decoder in decoders(name).values():
         np.testing.assert_array_equal(decoder(spliced)[outside], decoder(data)[outside])
 
 
 @every_sample
-def test_nothing_of_what_was_under_the_mask_is_left(name, tmp_path):
+def test_nothing_of_what_was_under_the_mask_is_left(name: str, tmp_path: Path) -> None:
     """Whatever the original's coefficients in the touched MCUs, the same bytes come out."""
     data = SAMPLES[name]
     info, painted = probe(data), ellipse(data)
@@ -222,7 +223,7 @@ def test_nothing_of_what_was_under_the_mask_is_left(name, tmp_path):
     assert splice(pixels, painted, other, info) == splice(pixels, painted, data, info)
 
 
-def test_of_the_metadata_only_the_allowed_stays(tmp_path):
+def test_of_the_metadata_only_the_allowed_stays(tmp_path: Path) -> None:
     data = encode(picture(), "JPEG", exif=exif(6), icc_profile=ICC, comment=b"a comment", dpi=(300, 300)) + b"trailer"
     spliced = paint_black(data, ellipse(data))
     image = Image.open(io.BytesIO(spliced))
@@ -233,6 +234,7 @@ def test_of_the_metadata_only_the_allowed_stays(tmp_path):
     # The rest is a JPEG like the input: without a mask, nothing else has changed.
     nothing = np.zeros((probe(data).height, probe(data).width), bool)
     unchanged = splice(decode_pixels(data, probe(data)), nothing, data, probe(data))
+    assert unchanged is not None
     for old, new in zip(
         coefficients(strip_metadata(data, probe(data)), tmp_path), coefficients(unchanged, tmp_path), strict=True
     ):
@@ -245,7 +247,7 @@ def spliced_or_none(data: bytes) -> bytes | None:
     return splice(pixels, ellipse(data), data, info)
 
 
-def test_what_cannot_be_spliced_is_said(tmp_path):
+def test_what_cannot_be_spliced_is_said(tmp_path: Path) -> None:
     data = encode(picture(), "JPEG")
     assert spliced_or_none(data)
     assert spliced_or_none(with_jpegio(data, tmp_path, arith_code=1)) is None
@@ -253,7 +255,7 @@ def test_what_cannot_be_spliced_is_said(tmp_path):
     assert spliced_or_none(data[:-2] + b"\0\0\0\0" + data[-2:]) is None
 
 
-def test_what_must_go_first_does_not_keep_from_splicing():
+def test_what_must_go_first_does_not_keep_from_splicing() -> None:
     # A second definition of a table, before the second scan, which nothing uses.
     progressive = encode(picture(), "JPEG", progressive=True)
     second_scan = progressive.index(b"\xff\xda", progressive.index(b"\xff\xda") + 2)
@@ -273,7 +275,7 @@ def open_files() -> int:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_mutated_files_raise_nothing_but_quarantine(draw):
+def test_mutated_files_raise_nothing_but_quarantine(draw: st.DataObject) -> None:
     data = bytearray(SAMPLES[draw.draw(st.sampled_from(sorted(SAMPLES)))])
     for _ in range(draw.draw(st.integers(1, 4))):
         place = draw.draw(st.integers(0, len(data) - 1))
@@ -289,10 +291,10 @@ def test_mutated_files_raise_nothing_but_quarantine(draw):
         assert decode_pixels(spliced, probe(spliced)).faultless
 
 
-def test_on_real_photos_no_other_coefficient_changes(wider_dev, centerface, tmp_path):
+def test_on_real_photos_no_other_coefficient_changes(wider_dev: Path, centerface: str, tmp_path: Path) -> None:
     detector = Detector(DetectorConfig(model_dirs=(centerface,)))
     faces_found = 0
-    for annotated in annotations(wider_dev):
+    for annotated in annotated_images(wider_dev):
         data = (wider_dev / annotated["file"]).read_bytes()
         info = probe(data)
         preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
@@ -318,7 +320,7 @@ def anonymized(data: bytes, faces: Faces) -> tuple[bytes, np.ndarray]:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_blocks_are_those_of_the_stored_image(orientation, tmp_path):
+def test_blocks_are_those_of_the_stored_image(orientation: int, tmp_path: Path) -> None:
     data = encode(picture(), "JPEG", exif=exif(orientation))
     box = (8, 5, 30, 20)  # of the upright image
     spliced, painted = anonymized(data, Faces(np.array([box], np.float32), np.ones(1, np.float32)))

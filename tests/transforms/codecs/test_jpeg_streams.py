@@ -1,6 +1,8 @@
 """Pictures hidden in a JPEG's scans and frame: built from real photos, run as the job runs them, and then restored."""
 
 import struct
+from pathlib import Path
+from typing import Any
 
 import jpegio
 import numpy as np
@@ -43,7 +45,7 @@ every_coding = pytest.mark.parametrize("coding", CODINGS)
 
 @every_coding
 @pytest.mark.parametrize("image", [BOTH, SIDE_BY_SIDE], ids=["rows", "columns"])
-def test_what_lies_beyond_the_stated_size_goes(image, coding):
+def test_what_lies_beyond_the_stated_size_goes(image: Image.Image, coding: str) -> None:
     whole = photo(image, **CODINGS[coding])
     data = with_size(whole, 512, 512)
     if image is BOTH:  # else what decoders show is a jumble
@@ -57,7 +59,7 @@ def test_what_lies_beyond_the_stated_size_goes(image, coding):
     assert pixels(with_size(written, 512, 1024))[540:].std(axis=(0, 1)).max() < 4  # flat: decoders find nothing there
 
 
-def test_a_cut_in_the_middle_of_a_row_of_mcus_goes_too():
+def test_a_cut_in_the_middle_of_a_row_of_mcus_goes_too() -> None:
     for height in (501, 505, 530, 600, 1023 - 24):
         data = with_size(photo(BOTH), height=height)
         written = run(data)
@@ -67,7 +69,7 @@ def test_a_cut_in_the_middle_of_a_row_of_mcus_goes_too():
 
 
 @pytest.mark.parametrize("lines", [512, 1024])
-def test_a_number_of_lines_behind_the_scan_goes(lines):
+def test_a_number_of_lines_behind_the_scan_goes(lines: int) -> None:
     """DNL says the height after the first scan (T.81, section B.2.5); most decoders do not read it."""
     said = segment(0xDC, struct.pack(">H", lines))
     for data in (photo(BOTH)[:-2] + said + EOI, with_size(photo(BOTH), height=512)[:-2] + said + EOI):
@@ -84,7 +86,7 @@ def test_a_number_of_lines_behind_the_scan_goes(lines):
     )
 
 
-def test_a_first_picture_in_a_scan_that_another_repeats_goes():
+def test_a_first_picture_in_a_scan_that_another_repeats_goes() -> None:
     data = photo(progressive=True)
     two = joined([*head(data), *grey_dc_scan(HIDDEN), *scans(data)])
     alone = joined([*head(data), *grey_dc_scan(HIDDEN)])
@@ -97,7 +99,7 @@ def test_a_first_picture_in_a_scan_that_another_repeats_goes():
     assert not is_hidden_in(written)
 
 
-def test_a_grey_photo_with_a_scan_of_all_bits_twice_loses_the_first():
+def test_a_grey_photo_with_a_scan_of_all_bits_twice_loses_the_first() -> None:
     """libjpeg itself has no complaint: the first scan leaves nothing to refine, and neither does the second."""
     data = photo(SHOWN.convert("L"), progressive=True)
     shown = [*grey_dc_scan(SHOWN), *[part for part in scans(data) if part[0] == 0xC4 or part[1][7] > 0]]
@@ -112,7 +114,7 @@ def test_a_grey_photo_with_a_scan_of_all_bits_twice_loses_the_first():
 
 
 @pytest.mark.parametrize("coding", ["baseline", "progressive"])
-def test_all_scans_of_another_picture_first_go(coding):
+def test_all_scans_of_another_picture_first_go(coding: str) -> None:
     shown, hidden = photo(**CODINGS[coding]), photo(HIDDEN, **CODINGS[coding])
     for two in (
         joined([*head(shown), *scans(hidden), *scans(shown)]),
@@ -125,7 +127,7 @@ def test_all_scans_of_another_picture_first_go(coding):
             assert_shown_as_before(written, two)
 
 
-def test_scans_of_single_components_twice_go():
+def test_scans_of_single_components_twice_go() -> None:
     shown, hidden = (components_apart(image) for image in (SHOWN, HIDDEN))
     assert run(shown) == shown
     two = joined([*head(shown), *scans(hidden), *scans(shown)])
@@ -135,7 +137,7 @@ def test_scans_of_single_components_twice_go():
     assert_shown_as_before(written, two)
 
 
-def test_what_a_table_multiplies_by_zero_goes(tmp_path):
+def test_what_a_table_multiplies_by_zero_goes(tmp_path: Path) -> None:
     """A photo that shows as large flat squares, until somebody writes another table."""
     data = photo(HIDDEN, qtables=[[16] * 64])
     [table] = [part for marker, part in parts(data) if marker == 0xDB]
@@ -149,7 +151,7 @@ def test_what_a_table_multiplies_by_zero_goes(tmp_path):
     assert not any(array.any() for array in jpegio.read(str(path)).coef_arrays)
 
 
-def test_blocks_far_beyond_the_edge_go():
+def test_blocks_far_beyond_the_edge_go() -> None:
     """With MCUs of 32 pixels a photo of one column has 31 more, which no decoder shows."""
     for columns in (1, 9, 16):
         narrow = four_across(columns)
@@ -170,7 +172,7 @@ def four_across(columns: int) -> bytes:
     return with_size(simplejpeg.encode_jpeg(values, colorspace="RGB", colorsubsampling="411"), width=columns)
 
 
-def test_a_component_that_is_never_sent_is_made_complete():
+def test_a_component_that_is_never_sent_is_made_complete() -> None:
     apart = list(parts(components_apart(SHOWN)))
     data = joined([part for part in apart if part[0] != 0xDA or part[1][5] == 1])
     written = run(data)
@@ -180,7 +182,7 @@ def test_a_component_that_is_never_sent_is_made_complete():
     assert follow(written) is not None
 
 
-def test_more_scans_than_any_encoder_writes_become_few():
+def test_more_scans_than_any_encoder_writes_become_few() -> None:
     """Each may end in bytes that libjpeg does not miss: here 24 of one coefficient each, from the same photo."""
     data = photo(SHOWN.convert("L"), progressive=True)
     empty = [
@@ -193,14 +195,14 @@ def test_more_scans_than_any_encoder_writes_become_few():
     assert written is None or [marker for marker, _ in parts(written)].count(0xDA) < 12
 
 
-def test_a_second_frame_is_not_passed_on():
+def test_a_second_frame_is_not_passed_on() -> None:
     shown, hidden = list(parts(photo())), list(parts(photo(HIDDEN)))
     for data in (joined([*shown, *hidden]), joined([*shown[:-1], *hidden])):
         written = run(data)
         assert written is None or not is_hidden_in(written)
 
 
-def test_arithmetic_coding_is_followed_too(tmp_path):
+def test_arithmetic_coding_is_followed_too(tmp_path: Path) -> None:
     path = tmp_path / "arithmetic.jpg"
 
     def arithmetic(data: bytes) -> bytes:
@@ -210,7 +212,8 @@ def test_arithmetic_coding_is_followed_too(tmp_path):
         coded.write(str(path))
         return path.read_bytes()
 
-    for options in ({}, {"progressive": True}):
+    more: list[dict[str, Any]] = [{}, {"progressive": True}]
+    for options in more:
         plain = arithmetic(photo(**options))
         assert run(plain) == plain
         # Small ones: Pillow decodes no more than 64 KiB of such coding.
@@ -225,23 +228,29 @@ def test_arithmetic_coding_is_followed_too(tmp_path):
 
 
 @pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, 0xCB])
-def test_other_processes_are_held_back(marker):
+def test_other_processes_are_held_back(marker: int) -> None:
     """Lossless and hierarchical coding (table B.1)."""
     data = photo()
     assert run(data.replace(b"\xff\xc0", bytes((0xFF, marker)), 1)) is None
 
 
+def needs_proof(data: bytes) -> bool:
+    stream = follow(data)
+    assert stream is not None
+    return stream.needs_proof
+
+
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}])
-def test_ordinary_photos_keep_every_byte(options):
+def test_ordinary_photos_keep_every_byte(options: dict[str, Any]) -> None:
     for image in (SHOWN, HIDDEN, SHOWN.convert("L"), SHOWN.convert("CMYK"), SHOWN.resize((333, 211))):
         for more in ({}, {"optimize": True}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 1}):
             data = photo(image, **options, **more)
             written = run(data)
-            assert written == data or (follow(data).needs_proof and options.get("progressive"))
+            assert written == data or (needs_proof(data) and options.get("progressive"))
             assert_shown_as_before(written, data)
 
 
-def test_all_real_photos_keep_every_byte_of_their_coded_data():
+def test_all_real_photos_keep_every_byte_of_their_coded_data() -> None:
     if not (SHARED_DATA / "wider-dev").exists():
         pytest.skip("needs wider-dev")
     for path in sorted((SHARED_DATA / "wider-dev" / "images").iterdir())[::4]:
@@ -252,7 +261,7 @@ def test_all_real_photos_keep_every_byte_of_their_coded_data():
 
 
 @pytest.mark.usefixtures("centerface")
-def test_the_job_writes_none_of_the_hidden_pictures(tmp_path):
+def test_the_job_writes_none_of_the_hidden_pictures(tmp_path: Path) -> None:
     data = photo(progressive=True)
     inputs = {
         "height.jpg": with_size(photo(BOTH), height=512),

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def in_bmp(compression: int, payload: bytes, bits: int = 0, header: int = 40) ->
     return struct.pack("<2sIII", b"BM", 54 + len(payload), 0, 54) + fields + payload
 
 
-def tiff_of(values: np.ndarray, **options: object) -> bytes:
+def tiff_of(values: np.ndarray, **options: Any) -> bytes:
     output = io.BytesIO()
     tifffile.imwrite(output, values, metadata=None, **options)
     return output.getvalue()

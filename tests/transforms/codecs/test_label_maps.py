@@ -125,7 +125,7 @@ def deep(grey: np.ndarray) -> Pixels:
 
 
 def halved(grey: np.ndarray) -> np.ndarray:
-    return cv2.resize(grey.astype(np.float32), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(grey.astype(np.float32), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
 
 
 DEEP_PHOTOS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -147,7 +147,7 @@ def distances() -> np.ndarray:
     down, across = np.mgrid[:240, :320]
     room = 2000 + 3000 * (1 - down / 240) + across / 2
     away = ((down - 100) ** 2 + (across - 150) ** 2) / 60**2
-    return np.where(away < 1, 1200 - 150 * np.sqrt(np.maximum(1 - away, 0)), room)
+    return np.asarray(np.where(away < 1, 1200 - 150 * np.sqrt(np.maximum(1 - away, 0)), room))
 
 
 def with_holes(values: np.ndarray) -> np.ndarray:
@@ -178,7 +178,8 @@ def test_distances_and_numbers_of_16_bits_are_no_photos(name: str) -> None:
 def test_every_size_and_layout_gets_an_answer(width: int, height: int, mode: str) -> None:
     kind = np.uint16 if "16" in mode else np.uint8
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4, "I;16": 1, "RGB;16": 3}[mode]
-    noise = np.random.default_rng(width).integers(0, np.iinfo(kind).max, (height, width, channels)).astype(kind)
+    values = np.random.default_rng(width).integers(0, np.iinfo(kind).max, (height, width, channels))
+    noise: np.ndarray = values.astype(kind)
     assert isinstance(kind_of_labels(Pixels(noise, mode)), str)
 
 

@@ -2,7 +2,7 @@
 
 import ctypes.util
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,7 +29,7 @@ def units() -> list[bytes]:
     return hevc.in_parts(data, next(box[8:] for box in boxes if box[4:8] == b"hvcC"))
 
 
-def test_a_picture_that_an_encoder_wrote_is_contiguous():
+def test_a_picture_that_an_encoder_wrote_is_contiguous() -> None:
     assert libde265.is_contiguous(units())
 
 
@@ -38,23 +38,23 @@ def test_a_picture_that_an_encoder_wrote_is_contiguous():
     [lambda unit: unit[:-8], lambda unit: unit[: len(unit) // 2] + unit[len(unit) // 2 + 1 :], lambda unit: unit[:3]],
     ids=["its end is missing", "a byte is missing", "all is missing"],
 )
-def test_a_picture_that_lacks_bytes_is_not(change):
+def test_a_picture_that_lacks_bytes_is_not(change: Callable[[bytes], bytes]) -> None:
     *parameters, picture = units()
     assert not libde265.is_contiguous([*parameters, change(picture)])
 
 
-def test_two_pictures_are_not_one():
+def test_two_pictures_are_not_one() -> None:
     *parameters, picture = units()
     assert not libde265.is_contiguous([*parameters, picture, picture])
 
 
-def test_units_without_a_picture_are_none():
+def test_units_without_a_picture_are_none() -> None:
     assert not libde265.is_contiguous(units()[:-1])
     assert not libde265.is_contiguous([])
 
 
 @pytest.mark.usefixtures("_no_library")
-def test_without_the_library_nothing_is_known():
+def test_without_the_library_nothing_is_known() -> None:
     with pytest.raises(Unaccounted, match="libde265"):
         libde265.is_contiguous([])
     assert cleaned(heic(cover())) == b""

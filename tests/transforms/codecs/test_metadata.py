@@ -2,6 +2,7 @@ import contextlib
 import io
 import itertools
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def segment(marker: int, content: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
 
 
-def laden_jpeg(orientation: int = 1, **options: object) -> bytes:
+def laden_jpeg(orientation: int = 1, **options: Any) -> bytes:
     """A JPEG with everything cameras and programs add, and a second picture behind its end."""
     data = encode(picture(), "JPEG", icc_profile=ICC, dpi=(72, 72), **options)
     extra = (
@@ -48,7 +49,7 @@ def scans(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_loses_metadata_and_keeps_its_data(orientation, progressive):
+def test_jpeg_loses_metadata_and_keeps_its_data(orientation: int, progressive: bool) -> None:
     plain = encode(picture(), "JPEG", progressive=progressive)
     data = laden_jpeg(orientation, progressive=progressive)
     info = probe(data)
@@ -65,13 +66,13 @@ def test_jpeg_loses_metadata_and_keeps_its_data(orientation, progressive):
 
 
 @pytest.mark.parametrize("name", JPEGS)
-def test_a_clean_jpeg_is_returned_as_it_is(name):
+def test_a_clean_jpeg_is_returned_as_it_is(name: str) -> None:
     data = JPEGS[name]
     assert strip_metadata(data, probe(data)) is data
     assert strip_metadata(data + b"trailing", probe(data)) == data
 
 
-def test_the_jfif_thumbnail_goes():
+def test_the_jfif_thumbnail_goes() -> None:
     data = JPEGS["RGB baseline 0"]
     assert data[2:4] == b"\xff\xe0"
     with_thumbnail = data[:2] + segment(0xE0, data[6:18] + b"\x01\x02" + b"abcdef") + data[20:]
@@ -79,7 +80,7 @@ def test_the_jfif_thumbnail_goes():
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_png_loses_metadata_and_keeps_its_data(orientation):
+def test_png_loses_metadata_and_keeps_its_data(orientation: int) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("Author", "somebody")
     text.add_itxt("XML:com.adobe.xmp", XMP.decode())
@@ -98,7 +99,7 @@ def test_png_loses_metadata_and_keeps_its_data(orientation):
 @pytest.mark.parametrize("options", [{}, {"lossless": True}])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_webp_loses_metadata_and_keeps_its_data(options, mode, orientation):
+def test_webp_loses_metadata_and_keeps_its_data(options: dict[str, Any], mode: str, orientation: int) -> None:
     minimal = {"exif": orientation_exif(orientation)} if orientation != 1 else {}
     plain = encode(picture(mode), "WEBP", icc_profile=ICC, **minimal, **options)
     data = encode(picture(mode), "WEBP", icc_profile=ICC, exif=exif(orientation), xmp=XMP, **options) + b"trailing"
@@ -108,7 +109,7 @@ def test_webp_loses_metadata_and_keeps_its_data(options, mode, orientation):
     assert strip_metadata(stripped, info) is stripped
 
 
-def test_a_simple_webp_is_returned_as_it_is():
+def test_a_simple_webp_is_returned_as_it_is() -> None:
     data = encode(picture(), "WEBP")
     assert strip_metadata(data, probe(data)) is data
 
@@ -123,32 +124,30 @@ def test_a_simple_webp_is_returned_as_it_is():
         (b"\xff\xd8" + JPEGS["RGB baseline 0"], Reason.CORRUPT_IMAGE),
     ],
 )
-def test_a_jpeg_that_cannot_be_followed_is_refused(data, reason):
+def test_a_jpeg_that_cannot_be_followed_is_refused(data: bytes, reason: Reason) -> None:
     with pytest.raises(Quarantine) as caught:
         strip_metadata(data, ImageInfo("jpeg", 97, 61, 1, "RGB"))
     assert caught.value.reason == reason
 
 
-SMALL = [
-    encode(picture("RGB", 24, 17), image_format, **options)
-    for image_format, options in [
-        ("JPEG", {"exif": exif(6)}),
-        ("JPEG", {"progressive": True, "restart_marker_blocks": 1}),
-        ("PNG", {"exif": exif(6)}),
-        ("WEBP", {"exif": exif(6), "icc_profile": ICC}),
-        ("BMP", {}),
-        ("TIFF", {"compression": "tiff_lzw"}),
-        ("TIFF", {"exif": exif(6)}),
-        ("TIFF", {"compression": "jpeg"}),
-        ("AVIF", {"exif": exif(6).removesuffix(THUMBNAIL_SECRET)}),
-        ("GIF", {"comment": b"a comment"}),
-    ]
+SMALL_OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("JPEG", {"exif": exif(6)}),
+    ("JPEG", {"progressive": True, "restart_marker_blocks": 1}),
+    ("PNG", {"exif": exif(6)}),
+    ("WEBP", {"exif": exif(6), "icc_profile": ICC}),
+    ("BMP", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+    ("TIFF", {"exif": exif(6)}),
+    ("TIFF", {"compression": "jpeg"}),
+    ("AVIF", {"exif": exif(6).removesuffix(THUMBNAIL_SECRET)}),
+    ("GIF", {"comment": b"a comment"}),
 ]
+SMALL = [encode(picture("RGB", 24, 17), image_format, **options) for image_format, options in SMALL_OPTIONS]
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_mutated_bytes_raise_nothing_but_quarantine(data):
+def test_mutated_bytes_raise_nothing_but_quarantine(data: st.DataObject) -> None:
     """Bytes overwritten, cut out or repeated anywhere: all functions work or quarantine, and end."""
     mutated = bytearray(data.draw(st.sampled_from(SMALL)))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -181,7 +180,7 @@ SIGNATURES = {
 
 @settings(max_examples=200, deadline=None)
 @given(noise=st.binary(max_size=200), image_format=st.sampled_from(sorted(SIGNATURES)))
-def test_noise_behind_a_signature_raises_nothing_but_quarantine(noise, image_format):
+def test_noise_behind_a_signature_raises_nothing_but_quarantine(noise: bytes, image_format: str) -> None:
     signature = SIGNATURES[image_format]
     with pytest.raises(Quarantine):
         strip_metadata(signature + noise, ImageInfo(image_format, 9, 9, 6, "RGB"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,7 +20,7 @@ from faceveil.transforms.codecs import (
     strip_metadata,
 )
 from faceveil.transforms.quarantine import Quarantine, Reason
-from tests.transforms.codecs.samples import encode, picture, pillow
+from tests.transforms.codecs.samples import encode, opencv, picture, pillow
 
 MODES = {1: "L", 2: "L", 3: "RGB", 4: "L", 5: "L", 6: "RGB"}
 
@@ -122,7 +121,7 @@ def test_pixels_are_those_of_other_readers(kind: int, greatest: int) -> None:
     values = decode_pixels(data, probe(data)).values
     if greatest < 256:
         np.testing.assert_array_equal(values, pillow(data, "RGB" if kind in (3, 6) else "L").reshape(values.shape))
-    read_by_opencv = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    read_by_opencv = opencv(data)
     if kind in (3, 6):
         read_by_opencv = read_by_opencv[..., ::-1]
     np.testing.assert_array_equal(values, read_by_opencv.reshape(values.shape))

@@ -13,7 +13,7 @@ orientations = pytest.mark.parametrize("orientation", range(1, 9))
 
 
 @orientations
-def test_upright_is_what_pillow_s_exif_transpose_makes(orientation):
+def test_upright_is_what_pillow_s_exif_transpose_makes(orientation: int) -> None:
     data = encode(picture(), "PNG", exif=b"Exif\0\0" + orientation_exif(orientation))
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
@@ -21,14 +21,14 @@ def test_upright_is_what_pillow_s_exif_transpose_makes(orientation):
 
 
 @orientations
-def test_stored_is_the_inverse(orientation):
+def test_stored_is_the_inverse(orientation: int) -> None:
     values = np.arange(5 * 7 * 3).reshape(5, 7, 3)
     np.testing.assert_array_equal(stored(upright(values, orientation), orientation), values)
     np.testing.assert_array_equal(upright(stored(values, orientation), orientation), values)
 
 
 @orientations
-def test_painting_on_the_upright_view_paints_the_stored_pixels(orientation):
+def test_painting_on_the_upright_view_paints_the_stored_pixels(orientation: int) -> None:
     values = np.zeros((5, 7, 3), np.uint8)
     view = upright(values, orientation)
     view[0, 0] = 9
@@ -37,7 +37,7 @@ def test_painting_on_the_upright_view_paints_the_stored_pixels(orientation):
 
 
 @orientations
-def test_boxes_of_the_upright_image_mark_the_same_pixels_in_the_stored_one(orientation):
+def test_boxes_of_the_upright_image_mark_the_same_pixels_in_the_stored_one(orientation: int) -> None:
     values = np.zeros((40, 60), np.uint8)
     view = upright(values, orientation)
     height, width = view.shape
@@ -49,7 +49,7 @@ def test_boxes_of_the_upright_image_mark_the_same_pixels_in_the_stored_one(orien
 
 
 @orientations
-def test_the_written_exif_holds_the_orientation_alone(orientation):
+def test_the_written_exif_holds_the_orientation_alone(orientation: int) -> None:
     exif = Image.Exif()
     exif.load(b"Exif\0\0" + orientation_exif(orientation))
     assert dict(exif) == {0x0112: orientation}

@@ -14,7 +14,7 @@ from faceveil.transforms.codecs import decode_pixels, encode_pixels, probe, stri
 from faceveil.transforms.codecs.orientation import orientation_exif
 from faceveil.transforms.codecs.originals import open_original
 from faceveil.transforms.quarantine import Quarantine
-from tests.transforms.codecs.samples import ICC, encode, exif, picture, pillow
+from tests.transforms.codecs.samples import ICC, encode, exif, opencv, picture, pillow
 
 JPEG = encode(picture(), "JPEG")
 GIF = encode(picture().quantize(64), "GIF")
@@ -90,7 +90,7 @@ def test_extensions_that_pillow_cannot_read_stop_no_gif(name: str) -> None:
 def test_tags_that_pillow_cannot_read_stop_no_tiff(name: str, compression: str | None) -> None:
     data = with_tag(*TAGS[name], compression)
     plain = encode(picture(), "TIFF", compression=compression)
-    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1], np.asarray(picture()))
+    np.testing.assert_array_equal(opencv(data, cv2.IMREAD_COLOR)[..., ::-1], np.asarray(picture()))
     info = probe(data)
     assert replace(info, other_orientations=()) == probe(plain)
     pixels = decode_pixels(data, info)
@@ -105,8 +105,8 @@ def test_a_chunk_that_is_cut_off_behind_the_picture_stops_no_webp(lossless: bool
     whole = encode(picture(), "WEBP", lossless=lossless, icc_profile=ICC, exif=exif(1))
     at = whole.index(b"EXIF") + 4
     data = whole[:at] + struct.pack("<I", 100_000) + whole[at + 4 :]
-    expected = cv2.imdecode(np.frombuffer(plain, np.uint8), 1)
-    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1), expected)
+    expected = opencv(plain, cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(opencv(data, cv2.IMREAD_COLOR), expected)
     info = probe(data)
     pixels = decode_pixels(data, info)
     np.testing.assert_array_equal(pixels.values, expected[..., ::-1])
@@ -118,7 +118,7 @@ def test_flags_that_nobody_knows_stop_no_webp() -> None:
     plain = encode(picture(), "WEBP", icc_profile=ICC)
     data = plain.replace(b"VP8X\x0a\0\0\0\x20\0\0\0", b"VP8X\x0a\0\0\0\xe1\1\1\1")
     assert data != plain
-    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1), pillow(plain)[..., ::-1])
+    np.testing.assert_array_equal(opencv(data, cv2.IMREAD_COLOR), pillow(plain)[..., ::-1])
     info = probe(data)
     np.testing.assert_array_equal(decode_pixels(data, info).values, pillow(plain))
     assert strip_metadata(data, info) == plain
@@ -132,7 +132,7 @@ def test_a_last_strip_that_is_said_to_be_too_long_stops_no_uncompressed_tiff(ext
     entry = struct.pack("<HHII", 279, 4, 1, len(segment))
     written = tiff_directory.write(flavour, directory, None, segments, tags)
     data = written.replace(entry, struct.pack("<HHII", 279, 4, 1, len(segment) + extra))
-    np.testing.assert_array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1], np.asarray(picture()))
+    np.testing.assert_array_equal(opencv(data, cv2.IMREAD_COLOR)[..., ::-1], np.asarray(picture()))
     info = probe(data)
     np.testing.assert_array_equal(decode_pixels(data, info).values, np.asarray(picture()))
     stripped = strip_metadata(data, info)

@@ -56,7 +56,7 @@ def read(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("mode", COLOUR_TYPES)
-def test_16_bits_are_decoded_and_encoded_exactly(mode, interlaced):
+def test_16_bits_are_decoded_and_encoded_exactly(mode: str, interlaced: bool) -> None:
     data, values = deep(mode, interlaced=interlaced)
     info = probe(data)
     pixels = decode_pixels(data, info)
@@ -69,7 +69,7 @@ def test_16_bits_are_decoded_and_encoded_exactly(mode, interlaced):
     assert next(decode_for_detection(data, info, 64).renderings()).rgb.shape == (37, 29, 3)
 
 
-def test_gamma_and_its_like_change_no_value_and_stay():
+def test_gamma_and_its_like_change_no_value_and_stay() -> None:
     colours = (b"gAMA", struct.pack(">I", 100000)), (b"cICP", bytes((12, 13, 0, 1))), (b"sRGB", b"\0")
     profile = (b"iCCP", b"name\0\0" + zlib.compress(ICC))
     density = (b"pHYs", struct.pack(">IIB", 3000, 3000, 1))
@@ -84,7 +84,7 @@ def test_gamma_and_its_like_change_no_value_and_stay():
         assert b"somebody" not in written
 
 
-def test_a_transparent_colour_of_16_bits_becomes_alpha():
+def test_a_transparent_colour_of_16_bits_becomes_alpha() -> None:
     _, values = deep("RGB;16")
     data, _ = deep("RGB;16", extra=png.chunk(b"tRNS", values[5, 5].astype(">u2").tobytes()))
     pixels = decode_pixels(data, probe(data))

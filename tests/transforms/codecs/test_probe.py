@@ -17,7 +17,7 @@ def reason(data: bytes) -> Reason:
 
 @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "tiff", "avif"])
 @pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_finds_size_and_orientation(image_format, orientation):
+def test_finds_size_and_orientation(image_format: str, orientation: int) -> None:
     data = encode(picture(), image_format, exif=exif(orientation)[: -len(b"THUMBNAIL OF A FACE")])
     info = probe(data)
     exif_written = orientation_exif(orientation) if orientation != 1 and image_format != "avif" else b""
@@ -25,12 +25,12 @@ def test_finds_size_and_orientation(image_format, orientation):
     assert (info.upright_width, info.upright_height) == ((61, 97) if orientation == 6 else (97, 61))
 
 
-def test_a_wrong_orientation_is_none():
+def test_a_wrong_orientation_is_none() -> None:
     assert probe(encode(picture(), "JPEG", exif=exif(9))).orientation == 1
     assert probe(encode(picture(), "JPEG", exif=b"Exif\0\0MM\0*garbage")).orientation == 1
 
 
-def test_orientation_behind_a_png_s_pixels_counts():
+def test_orientation_behind_a_png_s_pixels_counts() -> None:
     with_exif = encode(picture(), "PNG", exif=exif(6))
     start = with_exif.index(b"eXIf") - 4
     end = start + 12 + int.from_bytes(with_exif[start : start + 4], "big")
@@ -57,30 +57,30 @@ def test_orientation_behind_a_png_s_pixels_counts():
         (b"\0\0\0\x18ftypisom\0\0\0\0isommp41", Reason.NOT_AN_IMAGE),
     ],
 )
-def test_refuses(data, expected):
+def test_refuses(data: bytes, expected: Reason) -> None:
     assert reason(data) == expected
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_refuses_several_pictures_in_one(image_format):
+def test_refuses_several_pictures_in_one(image_format: str) -> None:
     others = [picture(seed=1), picture(seed=2)]
     data = encode(picture(), image_format, save_all=True, append_images=others)
     assert reason(data) == Reason.MULTIPLE_FRAMES
 
 
-def test_of_a_burst_of_jpegs_the_first_is_one_picture_and_the_others_are_metadata():
+def test_of_a_burst_of_jpegs_the_first_is_one_picture_and_the_others_are_metadata() -> None:
     data = encode(picture(), "MPO", save_all=True, append_images=[picture(seed=1)])
     assert probe(data).format == "jpeg"
 
 
-def test_an_image_of_more_pixels_than_allowed_is_refused():
+def test_an_image_of_more_pixels_than_allowed_is_refused() -> None:
     data = encode(picture(), "PNG")
     assert probe(data, max_pixels=97 * 61).width == 97
     with pytest.raises(Quarantine, match="too_large: 97 x 61 px are more than 5916"):
         probe(data, max_pixels=97 * 61 - 1)
 
 
-def test_a_bomb_is_refused_before_it_is_decoded():
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     data = bytearray(encode(Image.new("1", (8, 8)), "PNG"))
     data[16:24] = (60000).to_bytes(4, "big") * 2
     data[8:33] = png.chunk(b"IHDR", bytes(data[16:29]))
@@ -88,7 +88,7 @@ def test_a_bomb_is_refused_before_it_is_decoded():
         probe(bytes(data), max_pixels=150_000_000)
 
 
-def test_details_are_the_same_in_every_run():
+def test_details_are_the_same_in_every_run() -> None:
     """They land in `records/`; a memory address in them would make reruns differ."""
     with pytest.raises(Quarantine) as caught:
         probe(b"II*\0" + b"\xff" * 30)
@@ -96,7 +96,7 @@ def test_details_are_the_same_in_every_run():
     assert "BytesIO" not in str(caught.value)
 
 
-def test_no_pixel_is_decoded():
+def test_no_pixel_is_decoded() -> None:
     """Damaged pixels do not show in the header."""
     data = bytearray(encode(picture(), "PNG"))
     at = data.index(b"IDAT") + 20

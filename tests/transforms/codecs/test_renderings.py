@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ from faceveil.transforms.shard.anonymize import Masking, anonymize
 from faceveil.transforms.shard.detect import DetectedImage, decode, detect
 from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Record
+from tests.transforms.codecs.samples import opencv
 
 Restore = Callable[[bytes], np.ndarray]
 PHOTO = skimage.data.astronaut()[:320, 64:384]
@@ -48,7 +50,7 @@ def faces_in(rgb: np.ndarray, detector: Detector) -> Faces:
     return faces
 
 
-def encoded(image: Image.Image, image_format: str, **options: object) -> bytes:
+def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
     output = io.BytesIO()
     image.save(output, image_format, **options)
     return output.getvalue()
@@ -72,13 +74,13 @@ def by_tensorflow(data: bytes) -> np.ndarray:
 
 def stretched(data: bytes) -> np.ndarray:
     """What anybody sees who turns up the contrast."""
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    values = opencv(data)
     return spread_out(values[..., ::-1] if values.ndim == 3 else np.dstack([values] * 3))
 
 
 def spread_out(values: np.ndarray) -> np.ndarray:
     low, high = np.percentile(values, (1, 98))
-    return np.clip((values - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((values - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8))
 
 
 def rgba(colours: np.ndarray, alpha: np.ndarray) -> Image.Image:
@@ -92,7 +94,7 @@ def palette_png() -> bytes:
     return encoded(image, "PNG", transparency=bytes(range(256)))
 
 
-def tiff(values: np.ndarray, **options: object) -> bytes:
+def tiff(values: np.ndarray, **options: Any) -> bytes:
     output = io.BytesIO()
     tifffile.imwrite(output, values, **options)
     return output.getvalue()
@@ -113,7 +115,7 @@ def cmyk_jpeg() -> bytes:
 
 def deep(bits: int, bright: int) -> np.ndarray:
     """10-bit data in 16 bits, with some bright pixels."""
-    values = (GREY.astype(np.uint16) << 8) >> (16 - bits)
+    values: np.ndarray = (GREY.astype(np.uint16) << 8) >> (16 - bits)
     values[-1, -bright:] = 0xFFFF
     return values
 

@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ PHOTO = Image.open(SKIMAGE_DATA / "astronaut.png").convert("RGB").crop((0, 0, 51
 REDUCED = PHOTO.resize((128, 100), Image.Resampling.BOX)
 
 
-def tiff_of(*pages: Image.Image | np.ndarray, **tags_of_others: object) -> bytes:
+def tiff_of(*pages: Image.Image | np.ndarray, **tags_of_others: Any) -> bytes:
     output = io.BytesIO()
     with tifffile.TiffWriter(output) as writer:
         writer.write(np.asarray(pages[0]), metadata=None)

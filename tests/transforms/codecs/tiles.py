@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,7 @@ Rebuild = Callable[[bytes], bytes]
 """A file with other data of its AV1 item."""
 
 
-def tiled(image: Image.Image, rows: int, columns: int, **options: object) -> bytes:
+def tiled(image: Image.Image, rows: int, columns: int, **options: Any) -> bytes:
     """An AVIF of rows x columns tiles, both powers of two, as aom writes it."""
     logarithms = {"tile_rows": rows.bit_length() - 1, "tile_cols": columns.bit_length() - 1}
     return encode(image, "AVIF", **{"speed": 9, "codec": "aom", "autotiling": False, **logarithms, **options})

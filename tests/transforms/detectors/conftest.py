@@ -21,7 +21,7 @@ def centerface_onnx() -> Path:
 @pytest.fixture(scope="session")
 def astronaut() -> np.ndarray:
     """NASA's portrait of Eileen Collins, 512 px: one face, around x 224 and y 115."""
-    return skimage.data.astronaut()
+    return np.asarray(skimage.data.astronaut())
 
 
 @pytest.fixture

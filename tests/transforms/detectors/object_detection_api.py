@@ -35,8 +35,9 @@ _CHANNELS, _COLOURS = 16, 3
 _WHITE = 10.0
 """What a carried channel holds where its colour is 255: from here on swish changes nothing."""
 
-_MEAN, _DEVIATION = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
-_POINTS = np.float32([[0.4, 0.3], [0.4, 0.7], [0.6, 0.5], [0.8, 0.35], [0.8, 0.65]])
+_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+_DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
+_POINTS = np.array([[0.4, 0.3], [0.4, 0.7], [0.6, 0.5], [0.8, 0.35], [0.8, 0.65]], np.float32)
 
 
 def export(
@@ -74,7 +75,7 @@ def export(
     return str(directory)
 
 
-class _Detector(tf.Module):
+class _Detector(tf.Module):  # type: ignore[misc]
     """Preprocessing, EfficientNet, BiFPN, heads and postprocessing, over variables."""
 
     def __init__(self, classes: int, dynamic_batch: bool, keypoints: bool, fixed_resize: bool) -> None:
@@ -262,7 +263,8 @@ def _anchors() -> np.ndarray:
     for stride in _STRIDES:
         centres = (np.arange(INPUT_SIDE // stride) + 0.5) * stride
         rows += [(y, x, h * stride, w * stride) for y in centres for x in centres for h, w in shapes]
-    return np.array(rows, np.float32) * np.float32([1, 1, _ANCHOR_SCALE, _ANCHOR_SCALE])
+    scales = np.array([1, 1, _ANCHOR_SCALE, _ANCHOR_SCALE], np.float32)
+    return np.array(rows, np.float32) * scales
 
 
 def _decode(codes: tf.Tensor) -> tf.Tensor:

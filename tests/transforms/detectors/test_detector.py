@@ -1,3 +1,5 @@
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tests.transforms.detectors.conftest import MakeModel
 BLACK = np.zeros((50, 100, 3), np.uint8)
 
 
-def detect_one(model: str, width: int, height: int, **options: object) -> Faces:
+def detect_one(model: str, width: int, height: int, **options: Any) -> Faces:
     detector = Detector(DetectorConfig((model,), quality=Quality(64), **options))
     (faces,) = detector.detect([detector.prepare(BLACK, width, height)])
     return faces
@@ -63,6 +65,7 @@ def test_boxes_that_were_cut_to_nothing_are_dropped_and_others_cut(make_model: M
     )
     faces = detect_one(model, 200, 100)
     np.testing.assert_allclose(faces.boxes, [[0, 0, 100, 50]])
+    assert faces.keypoints is not None
     np.testing.assert_allclose(faces.keypoints, [[[-100, 25]]])
 
 

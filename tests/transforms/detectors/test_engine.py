@@ -11,6 +11,7 @@ import pytest
 from faceveil.transforms.detectors.candidates import Candidates
 from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.errors import ModelError
+from faceveil.transforms.models.engines import EngineName, Precision
 from tests.transforms.detectors.conftest import MakeModel
 
 IMAGES = np.arange(2 * 64 * 96 * 3, dtype=np.uint32).astype(np.uint8).reshape(2, 64, 96, 3)
@@ -24,7 +25,7 @@ def assert_identical(a: Candidates, b: Candidates) -> None:
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_openvino_is_identical_over_streams_threads_and_order(
-    centerface: str, astronaut: np.ndarray, precision: str
+    centerface: str, astronaut: np.ndarray, precision: Precision
 ) -> None:
     images = [cv2.resize(astronaut, size) for size in ((512, 512), (320, 448), (512, 384), (64, 32))] * 2
     alone = load_detector(centerface, "openvino", precision, threads=1)
@@ -76,7 +77,7 @@ def test_engines_agree(centerface: str, astronaut: np.ndarray) -> None:
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 @pytest.mark.parametrize("batch", [None, 1])
 def test_contract_of_the_object_detection_api(
-    make_model: MakeModel, outputs: dict[str, np.ndarray], engine: str, batch: int | None
+    make_model: MakeModel, outputs: dict[str, np.ndarray], engine: EngineName, batch: int | None
 ) -> None:
     found = load_detector(make_model(outputs, shape=(batch, None, None, 3)), engine, "float32").run(IMAGES)
     assert len(found) == 2
@@ -88,7 +89,7 @@ def test_contract_of_the_object_detection_api(
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_broken_contracts_are_named(make_model: MakeModel, outputs: dict[str, np.ndarray], engine: str) -> None:
+def test_broken_contracts_are_named(make_model: MakeModel, outputs: dict[str, np.ndarray], engine: EngineName) -> None:
     del outputs["detection_scores"]
     with pytest.raises(ModelError, match="lacks detection_scores; it has detection_boxes"):
         load_detector(make_model(outputs), engine)

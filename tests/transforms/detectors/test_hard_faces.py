@@ -13,7 +13,7 @@ from faceveil.evaluation.matching import covering_scores
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.detectors.quality import QUALITIES
-from tests.conftest import annotations, shared_data
+from tests.conftest import annotated_images, shared_data
 
 FACE = np.array([[181, 58, 270, 178]], np.float32)
 """Eileen Collins's in the astronaut."""
@@ -56,7 +56,7 @@ def test_a_face_is_found_although_part_of_it_cannot_be_seen(
 def test_a_face_of_15_pixels_is_found(detector: Detector, astronaut: np.ndarray) -> None:
     photo = np.full((768, 1024, 3), 110, np.uint8)
     photo[300:364, 500:564] = cv2.resize(astronaut, (64, 64), interpolation=cv2.INTER_AREA)
-    assert best_overlap(detector, photo, FACE / 8 + np.float32([500, 300] * 2)) > 0.6
+    assert best_overlap(detector, photo, FACE / 8 + np.array([500, 300] * 2, np.float32)) > 0.6
 
 
 @pytest.mark.parametrize("turns", [1, 3])
@@ -64,7 +64,7 @@ def test_thorough_finds_a_face_that_lies_on_its_side(centerface: str, astronaut:
     detector = Detector(DetectorConfig((centerface,), quality=QUALITIES["thorough"]))
     x0, y0, x1, y1 = FACE[0]
     face = [y0, 512 - x1, y1, 512 - x0] if turns == 1 else [512 - y1, x0, 512 - y0, x1]
-    assert best_overlap(detector, np.ascontiguousarray(np.rot90(astronaut, turns)), np.float32([face])) > 0.7
+    assert best_overlap(detector, np.ascontiguousarray(np.rot90(astronaut, turns)), np.array([face], np.float32)) > 0.7
 
 
 def covered_share(
@@ -73,7 +73,7 @@ def covered_share(
     """The share of the faces that count of which at least half is under detected boxes, and their number."""
     covered: list[bool] = []
     for image in images:
-        chosen = np.float32([face["box"] for face in image["faces"] if counts(face)]).reshape(-1, 4)
+        chosen = np.array([face["box"] for face in image["faces"] if counts(face)], np.float32).reshape(-1, 4)
         if len(chosen):
             photo = np.asarray(Image.open(folder / image["file"]).convert("RGB"))
             (faces,) = detector.detect([detector.prepare(photo, photo.shape[1], photo.shape[0])])
@@ -91,7 +91,7 @@ def is_profile(face: dict[str, Any]) -> bool:
 
 def test_faces_in_profile_are_covered(detector: Detector) -> None:
     folder = shared_data("wider-train")
-    images = [image for image in annotations(folder) if any(map(is_profile, image["faces"]))][:30]
+    images = [image for image in annotated_images(folder) if any(map(is_profile, image["faces"]))][:30]
     share, faces = covered_share(detector, folder, images, is_profile)
     assert faces >= 30
     assert share >= 0.95
@@ -102,7 +102,7 @@ def test_faces_in_masks_are_covered(detector: Detector) -> None:
     share, faces = covered_share(
         detector,
         folder,
-        annotations(folder)[::30],
+        annotated_images(folder)[::30],
         lambda face: face["label"] == "with_mask" and face["box"][3] - face["box"][1] >= 16,
     )
     assert faces >= 60

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from faceveil.transforms.detectors.engine import DetectorModel, load_detector
 from faceveil.transforms.errors import ModelError
+from faceveil.transforms.models.engines import EngineName
 from tests.transforms.detectors.conftest import MakeModel
 from tests.transforms.detectors.object_detection_api import BLUE, GREEN, RED, squares_picture
 
@@ -23,7 +24,7 @@ def assert_finds(engine: DetectorModel, picture: np.ndarray, squares: dict[int, 
     assert candidates.classes is not None
     assert set(candidates.classes) == set(squares)
     height, width = picture.shape[:2]
-    boxes = candidates.boxes[:, [1, 0, 3, 2]] * np.float32([width, height] * 2)
+    boxes = candidates.boxes[:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
     for label, square in squares.items():
         np.testing.assert_allclose(boxes[candidates.classes == label][0], square, atol=atol)
 
@@ -124,7 +125,7 @@ def test_a_model_that_says_nothing_about_a_test_image_is_not_trusted_to_openvino
 def test_inputs_that_break_the_contract_are_named(
     make_model: MakeModel,
     outputs: dict[str, np.ndarray],
-    engine: str,
+    engine: EngineName,
     shape: tuple[int | None, ...],
     dtype: str,
     message: str,

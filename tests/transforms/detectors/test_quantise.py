@@ -12,6 +12,7 @@ from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.detectors.quantise import quantise, quantise_kernel, read_ranges
+from faceveil.transforms.models.engines import EngineName
 
 
 @given(arrays(np.float32, (2, 3, 4), elements=st.floats(-100, 100, width=32)), st.sampled_from([0, 1, 2, -1]))
@@ -43,7 +44,7 @@ def test_ranges_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
 def test_eight_bits_find_the_face_that_floats_find(
-    centerface: str, centerface_int8: str, astronaut: np.ndarray, engine: str
+    centerface: str, centerface_int8: str, astronaut: np.ndarray, engine: EngineName
 ) -> None:
     found = []
     for model in (centerface, centerface_int8):

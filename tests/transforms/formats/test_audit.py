@@ -39,7 +39,7 @@ STEREO = Row(
 
 
 def stamp(result: ShardResult) -> Stamp:
-    return Stamp("digest", result, "image", (("a.jpg", 12, 1234567890.25),))
+    return Stamp("digest", result, "image", (("a.jpg", 12, "1234567890.25"),))
 
 
 def publish(path: Path) -> ShardResult:

@@ -83,13 +83,13 @@ def tf_example(**features: Any) -> bytes:
     made = tf.train.Example()
     for name, values in features.items():
         getattr(made.features.feature[name], kinds[type(values[0])]).value.extend(values)
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
 def sequence(value: bytes) -> bytes:
     made = tf.train.SequenceExample()
     made.feature_lists.feature_list["frames"].feature.add().bytes_list.value.append(value)
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())
 
 
 def in_lines(text: bytes, width: int = 76) -> bytes:

@@ -10,7 +10,8 @@ from faceveil.transforms.formats.example import Example, InvalidExampleError
 
 
 def tf_example(**features: tf.train.Feature) -> bytes:
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return bytes(example.SerializeToString(deterministic=True))
 
 
 def bytes_feature(*values: bytes) -> tf.train.Feature:

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,14 +85,14 @@ def test_what_is_drawn_comes_back_to_its_place(side: int, tilt: float) -> None:
 @pytest.mark.parametrize(
     ("channels", "kind"), [(1, np.uint8), (2, np.uint8), (4, np.uint8), (3, np.uint16), (4, np.uint16)]
 )
-def test_any_plain_colours_and_depths(channels: int, kind: type) -> None:
+def test_any_plain_colours_and_depths(channels: int, kind: type[np.unsignedinteger[Any]]) -> None:
     white = 255 if kind is np.uint8 else 1023
-    values = np.full((100, 100, channels), white // 2, kind)
+    values: np.ndarray = np.full((100, 100, channels), white // 2, kind)
     crop, rectangle, mask = crop_of(values, [40, 40, 60, 64], white=white)
     assert crop.rgb[crop.mask[..., 0] == 0] == pytest.approx(0, abs=0.01)
     face = np.full((SIZE, SIZE, 3), 1, np.float32)
     fill = fill_from_face(face, crop, rectangle, channels, white, kind)
-    assert (fill.shape, fill.dtype) == ((*mask.shape, channels), kind)
+    assert (fill.shape, fill.dtype) == ((*mask.shape, channels), np.dtype(kind))
     middle = fill[mask.shape[0] // 2, mask.shape[1] // 2].tolist()
     alpha = [np.iinfo(kind).max] if channels in (2, 4) else []
     assert middle == pytest.approx([white] * (channels - len(alpha)) + alpha, abs=white * 0.05)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.generators.engine import Requests, load_generator
 from faceveil.transforms.generators.network import KEYPOINTS, RANDOM, SIZE
+from faceveil.transforms.models.engines import EngineName
 from tests.transforms.generators.conftest import KINDS, SHAPES, grey_faces
 
 
@@ -20,17 +21,18 @@ def requests(count: int, size: int = SIZE, keypoints: int = KEYPOINTS, z: int = 
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_one_s_own_generator_runs(export: Callable[..., str], engine: str) -> None:
-    generator = load_generator(export(), engine)  # type: ignore[arg-type]
+def test_one_s_own_generator_runs(export: Callable[..., str], engine: EngineName) -> None:
+    generator = load_generator(export(), engine)
     assert (generator.sizes.crop, generator.sizes.keypoints, generator.sizes.random) == (16, 7, 4)
     faces = generator.run(requests(3, 16, 7, 4))
-    assert (faces.shape, faces.dtype) == ((3, 16, 16, 3), np.float32)
+    assert (faces.shape, faces.dtype) == ((3, 16, 16, 3), np.dtype(np.float32))
 
 
 def test_the_engines_draw_the_same_faces(embedded: str) -> None:
     wanted = requests(4)
-    drawn = [load_generator(embedded, engine, "float32").run(wanted) for engine in ("openvino", "tensorflow")]  # type: ignore[arg-type]
-    np.testing.assert_allclose(*drawn, atol=2e-3)
+    by_openvino = load_generator(embedded, "openvino", "float32").run(wanted)
+    by_tensorflow = load_generator(embedded, "tensorflow", "float32").run(wanted)
+    np.testing.assert_allclose(by_openvino, by_tensorflow, atol=2e-3)
 
 
 def test_a_face_does_not_depend_on_the_others_of_its_batch(embedded: str) -> None:

@@ -1,6 +1,6 @@
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ BOX = [183, 63, 264, 178]
 POINTS = [[205, 108], [244, 107], [225, 130], [209, 151], [240, 150]]
 
 
-def faces(*boxes: list[float], points: list[list[list[float]]] | None = None) -> Faces:
+def faces(*boxes: Sequence[float], points: Sequence[Sequence[Sequence[float]]] | None = None) -> Faces:
     keypoints = None if points is None else np.array(points, np.float32)
     return Faces(np.array(boxes, np.float32), np.linspace(0.9, 0.5, len(boxes), dtype=np.float32), keypoints)
 
@@ -120,10 +120,10 @@ def test_images_drawn_together_are_as_drawn_alone(synthesizer: Synthesizer) -> N
         assert np.array_equal(synthesizer.draw([plan])[0], drawn) or not len(drawn)
 
 
-def turned(points: list[list[float]], angle: float) -> np.ndarray:
+def turned(points: Sequence[Sequence[float]], angle: float) -> np.ndarray:
     around = np.array(points, float) - np.mean(points, axis=0)
     cos, sin = math.cos(angle), math.sin(angle)
-    return around @ np.array([[cos, sin], [-sin, cos]]) + np.mean(points, axis=0)
+    return np.asarray(around @ np.array([[cos, sin], [-sin, cos]]) + np.mean(points, axis=0))
 
 
 def test_how_a_face_lies() -> None:

@@ -7,12 +7,12 @@ from apache_beam.testing.util import assert_that
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.inputs import plan
 from faceveil.transforms.inputs.match import (
     Input,
     InputFile,
     InputSummary,
-    Kind,
     SplitSummary,
     hash_position,
     summarize_inputs,
@@ -110,7 +110,7 @@ def test_names_of_shards_are_in_the_order_of_their_numbers() -> None:
 def test_packs_hold_every_file_once_with_those_of_its_shard(drawn: list[tuple[str, Kind, int]]) -> None:
     layout = {"a": SplitLayout(3, 40), "b": SplitLayout(1, 40)}
     files = [
-        InputFile(split, f"{number:03}", f"/{number:03}", 1, 0.0, kind, place)
+        InputFile(split, f"{number:03}", f"/{number:03}", 1, "0.0", kind, place)
         for number, (split, kind, place) in enumerate(drawn)
     ]
     with pytest.MonkeyPatch.context() as small:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,7 @@ def test_works_ahead_but_not_beyond_the_budget() -> None:
             next(results)
             assert taken == most
             next(results)
+            assert isinstance(results, Generator)
             results.close()
             # What was given up no longer counts.
             assert len(list(pool.map(same, items()))) == 100

@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ _TRANSPOSE = {
 }
 
 
-def encoded(image_format: str, **options: object) -> bytes:
+def encoded(image_format: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(noise_image(60, 100)).save(buffer, image_format, **options)
     return buffer.getvalue()

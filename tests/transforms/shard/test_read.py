@@ -38,6 +38,12 @@ def plan_of(path: Path, kind: str) -> ShardPlan:
     return ShardPlan("data", 0, 1, kind, (file,))  # type: ignore[arg-type]
 
 
+def loaded(source: Source | Outcome, max_bytes: int = MAX_BYTES) -> tuple[bytes, ...]:
+    assert isinstance(source, Source)
+    images, _, _ = load(source, FeatureRoles(), max_bytes)
+    return images
+
+
 def example_source(**features: object) -> Source:
     serialized = Example.empty().with_features({name.replace("__", "/"): v for name, v in features.items()})  # type: ignore[misc]
     return Source("x#0", "x", serialized, len(serialized))
@@ -54,7 +60,7 @@ def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
     [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
     assert source.key == "a.jpg"
     assert source.nbytes >= 7
-    assert load(source, FeatureRoles(), MAX_BYTES)[0] == (b"content",)
+    assert loaded(source) == (b"content",)
 
 
 def test_records_are_numbered(tmp_path: Path) -> None:
@@ -76,10 +82,10 @@ def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(size))
     [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), 20)
     if size <= 20:
-        assert load(source, FeatureRoles(), 20)[0] == (bytes(size),)
+        assert loaded(source, 20) == (bytes(size),)
     else:
         with pytest.raises(Quarantine, match="too_large: more than 20 bytes"):
-            load(source, FeatureRoles(), 20)
+            loaded(source, 20)
 
 
 def test_records_over_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
@@ -106,7 +112,7 @@ def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind
             _, reason, detail = refusal(source)
         else:
             with pytest.raises(Quarantine) as caught:
-                load(source, FeatureRoles(), MAX_BYTES)  # type: ignore[arg-type]
+                loaded(source)
             reason, detail = caught.value.reason, caught.value.detail
         assert reason == "unreadable_file"
         assert str(tmp_path) not in detail
@@ -118,7 +124,7 @@ def test_a_file_that_may_not_be_read_ends_the_job(public_folder: Path, kind: str
 
     def read() -> None:
         for source in read_sources(plan_of(public_folder / "a", kind), MAX_BYTES):
-            load(source, FeatureRoles(), MAX_BYTES)
+            loaded(source)
 
     with as_nobody(), pytest.raises(AccessError, match="a: cannot be read: Permission denied"):
         read()
@@ -141,7 +147,7 @@ def test_an_image_file_that_was_replaced_ends_the_job(tmp_path: Path) -> None:
     [source] = read_sources(listed(tmp_path / "a.jpg", "image"), MAX_BYTES)
     replaced(tmp_path / "a.jpg", b"CONTENT")
     with pytest.raises(AccessError, match=r"a\.jpg: was changed while the job ran"):
-        load(source, FeatureRoles(), MAX_BYTES)
+        loaded(source)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -169,7 +175,7 @@ def test_an_image_that_is_called_a_tfrecord_file_is_an_image(tmp_path: Path) -> 
     (tmp_path / "x.tfrecord").write_bytes(encoded("PNG"))
     [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
     assert source.key == "x.tfrecord"
-    assert load(source, FeatureRoles(), MAX_BYTES)[0] == (encoded("PNG"),)
+    assert loaded(source) == (encoded("PNG"),)
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
@@ -177,7 +183,8 @@ def test_tfrecords_that_are_called_an_image_are_told(tmp_path: Path, compress: C
     (tmp_path / "x.jpg").write_bytes(compress(frame(b"1") + frame(b"22")))
     [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), MAX_BYTES)
     with pytest.raises(HoldsRecords):
-        load(source, FeatureRoles(), MAX_BYTES)
+        loaded(source)
+    assert isinstance(source, Source)
     records = list(read_tfrecord_sources(source, MAX_BYTES))
     assert [(record.key, record.serialized) for record in records] == [("x.jpg#0", b"1"), ("x.jpg#1", b"22")]
 
@@ -196,7 +203,7 @@ def test_a_file_that_is_gone_is_one_record(tmp_path: Path, kind: str) -> None:
         assert refusal(source)[1] == "unreadable_file"
         return
     with pytest.raises(Quarantine, match="unreadable_file"):
-        load(source, FeatureRoles(), MAX_BYTES)
+        loaded(source)
 
 
 def test_the_image_of_an_example() -> None:

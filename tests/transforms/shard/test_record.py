@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,7 +79,10 @@ def test_of_a_batch_that_fails_only_the_culprits_are_quarantined(keys: list[str]
 
 
 def test_a_lack_of_memory_in_a_batch_names_the_record() -> None:
-    step = one_by_one_on_failure(lambda items: [divide(item) for item in items], Reason.DETECTION_FAILED)
+    def divided(items: Sequence[Record[Outcome]]) -> list[Record[Outcome]]:
+        return [divide(item) for item in items]
+
+    step = one_by_one_on_failure(divided, Reason.DETECTION_FAILED)
     with pytest.raises(OutOfMemoryError, match=r"^memory: memory ran out"):
         step([record("a"), record("memory")])
 

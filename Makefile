@@ -42,7 +42,7 @@ demo: setup
 
 # On several cores a file of tests stays in one process; each process loads TensorFlow, hence no more than four.
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # What is written from the code: the tables of options.
 docs: setup

@@ -40,9 +40,11 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/python -m demo
 
-# On several cores a file of tests stays in one process; each process loads TensorFlow, hence no more than four.
+# In several processes, a file of tests in one of them: one more than there are cores, for some tests wait, but no more than
+# four, for each loads TensorFlow.
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	cores=$$(getconf _NPROCESSORS_ONLN); \
+	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder
 
 # What is written from the code: the tables of options.
 docs: setup

@@ -99,7 +99,7 @@ def test_the_budget_counts_what_results_hold() -> None:
 def test_what_runs_out_of_memory_is_done_again_when_nothing_else_is() -> None:
     working = 0
     most = 0
-    failures = [0] * 40
+    failures = [0] * 16
     counting = threading.Lock()
 
     def work(item: np.ndarray) -> np.ndarray:
@@ -120,8 +120,8 @@ def test_what_runs_out_of_memory_is_done_again_when_nothing_else_is() -> None:
         return item
 
     with OrderedPool(4, 1 << 20) as pool:
-        results = pool.map(work, pool.map(np.negative, map(np.array, range(0, -40, -1))))
-        assert [int(item) for item in results] == list(range(40))
+        results = pool.map(work, pool.map(np.negative, map(np.array, range(0, -16, -1))))
+        assert [int(item) for item in results] == list(range(16))
         assert most > 1
         # Since that has helped, less is done at once.
         most = 0

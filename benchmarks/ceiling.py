@@ -18,6 +18,7 @@ from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.shard.progress import ProgressFile
 from faceveil.transforms.shard.read import Source
+from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_record
 
 
@@ -47,6 +48,7 @@ def main(folder: str, output: str, quality: QualityName, detect_size: int | None
             if source is None:
                 return
             finished = anonymize_record(source, worker)
+            assert isinstance(finished, Outcome), finished
             framed = frame(finished.serialized or b"")
             with lock:
                 file.write(framed)

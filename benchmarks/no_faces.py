@@ -12,7 +12,7 @@ from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.shard.detect import decode, detect
 from faceveil.transforms.shard.read import Source
-from faceveil.transforms.shard.record import Record
+from faceveil.transforms.shard.record import Outcome, Record
 from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_record
 
 NO_FACES = "an image without faces / decode and detect"
@@ -31,7 +31,9 @@ def cost_ratio(photos: Path, count: int) -> float:
     worker = Worker(Anonymization(detector, options.method, Style(), options.features, (), options.limits))
 
     def whole(source: Source) -> None:
-        frame(anonymize_record(source, worker).serialized or b"")
+        outcome = anonymize_record(source, worker)
+        assert isinstance(outcome, Outcome), outcome
+        frame(outcome.serialized or b"")
 
     def look(source: Source) -> None:
         decoded = decode(source, options.features, worker.detector, options.limits)

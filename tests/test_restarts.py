@@ -210,7 +210,7 @@ def test_a_job_that_is_killed_keeps_most_of_its_work_and_goes_on_without_special
     else:
         pytest.fail("it was killed between two shards every time")
     resumed = subprocess.run(small_job, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "tried in a sandbox" not in resumed.stderr
+    assert "made in a sandbox" not in resumed.stderr
     shards = json.loads((output / "manifest.json").read_text())["shards"]
     assert len(shards) == 16
     assert max(shard["records"] for shard in shards) <= 64 / 4

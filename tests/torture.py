@@ -38,7 +38,7 @@ SMALL = (24, 60, 200)  # photos; so many shards as a job gets by default
 MANY = 100
 PROCESSES = ("--direct_running_mode", "multi_processing", "--direct_num_workers", "2")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-CAREFUL = "tried in a sandbox"
+CAREFUL = "made in a sandbox"
 LARGEST_LOSS = 0.25
 DEAREST = 1.2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -18,7 +18,7 @@ from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.attempt import attempt_marker
 from faceveil.transforms.shard.progress import ProgressFile
 from faceveil.transforms.shard.resume import finished_shard, kept_records
-from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_shard
+from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker, anonymize_shard, record_sandbox
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
         output: where to write.
         run: identifies this run of the job, restarts after crashes included.
         retry_quarantined: whether finished shards are made again where records are quarantined.
-        tries_records: whether every record is tried in another process first, whatever is known of its shard.
+        tries_records: whether every record is made in a sandbox, whatever is known of its shard.
         progress_directory: where local workers tell how far they are; None elsewhere.
     """
 
@@ -73,6 +73,17 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         """Gets the process's model and threads."""
         self._worker = self._job.load()
         self._progress = ProgressFile(self._job.progress_directory)
+        self._sandbox: RecordSandbox | None = None
+
+    def finish_bundle(self) -> None:
+        """Ends the sandbox, if there was a reason for one."""
+        if self._sandbox:
+            self._sandbox.end()
+            self._sandbox = None
+
+    def teardown(self) -> None:
+        """Ends the sandbox of a bundle that has failed."""
+        self.finish_bundle()
 
     def process(self, plan: ShardPlan) -> Iterator[ShardResult]:
         """Makes one shard, or finds it made."""
@@ -90,13 +101,16 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
     def _make(self, plan: ShardPlan) -> ShardResult:
         job = self._job
         kept = kept_records(plan, job.output) if job.retry_quarantined else None
-        with attempt_marker(job.output, plan.name, job.run) as care:
-            care = replace(care, tried=care.tried or job.tries_records)
-            if care.tried:
-                _LOGGER.warning("%s: an earlier attempt crashed; its records are tried in a sandbox first", plan.name)
+        # Once a shard has crashed, so may others of its bundle, and a runner tries a bundle a few times only.
+        tried = job.tries_records or self._sandbox is not None
+        with attempt_marker(job.output, plan.name, job.run, tried) as care:
+            if care.tried and not self._sandbox:
+                _LOGGER.warning("%s: an earlier attempt crashed; from here on records are made in a sandbox", plan.name)
+                self._sandbox = record_sandbox(self._worker.config, self._worker.pool.threads)
             if care.alone:
                 _LOGGER.warning("%s: memory ran out before; one image is worked on at a time", plan.name)
-            return anonymize_shard(plan, job.output, self._worker, self._count, care, kept)
+            sandbox = self._sandbox if care.tried else None
+            return anonymize_shard(plan, job.output, self._worker, self._count, kept, care.alone, sandbox)
 
     def _count(self, row: Row) -> None:
         self._counters[row.status].inc()

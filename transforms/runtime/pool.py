@@ -77,7 +77,7 @@ def threads_beside(processes: int, cores: int) -> int:
     return max(1, cores // (processes or cores))
 
 
-class _Turns:
+class Turns:
     """Lets several threads work at once, or one alone; none of them waits within its turn."""
 
     def __init__(self, most: int) -> None:
@@ -132,7 +132,7 @@ class OrderedPool:
 
     def __init__(self, threads: int, budget_bytes: int) -> None:
         self.threads = threads
-        self._turns = _Turns(threads)
+        self._turns = Turns(threads)
         self._budget_bytes = budget_bytes
         # Enough for every thread to have its next task in each of a chain's maps.
         self._ahead = 2 * threads + 2

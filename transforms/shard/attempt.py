@@ -29,7 +29,7 @@ class Care:
     """How a shard is made.
 
     Attributes:
-        tried: every record is made in another process first, which may crash.
+        tried: records are made in a sandbox, which may crash.
         alone: nothing else is worked on in the process at the same time.
     """
 
@@ -49,13 +49,14 @@ class _Marker:
 
 
 @contextlib.contextmanager
-def attempt_marker(output: OutputLayout, name: str, run: str) -> Iterator[Care]:
+def attempt_marker(output: OutputLayout, name: str, run: str, tried: bool = False) -> Iterator[Care]:
     """Marks a shard as being made while the block runs; only a process that dies leaves the mark behind.
 
     Args:
         output: where the shard is written.
         name: the shard's.
         run: identifies this run of the job.
+        tried: whether its records are made in a sandbox in any case.
 
     Yields:
         How it is to be made, after what is known of earlier attempts.
@@ -67,6 +68,7 @@ def attempt_marker(output: OutputLayout, name: str, run: str) -> Iterator[Care]:
     """
     path = output.attempt_path(name)
     care = _care_after(_read(path), run)
+    care = replace(care, tried=care.tried or tried)
     mark = _Marker(run, care.tried, care.alone, boot_id(), oom_kills())
     _write(path, mark)
     try:

@@ -22,13 +22,12 @@ from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.limits import Limits
-from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.quarantine import Reason
 from faceveil.transforms.runtime.memory import keep_freed_memory, out_of_memory_errors
 from faceveil.transforms.runtime.pool import OrderedPool, threads_beside, usable_cores
 from faceveil.transforms.runtime.sandbox import Sandbox
 from faceveil.transforms.runtime.watchdog import Watchdog
 from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
-from faceveil.transforms.shard.attempt import Care
 from faceveil.transforms.shard.detect import (
     DecodedImage,
     DetectedImage,
@@ -45,7 +44,6 @@ from faceveil.transforms.shard.record import (
     guarded,
     in_order,
     one_by_one_on_failure,
-    quarantined,
 )
 from faceveil.transforms.shard.resume import with_kept
 from faceveil.transforms.shard.write import write_shard
@@ -85,6 +83,9 @@ class Anonymization:
     memory_shortages: int = 0
 
 
+RecordSandbox = Sandbox[Source, Outcome | Source]
+
+
 class Worker:
     """What the shards of a process share: the loaded model, the threads and who watches them.
 
@@ -118,19 +119,22 @@ class Worker:
         self._watchdog = Watchdog(config.limits.image_timeout)
 
     def decode(
-        self, item: Source | Outcome, sandbox: Sandbox[Source] | None = None
+        self, item: Source | Outcome, sandbox: RecordSandbox | None = None
     ) -> Record[DecodedImage] | Source | Outcome:
         """Reads and decodes a record; gives a file back that holds records in truth.
 
         Args:
             item: the record's source.
-            sandbox: where it is tried first.
+            sandbox: where the record is made first. That outcome stands, unless this process detects on a GPU, which
+                the sandbox does not have.
         """
         return guarded(functools.partial(self._decode, sandbox=sandbox), Reason.CORRUPT_IMAGE)(item)
 
-    def _decode(self, source: Source, sandbox: Sandbox[Source] | None) -> Record[DecodedImage] | Source:
+    def _decode(self, source: Source, sandbox: RecordSandbox | None) -> Record[DecodedImage] | Source | Outcome:
         if sandbox:
-            sandbox.run(source, source.key)
+            made = sandbox.run(source, source.key)
+            if made is not None and not any(engine.on_gpu for engine in self.detector.engines):
+                return made
         config = self.config
         with self._watchdog.watching(source.key):
             decoded = decode(source, config.features, self.detector, config.limits, config.keep_metadata)
@@ -159,8 +163,9 @@ def anonymize_shard(
     output: OutputLayout,
     worker: Worker,
     on_record: Callable[[Row], None],
-    care: Care = Care(),  # noqa: B008  it cannot be changed
     kept: Iterator[Outcome] | None = None,
+    alone: bool = False,
+    sandbox: RecordSandbox | None = None,
 ) -> ShardResult:
     """Makes one output shard whole: reads, decodes, detects, anonymizes and writes its records in order.
 
@@ -169,19 +174,19 @@ def anonymize_shard(
         output: where to write.
         worker: the model and the threads.
         on_record: called with the row of each record as it is written.
-        care: how careful to be.
         kept: records of an earlier run that are taken as they are, in the shard's order.
+        alone: whether one record is worked on at a time, for want of memory.
+        sandbox: where records are made that may crash this process.
 
     Raises:
         AccessError: the output cannot be written.
         OutOfMemoryError: memory ran out, with one record at a time too.
     """
     config, detector = worker.config, worker.detector
-    pooled = functools.partial(worker.pool.map, alone=care.alone)
+    pooled = functools.partial(worker.pool.map, alone=alone)
     max_bytes = config.limits.max_image_bytes
-    prepare = functools.partial(prepare_sandbox, config, storage.beam_options())
-    with Sandbox[Source](prepare, config.limits.image_timeout) as sandbox, out_of_memory_errors():
-        decode_one = functools.partial(worker.decode, sandbox=sandbox if care.tried else None)
+    with out_of_memory_errors():
+        decode_one = functools.partial(worker.decode, sandbox=sandbox)
         sources = read_sources(plan, max_bytes)
         decoded = with_records(
             pooled(decode_one, with_kept(sources, kept) if kept else sources),
@@ -192,16 +197,26 @@ def anonymize_shard(
         return write_shard(plan, outcomes, output, _empty_result(plan, detector), config.method, on_record)
 
 
-def anonymize_record(source: Source, worker: Worker) -> Outcome:
-    """Makes one record by itself, as ``anonymize_shard`` does."""
+def anonymize_record(source: Source, worker: Worker) -> Outcome | Source:
+    """Makes one record by itself, as ``anonymize_shard`` does; gives a file back that holds records in truth."""
     decoded = worker.decode(source)
     if isinstance(decoded, Source):
-        return quarantined(source.key, Quarantine(Reason.NOT_AN_IMAGE, "it holds TFRecords"))
+        return decoded
     return worker.anonymize(worker.detect(Batch([decoded], [0]))).items[0]
 
 
-def prepare_sandbox(config: Anonymization, beam_options: Any) -> Callable[[Source], object]:
-    """What a sandbox does to try a record: makes it as this process would."""
+def record_sandbox(config: Anonymization, threads: int) -> RecordSandbox:
+    """A process that makes records as this one does, for records that may crash it; it is not started yet.
+
+    Args:
+        config: how.
+        threads: how many records are made at once.
+    """
+    prepare = functools.partial(_prepare_sandbox, config, storage.beam_options())
+    return Sandbox(prepare, threads, config.limits.image_timeout)
+
+
+def _prepare_sandbox(config: Anonymization, beam_options: Any) -> Callable[[Source], Outcome | Source]:
     storage.set_beam_options(beam_options)
     return functools.partial(anonymize_record, worker=Worker(config))
 

@@ -25,7 +25,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-airflow test-flink test-spark test-install \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-airflow test-flink test-spark test-install \
 	lint types docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -44,7 +44,12 @@ demo: setup
 # four, for each loads TensorFlow.
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
-	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
+		--ignore tests/training --ignore tests/benchmarks
+
+# What made the weights that the package ships, and what measures it: none of it is installed.
+test-training: setup
+	$(BIN)/python -m pytest tests/training tests/benchmarks
 
 # What is written from the code: the tables of options.
 docs: setup

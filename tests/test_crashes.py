@@ -89,13 +89,13 @@ def test_a_crash_and_a_hang_cost_one_record_each(inputs: Path, tmp_path: Path) -
 
 @pytest.fixture
 def several(photos: Path, tmp_path: Path) -> Path:
-    """Photos of which four crash the decoder, in four shards."""
+    """Photos of which two crash the decoder, in two of four shards."""
     folder = tmp_path / "in"
     folder.mkdir()
     photo = (photos / "people" / "portrait.jpeg").read_bytes()
     for number in range(8):
         (folder / f"{number}.jpg").write_bytes(photo)
-    for number in (0, 1, 4, 6):
+    for number in (0, 4):
         (folder / f"crash-{number}.jpg").write_bytes(with_comment(photo, b"CRASH"))
     return folder
 
@@ -104,15 +104,15 @@ def test_to_overwrite_and_to_retry_count_for_the_first_start_only(several: Path,
     output = tmp_path / "out"
     job = ("run", "--input", f"{several}/*", "--output", output, "--num_shards", 4, "--max_quarantined", 1, *FAST)
     assert faceveil(*job, "--method", "bar") == 0
-    for more, most_crashes in ((("--overwrite",), 4), (("--retry_quarantined",), 1)):
+    for more, most_crashes in ((("--overwrite",), 2), (("--retry_quarantined",), 1)):
         run = run_weakened(tmp_path, *job, *more)
         assert run.returncode == 0, run.stderr
         # Each shard crashes once; to begin anew after each crash would add all that were made before.
         assert 1 <= run.stderr.count("faceveil: crashed (SIGSEGV); the job resumes") <= most_crashes
         assert sorted(key for key, row in rows(output).items() if row["reason"] == "crashed") == [
-            f"crash-{number}.jpg" for number in (0, 1, 4, 6)
+            f"crash-{number}.jpg" for number in (0, 4)
         ]
-        assert len(rows(output)) == 12
+        assert len(rows(output)) == 10
         assert {row["method"] for row in rows(output).values()} == {"blur"}
 
 

@@ -1,7 +1,9 @@
 """The configurations that are shipped are accepted as they are."""
 
 import ast
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,3 +31,28 @@ def test_airflow_offers_every_method() -> None:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_METHODS"
     ]
     assert methods == list(METHODS)
+
+
+def template_parameters() -> dict[str, dict[str, Any]]:
+    template = json.loads((CONFIGS / "flex_template.json").read_text())
+    return {parameter["name"]: parameter for parameter in template["parameters"]}
+
+
+def test_the_template_offers_what_the_command_takes() -> None:
+    parameters = template_parameters()
+    assert parameters.keys() - FIELDS.keys() == {"config", "sdk_container_image"}
+    for name in ("method", "quality"):
+        assert [choice["value"] for choice in parameters[name]["enumOptions"]] == list(FIELDS[name].metadata["allowed"])
+
+
+def test_airflow_gives_the_template_what_it_requires() -> None:
+    tree = ast.parse((CONFIGS / "airflow" / "anonymize_dataset.py").read_text())
+    [given] = [
+        ast.literal_eval(value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == "parameters"
+    ]
+    for name, parameter in template_parameters().items():
+        assert parameter.get("isOptional") or f"{name}=" in given

@@ -114,7 +114,7 @@ def anonymize_dataset() -> None:
                 "containerSpecGcsPath": "{{ var.value.faceveil_template }}",
                 # The template takes one glob; several go into a configuration file, which `options` can name.
                 "parameters": "{{ dict(params.options, input=params.input | first, output=params.output,"
-                " method=params.method) }}",
+                " method=params.method, sdk_container_image=var.value.faceveil_image) }}",
                 "environment": {"tempLocation": "{{ var.value.faceveil_temp_location }}"},
             }
         },

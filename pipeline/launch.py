@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner, DataflowRuntimeException
+from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
 from google.api_core.exceptions import GoogleAPIError
 
 from faceveil.pipeline.ending import on_sudden_end
@@ -27,7 +28,7 @@ from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.runners.staging import with_staged_models
 from faceveil.pipeline.runners.submit import submit, wait
 from faceveil.transforms import manifest, storage
-from faceveil.transforms.errors import AccessError, MemoryPressureError, WorkerDiedError
+from faceveil.transforms.errors import AccessError, MemoryPressureError, OutputError, WorkerDiedError
 from faceveil.transforms.inputs.match import InputSummary
 from faceveil.transforms.runtime.child_process import safe_children
 
@@ -150,10 +151,17 @@ def _run_here(job: PreparedJob, beam_options: PipelineOptions) -> Work:
 def _run_on_dataflow(
     job: PreparedJob, beam_options: PipelineOptions, note_remote: Callable[[dict[str, Any]], None]
 ) -> Work:
+    dataflow.start_with_enough_workers(beam_options, sum(split.shards for split in job.layout.values()))
     try:
         result = submit(AnonymizeDataset(job.options, job), beam_options)
     except GoogleAPIError as error:
         raise AccessError(f"Dataflow did not take the job: {error}") from error
+    except DataflowJobAlreadyExistsError as error:
+        name = beam_options.view_as(GoogleCloudOptions).job_name
+        raise OutputError(
+            f"{job.options.output}: a Dataflow job named {name} is active already; wait for it to end, or choose "
+            "another --job_name if it is not about this output"
+        ) from error
     remote = dataflow.submitted_job(result, beam_options)
     try:
         note_remote(asdict(remote))

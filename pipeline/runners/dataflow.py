@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -56,7 +57,7 @@ def is_chosen(beam_options: PipelineOptions) -> bool:
 def check_options(options: JobOptions, beam_options: PipelineOptions) -> None:
     """Refuses what would fail only when the job is submitted, or on its workers.
 
-    Sets the region where it can be found elsewhere, as Beam would.
+    Sets the region where it can be found elsewhere, as Beam would, and a name that follows from the output.
 
     Raises:
         OptionError: naming the option and what it needs.
@@ -70,6 +71,9 @@ def check_options(options: JobOptions, beam_options: PipelineOptions) -> None:
         raise OptionError("--region: is required with Dataflow, such as europe-west4; best the one of the buckets")
     if not cloud.temp_location:
         raise OptionError("--temp_location: is required with Dataflow, a folder such as gs://bucket/temp")
+    if not cloud.job_name:
+        # So that the service itself refuses a second job on the same output.
+        cloud.job_name = f"faceveil-{hashlib.sha256(options.output.encode()).hexdigest()[:16]}"
     _check_places(options, cloud)
     _check_worker_software(beam_options)
     _check_with_beam(beam_options)
@@ -111,6 +115,21 @@ def _check_with_beam(beam_options: PipelineOptions) -> None:
     errors += validator.validate_num_workers(beam_options.view_as(WorkerOptions))
     if errors:
         raise OptionError(errors[0].rstrip("."))
+
+
+def start_with_enough_workers(beam_options: PipelineOptions, shards: int) -> None:
+    """Has a job begin with a machine for every two shards, within ``--max_num_workers``.
+
+    Dataflow adds machines by how fast the work goes, not by how many shards wait, and a shard is minutes of work that
+    says nothing: what begins with one machine stays with it for long. ``--num_workers`` is left as the user has set it.
+
+    Args:
+        beam_options: where the number is set.
+        shards: of the job.
+    """
+    pool = beam_options.view_as(WorkerOptions)
+    if not pool.num_workers and pool.max_num_workers:
+        pool.num_workers = max(1, min(pool.max_num_workers, -(-shards // 2)))
 
 
 def submitted_job(result: PipelineResult, beam_options: PipelineOptions) -> RemoteJob:

@@ -113,7 +113,10 @@ class DataflowService:
         self._server.server_close()
 
     def create(self, request: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
-        """Takes a job on."""
+        """Takes a job on, unless one of that name is active: then that one is told, with the id of its own request."""
+        for other in self.jobs.values():
+            if other.request["name"] == request["name"] and other.state in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING"):
+                return other.described()
         job = Job(f"2026-11-22_00_00_00-{len(self.jobs):03}", request, headers)
         self.jobs[job.id] = job
         described = job.described()  # before anything is done

@@ -12,6 +12,8 @@ from apache_beam.internal.gcp import auth
 from apache_beam.io.filesystems import FileSystems
 
 from faceveil.pipeline.cli import main
+from faceveil.pipeline.lock import lock_path
+from faceveil.transforms import storage
 from tests.conftest import ROOT
 from tests.dataflow.cloud import BUCKET, PROJECT, REGION, Cloud, running_cloud
 from tests.dataflow.service import Job
@@ -139,6 +141,34 @@ def test_a_job_that_was_left_running_keeps_its_output(
     job.state = "JOB_STATE_CANCELLED"
     assert launch(cloud) == 0
     assert last_job(cloud) is not job
+
+
+@pytest.mark.parametrize(
+    ("shards", "flags", "workers"),
+    [(3, [], 2), (3, ["--max_num_workers=1"], 1), (1, [], 1), (3, ["--num_workers=7", "--max_num_workers=9"], 7)],
+)
+def test_a_job_begins_with_a_machine_for_every_two_shards(
+    cloud: Cloud, shards: int, flags: list[str], workers: int
+) -> None:
+    output = f"{GS}/workers-{workers}-{shards}"
+    assert launch(cloud, *usual_flags(), f"--num_shards={shards}", *flags, output=output) == 0
+    assert last_job(cloud).pool["numWorkers"] == workers
+
+
+def test_the_service_itself_refuses_a_second_job_on_an_output(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
+    output = f"{GS}/twice"
+    assert launch(cloud, output=output) == 0
+    job = last_job(cloud)
+    assert job.request["name"].startswith("faceveil-")
+    storage.delete([lock_path(output)])  # as if the other machine's had not been seen yet
+    capsys.readouterr()
+    assert launch(cloud, output=output) == 4
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"faceveil: {output}: a Dataflow job named {job.request['name']} is active already")
+    assert last_job(cloud) is job
+    job.state = "JOB_STATE_CANCELLED"
+    assert launch(cloud, output=output) == 0
+    assert last_job(cloud).request["name"] == job.request["name"]
 
 
 @pytest.mark.parametrize(

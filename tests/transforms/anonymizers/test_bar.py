@@ -101,3 +101,9 @@ def test_eyes_on_one_spot_of_a_box_without_area_are_implausible() -> None:
 
 def test_without_eyes_the_upper_part_goes() -> None:
     np.testing.assert_array_equal(masked(None), upper_part())
+
+
+def test_eyes_less_than_a_pixel_apart_turn_the_bar_of_a_tiny_face() -> None:
+    box = np.array([28, 24, 32, 28], np.float32)
+    turned = masked(eyes_at(0.9, math.pi / 4), box=box)
+    assert (turned != masked(eyes_at(0.9, 0), box=box)).any()

@@ -16,7 +16,7 @@ from faceveil.transforms.quarantine import Quarantine
 _DATE_TIME = 0x0132  # the only one of them in the first directory; the others are in EXIF's own
 _ASCII, _NUMERIC = 2, (1, 3, 4, 5, 9, 10)
 _DATE = re.compile(rb"[0-9: .+\-]{1,19}\0*")
-_LONGEST = 20  # bytes; so that no number is a hiding place
+_MAX_DATE_BYTES = 20  # so that no zeros behind a date are a hiding place
 
 
 def exif_to_write(source: bytes, orientation: int, keep: Collection[str]) -> bytes:
@@ -59,5 +59,5 @@ def exif_to_write(source: bytes, orientation: int, keep: Collection[str]) -> byt
 
 def _is_safe(entry: tiff_directory.Entry) -> bool:
     if entry.type == _ASCII:
-        return _DATE.fullmatch(entry.value) is not None and len(entry.value) <= _LONGEST
-    return entry.type in _NUMERIC and len(entry.value) <= _LONGEST and entry.count <= 2
+        return _DATE.fullmatch(entry.value) is not None and len(entry.value) <= _MAX_DATE_BYTES
+    return entry.type in _NUMERIC and entry.count <= 2

@@ -5,8 +5,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from faceveil.transforms.codecs import stored, stored_boxes, upright
+from faceveil.transforms.codecs import reoriented, stored, stored_boxes, upright
 from faceveil.transforms.codecs.orientation import orientation_exif
+from faceveil.transforms.faces import Faces
 from tests.transforms.codecs.samples import encode, picture
 
 orientations = pytest.mark.parametrize("orientation", range(1, 9))
@@ -56,3 +57,21 @@ def test_the_written_exif_holds_the_orientation_alone(orientation: int) -> None:
     with tifffile.TiffFile(io.BytesIO(orientation_exif(orientation)), _multifile=False) as tiff:
         [tag] = tiff.pages.first.tags.values()
     assert (tag.code, tag.dtype, tag.count, tag.value) == (0x0112, tifffile.DATATYPE.SHORT, 1, orientation)
+
+
+@pytest.mark.parametrize("shown", range(1, 9))
+@pytest.mark.parametrize("wanted", range(1, 9))
+def test_keypoints_go_where_their_boxes_go(shown: int, wanted: int) -> None:
+    boxes = np.array([[10, 20, 14, 30], [40, 4, 50, 8]], np.float32)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    # Two eyes that are the corners of the box, and its centre.
+    points = np.stack([boxes[:, :2], boxes[:, 2:], centres], axis=1)
+    faces = Faces(boxes, np.ones(2, np.float32), points)
+    turned = reoriented(faces, shown, wanted, 100, 60)
+    assert turned.keypoints is not None
+    np.testing.assert_allclose(turned.keypoints[:, 2], (turned.boxes[:, :2] + turned.boxes[:, 2:]) / 2, rtol=1e-5)
+    corners = np.sort(turned.keypoints[:, :2], axis=1)
+    np.testing.assert_allclose(corners, turned.boxes.reshape(2, 2, 2), rtol=1e-5)
+    back = reoriented(turned, wanted, shown, 100, 60)
+    assert back.keypoints is not None
+    np.testing.assert_allclose(back.keypoints, points, rtol=1e-5, atol=1e-4)

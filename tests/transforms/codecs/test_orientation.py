@@ -75,3 +75,18 @@ def test_keypoints_go_where_their_boxes_go(shown: int, wanted: int) -> None:
     back = reoriented(turned, wanted, shown, 100, 60)
     assert back.keypoints is not None
     np.testing.assert_allclose(back.keypoints, points, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (2, [[75, 20], [85, 20], [80, 25]]),  # mirrored: the eye on the left was on the right
+        (3, [[85, 40], [75, 40], [80, 35]]),  # upside down: each eye stays the eye that it is
+    ],
+)
+def test_a_mirrored_face_has_its_eyes_named_anew(wanted: int, expected: list[list[float]]) -> None:
+    points = np.array([[[15, 20], [25, 20], [20, 25]]], np.float32)
+    faces = Faces(np.array([[10, 10, 30, 40]], np.float32), np.ones(1, np.float32), points)
+    turned = reoriented(faces, 1, wanted, 100, 60)
+    assert turned.keypoints is not None
+    np.testing.assert_allclose(turned.keypoints[0], expected, rtol=1e-6)

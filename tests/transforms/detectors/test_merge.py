@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,13 @@ def test_a_tile_counts_for_the_faces_within_it_only() -> None:
     merged = average_views([(view(WHOLE), faces(outside, across, within)), (view(TILE), faces())])
     np.testing.assert_allclose(merged.scores, [0.8, 0.8, 0.6], rtol=1e-6)
     np.testing.assert_allclose(merged.boxes[2], within[:4])
+
+
+def test_a_tile_has_no_say_in_a_face_that_sticks_out_of_it_on_all_sides() -> None:
+    larger = (40, 40, 100, 100, 0.8)
+    tile = replace(TILE, x0=50, y0=50, x1=90, y1=90)
+    merged = average_views([(view(WHOLE), faces(larger)), (view(tile), faces())])
+    np.testing.assert_allclose(merged.scores, [0.8], rtol=1e-6)
 
 
 def test_turned_views_add_what_they_find_and_take_nothing() -> None:

@@ -62,7 +62,6 @@ TESTED_BY = {
     },
     "transforms.detectors": {"candidates contract": "transforms/detectors/test_engine.py"},
     "transforms.formats": {
-        "features": "test_example_features.py",
         "file_names": "test_hash_keys.py",
         "layout": "transforms/test_anonymize_shards.py",
     },

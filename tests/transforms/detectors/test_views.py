@@ -85,6 +85,17 @@ def test_boxes_and_keypoints_come_back_to_where_they_were_seen(mirrored: bool, t
     np.testing.assert_allclose(faces.keypoints[0], [[305.5, 110.5], [320.5, 112.5]], atol=1e-3)
 
 
+def test_a_single_keypoint_of_a_mirrored_view_stays_one() -> None:
+    view = take_view(np.zeros((100, 100, 3), np.uint8), Window(0, 0, 100, 100, 96, 96, mirrored=True), 100, 100)
+    nose = np.array([[[0.5, 0.25]]], np.float32)
+    found = faces_in_image(
+        Candidates(np.array([[0.4, 0.2, 0.6, 0.4]], np.float32), np.ones(1, np.float32), None, nose), view
+    )
+    np.testing.assert_allclose(found.boxes, [[60, 40, 80, 60]], atol=1e-3)
+    assert found.keypoints is not None
+    np.testing.assert_allclose(found.keypoints, [[[75, 50]]], atol=1e-3)
+
+
 def test_boxes_that_a_tile_cuts_are_left_to_other_views() -> None:
     boxes = np.array([[0.2, 0.0, 0.4, 0.2], [0.2, 0.3, 0.4, 0.5], [0.8, 0.4, 1.0, 0.6]], np.float32)
     candidates = Candidates(boxes, np.ones(3, np.float32))

@@ -135,6 +135,8 @@ def test_many_rows_are_written_in_parts(tmp_path: Path) -> None:
         rows.add(Row(f"{number}", Status.NO_FACES, None, 1, 1, Faces.none()), number)
     rows.publish(str(tmp_path / "x.parquet"), stamp(ShardResult("s", "data")))
     assert pq.read_table(tmp_path / "x.parquet")["index"].to_pylist() == list(range(10_000))
+    with pq.ParquetFile(tmp_path / "x.parquet") as file:
+        assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4096, 4096, 1808]
 
 
 def test_absent_and_damaged_files(tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ MODULES = (
     "transforms/manifest.py",
     *(f"pipeline/{name}.py" for name in ("describe", "lock", "output")),
 )
-WHOLE_JOBS = ("tests/test_end_to_end.py", "tests/test_retry.py", "tests/test_restarts.py", "tests/test_hash_keys.py")
+WHOLE_JOBS = (
+    *("tests/transforms/generators/test_synthesize.py", "tests/test_end_to_end.py", "tests/test_example_features.py"),
+    *("tests/test_retry.py", "tests/test_restarts.py", "tests/test_hash_keys.py"),
+)
 _PARAMETERISED = ("Variable", "Keyword")
 _SECONDS = 600
 

@@ -2,7 +2,9 @@ import pytest
 
 from faceveil.transforms.formats.features import FeatureRoles
 
-ROLES = {"images": ("image", "left"), "dropped": ("thumb",), "allowed": ("depth",)}
+
+def roles_of(strict: bool) -> FeatureRoles:
+    return FeatureRoles(images=("image", "left"), dropped=("thumb",), allowed=("depth",), strict=strict)
 
 
 @pytest.mark.parametrize("strict", [False, True])
@@ -24,13 +26,13 @@ def test_what_becomes_of_a_feature_follows_from_its_role(
     keeps_checksums: bool,
     keeps_checksums_if_strict: bool,
 ) -> None:
-    roles = FeatureRoles(**ROLES, strict=strict)
+    roles = roles_of(strict)
     assert roles.is_left_out(name) == (left_out_if_strict if strict else left_out)
     assert roles.keeps_checksums(name) == (keeps_checksums_if_strict if strict else keeps_checksums)
 
 
 def test_face_features_go_by_the_names_of_their_images() -> None:
-    roles = FeatureRoles(**ROLES)
+    roles = roles_of(strict=False)
     assert list(roles.prefixes()) == ["image", "left"]
     assert roles.written()[:3] == ["image", "left", "image/face/count"]
     assert "left/face/bbox/xmin" in roles.written()

@@ -102,3 +102,19 @@ def test_a_name_that_is_not_utf8_gets_a_key_that_is(tmp_path: Path) -> None:
     assert file
     assert file.key == "\\xff.jpg"
     assert Path(file.path).exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "hints"),
+    [
+        (Input("data", "photos/*.jpg"), []),
+        (Input("data", "photos/é*.jpg"), ["letters with accents"]),
+        (Input("data", "photos/[a]*.jpg"), ["[[] for a bracket"]),
+        (Input("data", "[list]", is_list=True), []),
+        (Input("train", "photos/*.jpg", named=True), ["./train="]),
+        (Input("train", "./photos/*.jpg", named=True), []),
+    ],
+)
+def test_what_may_be_meant_where_nothing_is_there(given: Input, hints: list[str]) -> None:
+    assert given.hint.count("; ") == len(hints)
+    assert all(hint in given.hint for hint in hints)

@@ -58,8 +58,9 @@ def test_after_memory_has_run_out_one_thing_is_done_at_a_time(tmp_path: Path) ->
     with pytest.raises(OutOfMemoryError, match="one image was worked on at a time"):
         die(tmp_path, "c")
     # What the kernel has killed before it was started again counts for nothing.
-    die(tmp_path, "d", oom_kills=kills - 1, boot="another", alone=False)
-    assert die(tmp_path, "e") == Care()
+    for boot in ("0", "another", "~"):
+        die(tmp_path, "d", oom_kills=kills - 1, boot=boot, alone=False)
+        assert die(tmp_path, "e") == Care()
 
 
 def test_an_attempt_that_ran_out_of_memory_says_so_itself(tmp_path: Path) -> None:

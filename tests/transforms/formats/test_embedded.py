@@ -263,6 +263,12 @@ def test_the_name_of_a_feature_cannot_spell_an_image() -> None:
         load(Source("x#0", "x", serialized, 1), FeatureRoles(), 2**30)
 
 
+def test_a_long_name_of_words_is_a_name() -> None:
+    name = "what the person who labelled this image has written about it/" * 4
+    serialized = Example.empty().with_features({"image/encoded": b"1", name: [1]})
+    assert load(Source("x#0", "x", serialized, 1), FeatureRoles(), 2**30)[0] == (b"1",)
+
+
 @pytest.mark.parametrize("kind", ["u1", "<u2", ">u2", "<f2", "<f4", ">f4", "<f8"])
 @pytest.mark.parametrize(("mode", "size"), [("L", (32, 32)), ("RGB", (32, 32)), ("RGBA", (40, 30)), ("L", (300, 200))])
 def test_rows_of_pixels_are_found_whatever_their_type(mode: str, size: tuple[int, int], kind: str) -> None:

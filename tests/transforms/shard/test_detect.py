@@ -58,6 +58,23 @@ def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | Non
     assert [item.key for item in in_order(batches)] == [str(n) for n in range(len(items))]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_what_nothing_is_like_waits_until_four_batches_do(size: int) -> None:
+    taken = 0
+
+    def take() -> Iterator[Record[DecodedImage] | Outcome]:
+        nonlocal taken
+        for number in range(40):
+            taken += 1
+            yield decoded(str(number), 32 * (number + 1))
+
+    batches = batch_like_shaped(take(), size)
+    first = next(batches)
+    assert [item.key for item in first.items] == ["0"]
+    assert taken == (1 if size == 1 else 4 * size)
+    assert [item.key for batch in batches for item in batch.items] == [str(number) for number in range(1, 40)]
+
+
 @pytest.fixture(scope="module")
 def detector(centerface: str) -> Detector:
     return Detector(DetectorConfig((centerface,), quality=Quality(320)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from faceveil.transforms.errors import AccountingError
@@ -12,9 +14,11 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, ShardResult, Status
 from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.formats.tfrecord import read_records
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
-from faceveil.transforms.shard.record import Outcome
+from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.shard.record import Outcome, quarantined
 from faceveil.transforms.shard.write import write_shard
 
 
@@ -51,3 +55,22 @@ def test_a_file_that_is_lost_or_doubled_is_noticed(tmp_path: Path, records: list
 def test_of_a_tfrecord_file_any_number_of_records_comes(tmp_path: Path) -> None:
     assert written(tmp_path, ["x"], [], "tfrecord").records == 0
     assert written(tmp_path, ["x"], ["x#0", "x#1"], "tfrecord").records == 2
+
+
+def test_rows_say_where_records_lie_and_the_log_names_the_first_that_are_quarantined(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = ShardPlan("data", 0, 1, "tfrecord", (InputFile("data", "x", "x", 1, "1.0", "tfrecord"),))
+    empty = Quarantine(Reason.EMPTY, "no bytes")
+    good = [Outcome(Row(f"x#{n}", Status.NO_FACES, None, 1, 1, Faces.none()), b"%d" % n) for n in range(3)]
+    records = [good[0], *(quarantined(f"x#bad-{n}", empty) for n in range(25)), *good[1:]]
+    output = OutputLayout(str(tmp_path), str(tmp_path / "records"), "digest")
+    with caplog.at_level(logging.WARNING):
+        result = write_shard(plan, records, output, ShardResult(plan.name, "data"), "blur", lambda _: None)
+    assert (result.records, result.quarantined) == (28, 25)
+    assert caplog.messages == [f"quarantined x#bad-{n}: empty: no bytes" for n in range(20)]
+    rows = pq.read_table(output.audit_path(plan.name)).to_pylist()
+    assert [row["index"] for row in rows] == [0, *[None] * 25, 1, 2]
+    assert [row["key"] for row in rows] == [record.key for record in records]
+    with open(output.shard_path(plan.name), "rb") as file:
+        assert list(read_records(file)) == [b"0", b"1", b"2"]

@@ -66,3 +66,17 @@ def test_only_limits_and_inputs_may_change_without_changing_the_settings() -> No
 def test_where_the_data_lie_does_not_count() -> None:
     elsewhere = replace(OPTIONS, input=("gs://bucket/*.jpg",), output="gs://bucket/out")
     assert described(elsewhere) == described()
+
+
+def test_an_extra_that_is_not_installed_is_part_of_what_a_job_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "pillow-heif":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    before = described()
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert described().job["versions"]["pillow-heif"] is None
+    assert described().job["settings_digest"] != before.job["settings_digest"]

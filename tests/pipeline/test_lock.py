@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from faceveil.pipeline.lock import LOCK_NAME, hold_lock, is_live, read_lock, remove_stale_lock
+from faceveil.pipeline.lock import LOCK_NAME, hold_lock, is_live, read_lock, refuse_live, remove_stale_lock
 from faceveil.transforms.errors import AccessError, OutputError
 from faceveil.transforms.runtime.machine import start_time, this_process
 from tests.conftest import ROOT
@@ -262,3 +262,12 @@ def test_names_the_job_that_goes_on_without_this_command(tmp_path: Path) -> None
     assert not is_live(lock, directory)
     remove_stale_lock(directory)
     assert read_lock(directory) is None
+
+
+def test_a_refusal_says_who_writes_there_and_when_that_was_seen(tmp_path: Path) -> None:
+    with hold_lock(str(tmp_path)):
+        lock = read_lock(str(tmp_path))
+        assert lock
+        (tmp_path / LOCK_NAME).write_text(json.dumps({**lock, "time": time.time() + 5}))  # its clock is ahead
+        with pytest.raises(OutputError, match=rf"process {os.getpid()} on .* is writing to it, seen 0 s ago"):
+            refuse_live(str(tmp_path))

@@ -76,9 +76,10 @@ def test_a_lost_image_fails_the_job() -> None:
         build_manifest(lost, DESCRIPTION, LAYOUT, SUMMARY)
 
 
-def test_totals_that_do_not_balance_fail_the_job() -> None:
+@pytest.mark.parametrize("change", [-1, 1])
+def test_totals_that_do_not_balance_fail_the_job(change: int) -> None:
     wrong = results()
-    wrong[1].anonymized = 0
+    wrong[1].anonymized += change
     with pytest.raises(AccountingError, match="do not balance"):
         build_manifest(wrong, DESCRIPTION, LAYOUT, SUMMARY)
 

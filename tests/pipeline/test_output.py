@@ -7,7 +7,7 @@ import pytest
 
 from faceveil.pipeline.lock import LOCK_NAME as LOCK
 from faceveil.pipeline.lock import read_lock
-from faceveil.pipeline.output import State, check_output, clear_output, remove_partial_files
+from faceveil.pipeline.output import State, check_output, check_retry, clear_output, remove_partial_files
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input
@@ -66,6 +66,20 @@ def test_what_nobody_knows_is_refused(output: OutputLayout) -> None:
     write_lock(output, {})
     with pytest.raises(OutputError, match="an --overwrite was interrupted"):
         check_output(output, HERE, [], read_lock(output.directory))
+
+
+def test_a_retry_needs_something_that_was_made_and_does_nothing_where_nothing_was_quarantined(
+    output: OutputLayout,
+) -> None:
+    with pytest.raises(OutputError, match="needs the output of an earlier run; there is none"):
+        check_retry(output, HERE, [], None)
+    write_lock(output, SAME)
+    assert check_retry(output, HERE, [], read_lock(output.directory)) is State.RESUME
+    for quarantined, state in ((2, State.RESUME), (0, State.COMPLETE)):
+        write_manifest(output, {**SAME, "totals": {"quarantined": quarantined}})
+        assert check_retry(output, HERE, [], None) is state
+    with pytest.raises(OutputError, match="method: blur there, bar here"):
+        check_retry(output, JobDescription({**HERE.job, "method": "bar", "settings_digest": "t"}, HERE.model), [], None)
 
 
 def test_another_number_of_shards_alone_is_nothing_to_try_again(output: OutputLayout) -> None:

@@ -38,13 +38,6 @@ def template_parameters() -> dict[str, dict[str, Any]]:
     return {parameter["name"]: parameter for parameter in template["parameters"]}
 
 
-def test_the_template_offers_what_the_command_takes() -> None:
-    parameters = template_parameters()
-    assert parameters.keys() - FIELDS.keys() == {"config", "sdk_container_image"}
-    for name in ("method", "quality"):
-        assert [choice["value"] for choice in parameters[name]["enumOptions"]] == list(FIELDS[name].metadata["allowed"])
-
-
 def test_airflow_gives_the_template_what_it_requires() -> None:
     tree = ast.parse((CONFIGS / "airflow" / "anonymize_dataset.py").read_text())
     [given] = [

@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -72,7 +73,7 @@ def test_the_image_holds_all_that_is_installed_and_started() -> None:
 
 
 @pytest.mark.parametrize("parameter", TEMPLATE["parameters"], ids=lambda parameter: parameter["name"])
-def test_a_template_s_parameters_are_options(parameter: dict[str, str]) -> None:
+def test_a_template_s_parameters_are_options(parameter: dict[str, Any]) -> None:
     name = parameter["name"]
     assert name in {*FIELDS, "config", "sdk_container_image"}
     assert parameter["label"]
@@ -88,6 +89,7 @@ def test_a_template_s_parameters_are_options(parameter: dict[str, str]) -> None:
         assert told[1] == str(option.default)
         assert check_flags({name: told[1]}) == {name: option.default}
         assert all(regex.search(told[1]) for regex in regexes)
-    for allowed in option.metadata["allowed"] if isinstance(option.metadata["allowed"], tuple) else ():
-        assert all(regex.search(allowed) for regex in regexes)
-        assert allowed in parameter["helpText"]
+    allowed = option.metadata["allowed"]
+    if isinstance(allowed, tuple):
+        assert parameter["paramType"] == "ENUM"
+        assert tuple(choice["value"] for choice in parameter["enumOptions"]) == allowed

@@ -17,7 +17,7 @@ from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.graph import AnonymizeDataset
 from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, remove_stale_lock
 from faceveil.pipeline.options import JobOptions
-from faceveil.pipeline.output import State, check_state, clear_output, finished_shards, remove_partial_files
+from faceveil.pipeline.output import State, check_state, clear_output, count_finished_shards, remove_partial_files
 from faceveil.pipeline.prepare import PreparedJob, prepare
 from faceveil.pipeline.progress_bar import Size, Work, local_progress_bar, progress_bar
 from faceveil.pipeline.restart import allow_restart, is_restart, want_restart
@@ -91,7 +91,7 @@ def _left(job: PreparedJob) -> str:
     if job.options.retry_quarantined:
         return "quarantined records are tried again"
     shards = sum(split.shards for split in job.layout.values())
-    return f"{finished_shards(job.output)} of {shards} shards are done"
+    return f"{count_finished_shards(job.output)} of {shards} shards are done"
 
 
 def _log_detector(job: PreparedJob) -> None:

@@ -181,7 +181,7 @@ def remove_partial_files(output: OutputLayout) -> None:
         storage.delete(storage.partial_files(folder))
 
 
-def finished_shards(output: OutputLayout) -> int:
+def count_finished_shards(output: OutputLayout) -> int:
     """How many shards have a file of the audit trail, which is written last.
 
     Raises:

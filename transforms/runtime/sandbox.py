@@ -163,8 +163,8 @@ class _Child:
         """Sends an item; what comes back is its result, or a ``_DiedError``."""
         answer: Future[Any] = Future()
         with self._changing:
-            if self._died:
-                raise self._died
+            if self._died:  # of what it worked on before, not of this item
+                raise _DiedError(self._process.wait())
             number = next(self._numbers)
             self._asked[number] = answer
             with contextlib.suppress(OSError):  # its death is told by the thread that receives

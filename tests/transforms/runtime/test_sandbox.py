@@ -39,6 +39,17 @@ def test_several_are_worked_on_at_once() -> None:
     assert begins[1] < ends[0]
 
 
+def test_a_death_is_not_blamed_on_an_item_that_came_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox(prepare, 2, 30.0) as sandbox:
+        assert outcome(sandbox, "crash") is Reason.CRASHED
+        dead = sandbox._child
+        assert dead
+        # As when the process dies between the look at it and the asking.
+        looks = iter([False])
+        monkeypatch.setattr(type(dead), "has_died", property(lambda child: next(looks, child is dead)))
+        assert outcome(sandbox, "a") == "a"
+
+
 def test_a_kill_from_outside_is_no_item_s_fault() -> None:
     with Sandbox(prepare, 2, 30.0) as sandbox:
         for number in range(20):

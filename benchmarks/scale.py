@@ -31,7 +31,8 @@ import simplejpeg
 
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame
-from faceveil.transforms.inputs.match import Input, summarize_inputs
+from faceveil.transforms.inputs.match import Input
+from faceveil.transforms.inputs.summary import summarize_inputs
 from faceveil.transforms.shard.progress import read_progress
 
 SIDE = 64

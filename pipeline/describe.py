@@ -10,8 +10,8 @@ from typing import Any
 from faceveil.pipeline.detection import ResolvedModel
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.inputs.keys import KeyHash
-from faceveil.transforms.inputs.match import InputSummary
 from faceveil.transforms.inputs.plan import Layout
+from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.manifest import JobDescription
 
 # Another release of these may decode, compute, mask or encode a little differently.
@@ -73,6 +73,11 @@ def describe_job(
     job["versions"] = {name: _version(name) for name in _VERSIONED}
     job["inputs_digest"] = summary.digest
     job["num_shards"] = {split: sizes.shards for split, sizes in layout.items()}
+    part_bytes = next((sizes.part_bytes for sizes in layout.values()), None)
+    if part_bytes:
+        # Told only where files are divided, so that all other jobs are what they were before any were.
+        job["tfrecord_shards"] = {split: sizes.tfrecord_shards for split, sizes in layout.items()}
+        job["part_bytes"] = part_bytes
     settings = {name: value for name, value in job.items() if name not in _RETRIED_WITH}
     job["settings_digest"] = _digest(settings, model)
     job["digest"] = _digest(job, model)
@@ -115,7 +120,7 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
             lines.append(f"versions: other than {changed} there")
         elif name == "num_shards":
             shards = f"{there.get(name)} there, {here[name]} here"
-            lines.append(f"num_shards: {shards} (--num_shards says how many of images)")
+            lines.append(f"num_shards: {shards} (--num_shards and --shard_bytes decide)")
         else:
             lines.append(f"{name}: {there.get(name)} there, {here[name]} here")
     return lines

@@ -17,7 +17,8 @@ from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.example import Example, InvalidExampleError
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
-from faceveil.transforms.inputs.match import InputFile, InputSummary, series_of
+from faceveil.transforms.inputs.match import InputFile
+from faceveil.transforms.inputs.summary import InputSummary, series_of
 from faceveil.transforms.shard.compose import OWN_FEATURES
 
 _LOGGER = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from faceveil.pipeline.runners.staging import with_staged_models
 from faceveil.pipeline.runners.submit import submit, wait
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OutputError, WorkerDiedError
-from faceveil.transforms.inputs.match import InputSummary
+from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.runtime.child_process import safe_children
 
 _LOGGER = logging.getLogger(__name__)

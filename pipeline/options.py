@@ -109,8 +109,8 @@ class JobOptions:
     shard_bytes: int | None = _option(
         None,
         "data",
-        "size of the images that make a shard, such as 256MiB; 10,000 images at most, however small (default: 256MiB, "
-        "but 16 shards at least for a job that has images enough)",
+        "size of the images, or of the part of a TFRecord file, that make a shard, such as 256MiB; 2,500 image files "
+        "at most, however small (default: 64MiB, or what gives a small job 16 shards)",
         parse_size,
         Range(1),
         "SIZE",

@@ -21,7 +21,8 @@ _SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.
 
 _NAMED_FILES = 10
 # What may differ when what was quarantined is tried again.
-_RETRIED_WITH = {"inputs_digest", "num_shards", *RAISABLE}
+_LAYOUT = {"num_shards", "tfrecord_shards", "part_bytes"}
+_RETRIED_WITH = {"inputs_digest", *_LAYOUT, *RAISABLE}
 
 
 class State(Enum):
@@ -131,7 +132,7 @@ def _refuse_other_job(
     lines = differences(other, description)
     differ = set(differing(other, description))
     # Of inputs with other sizes there may be another number of shards, and so other settings.
-    if {"num_shards"} != differ <= _RETRIED_WITH and not _lowered(before, description):
+    if differ <= _RETRIED_WITH and not (differ and differ <= _LAYOUT) and not _lowered(before, description):
         output = replace(output, settings_digest=before["settings_digest"])
         changed = _shortened(changed_inputs(inputs, output, complete, repaired=False))
         if not changed_inputs(inputs, output, complete, repaired=True):

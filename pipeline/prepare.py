@@ -29,9 +29,10 @@ from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.errors import OwnOutputError
 from faceveil.transforms.formats.layout import OutputLayout
-from faceveil.transforms.inputs.match import InputSummary, summarize_inputs
 from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
+from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.shard.resume import parts_before
 from faceveil.transforms.shard.worker import Anonymization
 
 
@@ -73,7 +74,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     dataflow.refuse_while_running(options.output, beam_options)
     refuse_live(options.output)
     try:
-        summary = summarize_inputs(options.inputs, options.output, options.audit_directory)
+        summary = summarize_inputs(options.inputs, options.output, options.audit_directory, options.shard_bytes)
     except OwnOutputError as error:
         raise OptionError(str(error)) from error
     check_feature_names(options, summary)
@@ -121,7 +122,14 @@ def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
 
 
 def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
-    if options.retry_quarantined and (previous := previous_job(options.output, read_lock(options.output))):
+    previous = None if options.overwrite else previous_job(options.output, read_lock(options.output))
+    before = previous["job"] if previous else {}
+    if options.retry_quarantined and before:
         # Repaired files have other sizes, but all shards must keep their names.
-        return lay_out_as_before(summary, previous["job"]["num_shards"])
+        output = OutputLayout(options.output, options.audit_directory, before["settings_digest"])
+        parts = parts_before(options.inputs, output) if before.get("part_bytes") else {}
+        return lay_out_as_before(summary, before, parts)
+    if before.get("inputs_digest") == summary.digest and not options.shard_bytes and not options.num_shards:
+        # It may have been begun by a version with other defaults.
+        return lay_out_as_before(summary, before)
     return lay_out(summary, options.shard_bytes, options.num_shards)

@@ -40,6 +40,14 @@ def job(inputs: Path, output: Path, *more: object) -> int:
     return faceveil(*given, *FAST, *more)
 
 
+def leave_lock(output: Path) -> None:
+    """Leaves a lock instead of the manifest, as a job does that was killed."""
+    manifest = json.loads((output / "manifest.json").read_text())
+    owner = {"job": manifest["job"] | {"engine": "auto", "precision": "auto"}, "model": manifest["model"]}
+    (output / ".faceveil-lock.json").write_text(json.dumps({"host": "h", "pid": None, "time": 0, "job": owner}))
+    (output / "manifest.json").unlink()
+
+
 @pytest.fixture(scope="module")
 def broken(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of the damaged inputs."""
@@ -107,11 +115,7 @@ def test_a_retry_that_was_killed_goes_on_with_or_without_the_flag(
     for path in retried[:2]:
         shutil.copy(broken / "records" / f"{path.stem}.parquet", output / "records")
     shutil.copy(broken / retried[0].name, output)
-    manifest = json.loads((output / "manifest.json").read_text())
-    owner = {"job": manifest["job"] | {"engine": "auto", "precision": "auto"}, "model": manifest["model"]}
-    lock = {"host": "h", "pid": None, "time": 0, "job": owner}
-    (output / ".faceveil-lock.json").write_text(json.dumps(lock))
-    (output / "manifest.json").unlink()
+    leave_lock(output)
     assert job(folder, output, *more) == 0
     assert files(output) == fresh
 

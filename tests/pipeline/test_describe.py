@@ -5,8 +5,8 @@ import pytest
 
 from faceveil.pipeline.describe import describe_job, differences
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.inputs.match import InputSummary
 from faceveil.transforms.inputs.plan import SplitLayout
+from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.manifest import JobDescription
 
 OPTIONS = JobOptions(input=("in/*.jpg",), output="out")

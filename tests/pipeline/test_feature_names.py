@@ -16,7 +16,7 @@ from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame
-from faceveil.transforms.inputs.match import summarize_inputs
+from faceveil.transforms.inputs.summary import summarize_inputs
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import Server
 

@@ -86,7 +86,9 @@ def test_another_number_of_shards_alone_is_nothing_to_try_again(output: OutputLa
     same = {**HERE.job, "max_pixels": 1, "max_image_bytes": 1, "inputs_digest": "i"}
     write_manifest(output, {"job": {**same, "num_shards": {"data": 1}, "digest": "other"}, "model": HERE.model})
     here = JobDescription({**same, "num_shards": {"data": 16}}, HERE.model)
-    with pytest.raises(OutputError, match=r"use --overwrite or another --output[^/]*--num_shards says how many"):
+    with pytest.raises(
+        OutputError, match=r"use --overwrite or another --output[^/]*--num_shards and --shard_bytes decide"
+    ):
         check_output(output, here, [], None)
 
 

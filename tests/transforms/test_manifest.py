@@ -9,8 +9,9 @@ from apache_beam.testing.test_pipeline import TestPipeline
 
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
-from faceveil.transforms.inputs.match import InputSummary, SplitSummary, add_digests
+from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.plan import SplitLayout
+from faceveil.transforms.inputs.summary import InputSummary, SplitSummary
 from faceveil.transforms.manifest import JobDescription, WriteManifest, build_manifest, read_manifest
 
 LAYOUT = {"train": SplitLayout(1, 1), "val": SplitLayout(1, 0)}

@@ -168,12 +168,22 @@ class Stamp:
         result: what it adds to the manifest.
         kind: what its input files are.
         files: key, size in bytes and version of each input file.
+        parts: in how many shards the only file is.
     """
 
     settings_digest: str
     result: ShardResult
     kind: Kind
     files: tuple[tuple[str, int, str], ...]
+    parts: int = 1
+
+    @property
+    def as_json(self) -> bytes:
+        """As an audit file holds it."""
+        content = asdict(self)
+        if self.parts == 1:  # as it was before files were divided
+            del content["parts"]
+        return json.dumps(content, sort_keys=True).encode()
 
 
 class AuditFile:
@@ -215,7 +225,7 @@ class AuditFile:
             AccessError: it cannot be written.
         """
         self._flush()
-        self._writer.add_key_value_metadata({_STAMP_KEY: json.dumps(asdict(stamp), sort_keys=True).encode()})
+        self._writer.add_key_value_metadata({_STAMP_KEY: stamp.as_json})
         self._writer.close()
         storage.write_bytes(path, self._buffer.getvalue())
 
@@ -253,7 +263,7 @@ def read_stamp(path: str) -> Stamp | None:
         raise ValueError(f"{path}: is no records file of faceveil") from error
     # JSON spells the keys of an object as strings.
     result.faces_per_image = {int(faces): images for faces, images in result.faces_per_image.items()}
-    return Stamp(stamp["settings_digest"], result, stamp["kind"], files)
+    return Stamp(stamp["settings_digest"], result, stamp["kind"], files, stamp.get("parts", 1))
 
 
 def read_rows(path: str) -> Iterator[Row]:

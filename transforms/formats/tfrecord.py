@@ -17,6 +17,8 @@ from typing import BinaryIO, cast
 import google_crc32c
 
 _HEADER = struct.Struct("<QI")
+HEADER_BYTES = _HEADER.size
+"""Of a record's length and the checksum of that."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _MASK_DELTA = 0xA282EAD8
 # Protobuf allows no larger message (2 GiB), https://protobuf.dev/programming-guides/proto-limits/.
@@ -92,7 +94,7 @@ def begins_as_tfrecords(start: bytes) -> bool:
         >>> begins_as_tfrecords(frame(b"a")), begins_as_tfrecords(gzip.compress(frame(b"a"))), begins_as_tfrecords(b"a")
         (True, True, False)
     """
-    if _is_header(start[: _HEADER.size]):
+    if is_header(start[:HEADER_BYTES]):
         return True
     if start.startswith(_GZIP_MAGIC):
         inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -101,7 +103,7 @@ def begins_as_tfrecords(start: bytes) -> bool:
     else:
         return False
     try:
-        return _is_header(inflater.decompress(start, _HEADER.size))
+        return is_header(inflater.decompress(start, HEADER_BYTES))
     except zlib.error:
         return False
 
@@ -118,11 +120,11 @@ def read_limited_records(file: BinaryIO, max_bytes: int) -> Iterator[bytes | Ove
             file.
         OSError: the file cannot be read.
     """
-    start = file.read(_HEADER.size)
+    start = file.read(HEADER_BYTES)
     whole = cast("BinaryIO", _Prefixed(start, file))
     # A plain file may begin with gzip's magic number by chance, as the length of its first record; then the
     # checksum of that length holds.
-    if not _is_header(start):
+    if not is_header(start):
         if start.startswith(_GZIP_MAGIC):
             whole = cast("BinaryIO", gzip.GzipFile(fileobj=whole))
         elif _may_be_zlib(start):
@@ -130,8 +132,67 @@ def read_limited_records(file: BinaryIO, max_bytes: int) -> Iterator[bytes | Ove
     yield from _read_plain(whole, max_bytes)
 
 
-def _is_header(data: bytes) -> bool:
-    return len(data) == _HEADER.size and masked_crc32c(data[:8]) == _HEADER.unpack(data)[1]
+def read_plain_records(file: BinaryIO, max_bytes: int, start: int, stop: int) -> Iterator[bytes | OversizedRecord]:
+    """The records of a part of a TFRecord file that is not compressed.
+
+    Args:
+        file: open, and able to seek.
+        max_bytes: as for ``read_limited_records``.
+        start: the first byte of a record.
+        stop: the first byte of a later one, or the file's size.
+
+    Raises:
+        CorruptRecordError: as ``read_limited_records``, or a record goes on where another should begin.
+        OSError: the file cannot be read.
+
+    Example usage::
+
+        >>> file = io.BytesIO(frame(b"a") + frame(b"bc") + frame(b"d"))
+        >>> list(read_plain_records(file, 10, 17, 35))
+        [b'bc']
+    """
+    file.seek(start)
+    yield from _read_plain(file, max_bytes, start, stop)
+
+
+def record_offsets(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where each record of a TFRecord file that is not compressed starts, read from the lengths alone.
+
+    Records are not looked for by their checksums, since a record may hold a TFRecord file itself.
+
+    Args:
+        file: open at its start, and able to seek.
+        size: the file's, in bytes.
+
+    Raises:
+        CorruptRecordError: the length of the record that came last does not match its checksum, or leads beyond the
+            file's end.
+        OSError: the file cannot be read.
+
+    Example usage::
+
+        >>> list(record_offsets(io.BytesIO(frame(b"a") + frame(b"bc")), 35))
+        [0, 17]
+    """
+    offset = 0
+    while offset < size:
+        yield offset
+        header = file.read(HEADER_BYTES)
+        after = offset + HEADER_BYTES + _length(header) + 4 if is_header(header) else size + 1
+        if after > size:
+            raise CorruptRecordError(f"the length at byte {offset} does not lead to another record")
+        offset = after
+        file.seek(offset)
+
+
+def _length(header: bytes) -> int:
+    length: int = _HEADER.unpack(header)[0]
+    return length
+
+
+def is_header(data: bytes) -> bool:
+    """Whether bytes are what a record begins with: its length and the checksum of that, 12 bytes."""
+    return len(data) == HEADER_BYTES and masked_crc32c(data[:8]) == _HEADER.unpack(data)[1]
 
 
 def _may_be_zlib(start: bytes) -> bool:
@@ -186,14 +247,15 @@ class _Prefixed:
         return prefix + self._file.read(size - len(prefix))
 
 
-def _read_plain(file: BinaryIO, max_bytes: int) -> Iterator[bytes | OversizedRecord]:
-    offset = 0
-    while True:
-        header = _read_exactly(file, _HEADER.size, offset, may_end=True)
+def _read_plain(
+    file: BinaryIO, max_bytes: int, offset: int = 0, stop: int | None = None
+) -> Iterator[bytes | OversizedRecord]:
+    while stop is None or offset < stop:
+        header = _read_exactly(file, HEADER_BYTES, offset, may_end=stop is None)
         if not header:
             return
-        length, _ = _HEADER.unpack(header)
-        if not _is_header(header) or length > _LONGEST_RECORD:
+        length = _length(header)
+        if not is_header(header) or length > _LONGEST_RECORD:
             raise CorruptRecordError(f"the length at byte {offset} does not match its checksum")
         if length > max_bytes:
             checksum = google_crc32c.Checksum()
@@ -207,7 +269,9 @@ def _read_plain(file: BinaryIO, max_bytes: int) -> Iterator[bytes | OversizedRec
         if actual != struct.unpack("<I", _read_exactly(file, 4, offset))[0]:
             raise CorruptRecordError(f"the record at byte {offset} does not match its checksum")
         yield record
-        offset += _HEADER.size + length + 4
+        offset += HEADER_BYTES + length + 4
+    if offset > stop:
+        raise CorruptRecordError(f"the record before byte {stop} goes on behind it")
 
 
 def _read_exactly(file: BinaryIO, size: int, offset: int, may_end: bool = False) -> bytes:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from faceveil.transforms import storage
-from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats import kinds
 from faceveil.transforms.formats.kinds import Kind
-from faceveil.transforms.inputs.ignored import OTHER, IgnoredFile, IgnoredFiles
+from faceveil.transforms.inputs.ignored import OTHER, IgnoredFile
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.listing import Listing
 from faceveil.transforms.inputs.own_output import OwnOutput
@@ -124,68 +120,6 @@ def hash_position(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
 
 
-MAX_SAMPLED = 4
-"""TFRecord files of a split, of those whose names differ in numbers only, that are looked into before a job begins."""
-_MAX_SERIES = 8
-"""Series of such files that are looked into; of all but the first, one file each."""
-
-
-@dataclass
-class SplitSummary:
-    """How much one split holds; all that planning needs to know before it sees a path."""
-
-    images: int = 0
-    image_bytes: int = 0
-    tfrecords: int = 0
-    tfrecord_bytes: int = 0
-    first_tfrecords: list[InputFile] = field(default_factory=list)
-    """For a look at what is in them: ``MAX_SAMPLED`` files whose names differ in numbers only, one of each other
-    series of such files."""
-
-    def add(self, file: InputFile) -> None:
-        """Adds a file of the split."""
-        if file.kind == "image":
-            self.images += 1
-            self.image_bytes += file.size
-            return
-        self.tfrecords += 1
-        self.tfrecord_bytes += file.size
-        sampled = [series_of(known) for known in self.first_tfrecords]
-        series = series_of(file)
-        most = MAX_SAMPLED if not sampled or series == sampled[0] else 1
-        if sampled.count(series) < most and len({*sampled, series}) <= _MAX_SERIES:
-            self.first_tfrecords.append(file)
-
-
-def series_of(file: InputFile) -> str:
-    """What the paths of files have in common whose names differ in numbers only.
-
-    Example usage::
-
-        >>> series_of(InputFile("data", "k", "a/train-00001-of-00009", 1, "1.0", "tfrecord"))
-        'a/train-*-of-*'
-    """
-    folder, slash, name = file.path.rpartition("/")
-    return folder + slash + re.sub(r"\d+", "*", name)
-
-
-@dataclass
-class InputSummary:
-    """What all globs matched, in a size that does not grow with it.
-
-    Attributes:
-        splits: by name.
-        ignored: files that are no images and no TFRecords.
-        digest: identifies the set of files by key, size and version, whatever the order.
-        ignored_files: more about those that are ignored, see ``IgnoredFiles.told``.
-    """
-
-    splits: dict[str, SplitSummary] = field(default_factory=dict)
-    ignored: int = 0
-    digest: str = ""
-    ignored_files: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
 def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile]:
     """The files of an input that are read.
 
@@ -198,11 +132,12 @@ def list_inputs(inputs: Sequence[Input], number: int) -> Iterator[InputFile]:
     Raises:
         AccessError: a place cannot be listed, or a file not be read.
     """
-    listing = _listing(inputs, number)
-    return (file for file in _files(listing, inputs[number]) if isinstance(file, InputFile))
+    listing = listing_of(inputs, number)
+    return (file for file in read_listing(listing, inputs[number]) if isinstance(file, InputFile))
 
 
-def _listing(inputs: Sequence[Input], number: int, own: OwnOutput | None = None) -> Listing:
+def listing_of(inputs: Sequence[Input], number: int, own: OwnOutput | None = None) -> Listing:
+    """What lists the files of an input, without those that earlier inputs match; takes what ``list_inputs`` does."""
     given = inputs[number]
     taken = Taken()
     for earlier in inputs[:number]:
@@ -219,7 +154,7 @@ def _selections(given: Input) -> list[Selection]:
     return [select(line, f"{given.given}, line {number}: {line}", one_of_many=True) for number, line in lines if line]
 
 
-def _files(listing: Listing, given: Input) -> Iterator[InputFile | IgnoredFile]:
+def read_listing(listing: Listing, given: Input) -> Iterator[InputFile | IgnoredFile]:
     """The files of a listing by their keys: what is behind the folder that all selections have in common."""
     start = len(listing.start)
     for found in listing.files():
@@ -232,65 +167,3 @@ def _files(listing: Listing, given: Input) -> Iterator[InputFile | IgnoredFile]:
             yield IgnoredFile(key, ending, found.reason)
         else:
             yield InputFile(given.split, key, file.path, file.size, file.version, found.kind, hash_position(key))
-
-
-def summarize_inputs(inputs: Sequence[Input], output: str, audit_directory: str | None = None) -> InputSummary:
-    """Lists every glob once and adds up what is there.
-
-    Args:
-        inputs: all globs of the job.
-        output: where the job writes; no input may lie there, nor may what is written match a glob.
-        audit_directory: where it writes the audit trail, if elsewhere than in the output.
-
-    Raises:
-        AccessError: a place cannot be listed, a file not be read, or a glob matches no image and no TFRecord file.
-        OwnOutputError: a glob matches the output.
-    """
-    summary = InputSummary()
-    own = OwnOutput(output, audit_directory or storage.join(output, "records"), {given.split for given in inputs})
-    all_ignored = IgnoredFiles()
-    digest = 0
-    excluded, used = 0, set[str]()
-    for number, given in enumerate(inputs):
-        split = summary.splits.setdefault(given.split, SplitSummary())
-        ignored = IgnoredFiles()
-        listing = _listing(inputs, number, own)
-        matched = False
-        for file in _files(listing, given):
-            if isinstance(file, IgnoredFile):
-                ignored.add(file)
-                all_ignored.add(file)
-                continue
-            matched = True
-            split.add(file)
-            digest += int(file.digest, 16)
-        if not matched:
-            raise AccessError(_nothing_matched(given, number, ignored, listing.exclusion))
-        excluded += listing.exclusion.count
-        used |= listing.exclusion.used
-    summary.ignored = all_ignored.files
-    summary.ignored_files = all_ignored.told()
-    summary.digest = add_digests([f"{digest:x}"])
-    _tell(all_ignored, excluded, [glob for glob in inputs[0].exclude if glob not in used])
-    return summary
-
-
-def _tell(ignored: IgnoredFiles, excluded: int, unused: Sequence[str]) -> None:
-    if ignored.files:
-        _LOGGER.info("%d files are ignored: %s", ignored.files, ignored.in_words())
-    if excluded:
-        _LOGGER.info("--exclude leaves out %d files and folders", excluded)
-    for glob in unused:
-        _LOGGER.warning("--exclude %s: matches nothing that the inputs hold", glob)
-
-
-def _nothing_matched(given: Input, number: int, ignored: IgnoredFiles, exclusion: Exclusion) -> str:
-    if ignored.files:
-        return (
-            f"{given.given}: matches {ignored.files} files, none with the ending of an image or a TFRecord file, or "
-            f"that begins as one does: {ignored.in_words()}"
-        )
-    if exclusion.count:
-        return f"{given.given}: matches nothing but what --exclude leaves out"
-    hint = " that no earlier --input has matched" if number else ""
-    return f"{given.given}: matches no file{hint}; quote the glob, and use ** to include sub-folders{given.hint}"

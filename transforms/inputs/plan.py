@@ -7,21 +7,31 @@ import pickle
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
 
+from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.kinds import Kind
-from faceveil.transforms.inputs.match import Input, InputFile, InputSummary, add_digests, list_inputs
+from faceveil.transforms.inputs.match import Input, InputFile, add_digests, list_inputs
+from faceveil.transforms.inputs.parts import (
+    MIN_SHARDS,
+    PART_BYTES,
+    FilePart,
+    are_plain,
+    count_parts,
+    find_parts,
+    part_digest,
+)
+from faceveil.transforms.inputs.summary import InputSummary
 
-MAX_IMAGES = 10_000
+MAX_IMAGES = 2_500
 """In a shard: however small they are, they are spread over workers, and no more work is lost with one of them."""
 
-SHARD_BYTES = 256 * 2**20
+SHARD_BYTES = PART_BYTES[0]
 """Of images, that fill a shard."""
-
-MIN_SHARDS = 16
-"""Of a job that has images enough: what is lost when it is killed is the shards that are being made."""
 
 # Of hashed keys, some shards get twice their share: with fewer images to a shard, more of them would stay empty.
 _IMAGES_PER_SHARD = 2
@@ -29,16 +39,28 @@ _IMAGES_PER_SHARD = 2
 _PACK_FILES = 1000
 _WAITING_FILES = 50_000
 
+_WHOLE, _IN_PARTS = "whole", "in_parts"
+
 ShardKey = tuple[str, Kind, int]
 """Files that are planned together: of a split, either the images of a shard or all TFRecord files (number 0)."""
 
 
 @dataclass(frozen=True)
 class SplitLayout:
-    """How many shards of each kind a split has; those of images come first."""
+    """How many shards of each kind a split has; those of images come first.
+
+    Attributes:
+        image_shards: of images.
+        tfrecord_shards: of TFRecord files, of which each has one or several.
+        part_bytes: of TFRecord files, that fill a shard; None where each is one whole.
+        parts: by key, how many shards the TFRecord files have that are not divided by their size now, but by the one
+            that they had when an earlier job was planned.
+    """
 
     image_shards: int
     tfrecord_shards: int
+    part_bytes: int | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def shards(self) -> int:
@@ -60,6 +82,7 @@ class ShardPlan:
         kind: what the files hold.
         files: sorted by key, and keys are distinct; exactly one where they are TFRecord files.
         inputs_digest: identifies the versions of these files.
+        part: which part of the file the shard is made of, where it is not the whole.
     """
 
     split: str
@@ -68,6 +91,12 @@ class ShardPlan:
     kind: Kind
     files: tuple[InputFile, ...]
     inputs_digest: str = ""
+    part: FilePart | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Of its files, or its part of one."""
+        return self.part.stop - self.part.start if self.part else sum(file.size for file in self.files)
 
     @property
     def name(self) -> str:
@@ -92,49 +121,67 @@ def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | No
 
     Images are spread over as many shards as their bytes or ``MAX_IMAGES`` of each fill, but in a small job over
     ``MIN_SHARDS`` in all, as long as each gets a few; or over ``num_shards``, but never over more shards than there
-    are images. A TFRecord file becomes one shard, for it cannot be read from the middle.
+    are images. A TFRecord file becomes as many shards as its bytes fill, of a small job smaller ones.
 
     Args:
         summary: what the inputs hold.
-        shard_bytes: of images that fill a shard; None for as many as are usual.
+        shard_bytes: of images, or of a TFRecord file, that fill a shard; None for as many as are usual.
         num_shards: of images in each split.
 
     Example usage::
 
-        >>> from faceveil.transforms.inputs.match import SplitSummary
-        >>> lay_out(InputSummary({"data": SplitSummary(images=10, image_bytes=5000)}), 2000, None)
-        {'data': SplitLayout(image_shards=3, tfrecord_shards=0)}
-        >>> lay_out(InputSummary({"data": SplitSummary(images=10, image_bytes=5000)}), None, None)
-        {'data': SplitLayout(image_shards=5, tfrecord_shards=0)}
+        >>> from faceveil.transforms.inputs.summary import SplitSummary
+        >>> def shards_of(summary, shard_bytes):
+        ...     return lay_out(InputSummary({"data": summary}), shard_bytes, None)["data"].image_shards
+        >>> shards_of(SplitSummary(images=10, image_bytes=5000), 2000)
+        3
+        >>> shards_of(SplitSummary(images=10, image_bytes=5000), None)
+        5
     """
     images = sum(split.images for split in summary.splits.values())
     least = min(MIN_SHARDS, images // _IMAGES_PER_SHARD) if shard_bytes is None else 0
-    layout = {}
+    image_shards = {}
     for name, split in summary.splits.items():
         filled = -(-split.image_bytes // (shard_bytes or SHARD_BYTES)), -(-split.images // MAX_IMAGES)
         share = -(-least * split.images // images) if images else 0  # so that all splits together have about as many
         wanted = num_shards or max(*filled, share)
-        layout[name] = SplitLayout(min(max(1, wanted), split.images), split.tfrecords)
-    return layout
+        image_shards[name] = min(max(1, wanted), split.images)
+    part_bytes: int | None
+    for part_bytes in (shard_bytes,) if shard_bytes else PART_BYTES:
+        tfrecord_shards = {
+            name: split.tfrecords + split.more_parts[part_bytes] for name, split in summary.splits.items()
+        }
+        if sum(image_shards.values()) + sum(tfrecord_shards.values()) >= MIN_SHARDS:
+            break
+    if sum(tfrecord_shards.values()) == sum(split.tfrecords for split in summary.splits.values()):
+        part_bytes = None
+    return {name: SplitLayout(image_shards[name], tfrecord_shards[name], part_bytes) for name in summary.splits}
 
 
-def lay_out_as_before(summary: InputSummary, num_shards: Mapping[str, int]) -> dict[str, SplitLayout]:
+def lay_out_as_before(
+    summary: InputSummary, job: Mapping[str, Any], parts: Mapping[str, int] | None = None
+) -> dict[str, SplitLayout]:
     """The layout of an earlier job on the same inputs, whatever their sizes are now.
 
     Args:
         summary: what the inputs hold.
-        num_shards: of each split, from the job's manifest.
+        job: the earlier job, from its manifest.
+        parts: of the TFRecord files whose sizes have changed, see ``SplitLayout``.
 
     Example usage::
 
-        >>> from faceveil.transforms.inputs.match import SplitSummary
-        >>> lay_out_as_before(InputSummary({"data": SplitSummary(images=10, tfrecords=2)}), {"data": 5})
-        {'data': SplitLayout(image_shards=3, tfrecord_shards=2)}
+        >>> from faceveil.transforms.inputs.summary import SplitSummary
+        >>> summary = InputSummary({"data": SplitSummary(images=10, tfrecords=2)})
+        >>> lay_out_as_before(summary, {"num_shards": {"data": 5}})["data"].image_shards
+        3
     """
-    return {
-        name: SplitLayout(max(0, num_shards.get(name, 0) - split.tfrecords), split.tfrecords)
-        for name, split in summary.splits.items()
-    }
+    part_bytes, in_parts = job.get("part_bytes"), job.get("tfrecord_shards", {})
+    layout = {}
+    for name, split in summary.splits.items():
+        tfrecord_shards = in_parts.get(name, split.tfrecords)
+        image_shards = max(0, job["num_shards"].get(name, 0) - tfrecord_shards)
+        layout[name] = SplitLayout(image_shards, tfrecord_shards, part_bytes, parts or {})
+    return layout
 
 
 def shard_of(place: int, shards: int) -> int:
@@ -179,12 +226,17 @@ def _pack(files: list[InputFile]) -> bytes:
     return zlib.compress(pickle.dumps(files), 1)
 
 
-def plan_group(grouped: tuple[ShardKey, Iterable[bytes]], layout: Layout) -> Iterator[ShardPlan]:
-    """The plan of a shard of images, or those of all TFRecord files of a split, one shard each, sorted by key.
+def plan_group(grouped: tuple[ShardKey, Iterable[bytes]], layout: Layout) -> Iterator[ShardPlan | TaggedOutput]:
+    """The plan of a shard of images, or those of all TFRecord files of a split, sorted by key.
+
+    Those of large files, which ``plan_parts`` divides, have a tag.
 
     Args:
         grouped: the group and its packs, in any order.
         layout: all shards.
+
+    Raises:
+        AccessError: a TFRecord file cannot be read, or they have other sizes than when the job was laid out.
     """
     (split, kind, index), packs = grouped
     files = [file for pack in packs for file in pickle.loads(zlib.decompress(pack))]  # noqa: S301  our own
@@ -194,8 +246,36 @@ def plan_group(grouped: tuple[ShardKey, Iterable[bytes]], layout: Layout) -> Ite
         yield ShardPlan(split, index, sizes.shards, kind, sorted_and_distinct(files), digest)
         return
     digests = {file.path: file.digest for file in files}
-    for number, file in enumerate(sorted_and_distinct(files), start=sizes.image_shards):
-        yield ShardPlan(split, number, sizes.shards, kind, (file,), digests[file.path])
+    number = sizes.image_shards
+    in_order = sorted_and_distinct(files)
+    large = [file for file in in_order if sizes.part_bytes and file.size > sizes.part_bytes]
+    plain = {file.key for file, is_plain in zip(large, are_plain(large), strict=True) if is_plain}
+    for file in in_order:
+        parts = count_parts(file.size, sizes.part_bytes) if sizes.part_bytes and file.key in plain else 1
+        parts = sizes.parts.get(file.key, parts)
+        plan = ShardPlan(split, number, sizes.shards, kind, (file,), digests[file.path])
+        yield plan if parts == 1 else TaggedOutput(_IN_PARTS, (plan, parts))
+        number += parts
+    if number != sizes.shards:
+        raise AccessError(
+            f"split {split}: its TFRecord files are {number - sizes.image_shards} shards by their sizes now and "
+            f"{sizes.tfrecord_shards} by those that the job began with; use --overwrite to begin anew"
+        )
+
+
+def plan_parts(whole: tuple[ShardPlan, int]) -> Iterator[ShardPlan]:
+    """The plans of the parts of a TFRecord file.
+
+    Args:
+        whole: the plan of its first shard, as if the whole file were in it, and the number of parts.
+
+    Raises:
+        AccessError: as ``find_parts``.
+    """
+    plan, count = whole
+    for part in find_parts(plan.files[0], count):
+        digest = part_digest(plan.inputs_digest, part.number, count)
+        yield replace(plan, index=plan.index + part.number, inputs_digest=digest, part=part)
 
 
 def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
@@ -243,12 +323,14 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
             | "Splits" >> beam.Create(list(self.layout), reshuffle=False)
             | "NumberShards" >> beam.FlatMap(_numbered, self.layout)
         )
-        return (
+        planned = (
             (packs, every_shard)
             | "WithEmptyShards" >> beam.Flatten()
             | "Group" >> beam.GroupByKey()
-            | "Plan" >> beam.FlatMap(plan_group, self.layout)
+            | "Plan" >> beam.FlatMap(plan_group, self.layout).with_outputs(_IN_PARTS, main=_WHOLE)
         )
+        parts = planned[_IN_PARTS] | "SpreadFiles" >> beam.Reshuffle() | "Index" >> beam.FlatMap(plan_parts)
+        return (planned[_WHOLE], parts) | "WithParts" >> beam.Flatten()
 
 
 def _matched(number: int, inputs: Sequence[Input], layout: Layout) -> Iterator[tuple[ShardKey, bytes]]:

@@ -64,14 +64,13 @@ class ProgressFile:
 
     def finished(self, plan: ShardPlan) -> None:
         """Adds the files of a shard whose records have been counted."""
-        self._totals.bytes += sum(file.size for file in plan.files)
+        self._totals.bytes += plan.nbytes
         self._write()
 
     def resumed(self, plan: ShardPlan, result: ShardResult) -> None:
         """Adds a shard that was finished before."""
-        size = sum(file.size for file in plan.files)
-        self._totals.bytes += size
-        self._totals.resumed_bytes += size
+        self._totals.bytes += plan.nbytes
+        self._totals.resumed_bytes += plan.nbytes
         self._totals.records += result.records
         self._totals.resumed += result.records
         self._totals.faces += result.faces

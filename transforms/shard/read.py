@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
 from faceveil.transforms import storage
@@ -18,8 +18,10 @@ from faceveil.transforms.formats.tfrecord import (
     OversizedRecord,
     begins_as_tfrecords,
     read_limited_records,
+    read_plain_records,
 )
 from faceveil.transforms.inputs.match import InputFile
+from faceveil.transforms.inputs.parts import FilePart
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import is_out_of_memory
@@ -42,6 +44,7 @@ class Source:
         nbytes: about what it will hold when it is decoded.
         version: of the file that is yet to be read; no other is taken.
         size: of that file in bytes, which tells versions apart on disk.
+        part: which part of the file is read, where it is not the whole.
     """
 
     key: str
@@ -50,6 +53,7 @@ class Source:
     nbytes: int
     version: str | None = None
     size: int | None = None
+    part: FilePart | None = None
 
 
 class HoldsRecords(Exception):
@@ -71,7 +75,7 @@ def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source | Outcome]:
         if plan.kind == "image":
             yield source
         else:
-            yield from read_tfrecord_sources(source, max_bytes)
+            yield from read_tfrecord_sources(replace(source, part=plan.part), max_bytes)
 
 
 def _image_file(file: InputFile, max_bytes: int) -> Source:
@@ -93,14 +97,21 @@ def read_tfrecord_sources(file: Source, max_bytes: int) -> Iterator[Source | Out
     Raises:
         AccessError: it may not be read, is not the file that was listed, or storage cannot be reached.
     """
-    key, path = file.key, file.path
-    index = 0
+    key, path, part = file.key, file.path, file.part
+    if part and part.start == part.stop:
+        return
+    index = part.first if part else 0
+    rest = f" up to record {part.first + part.records - 1}" if part and part.records else " and what follows"
     try:
         with storage.open_to_read(path, file.version, file.size) as opened:
-            if _is_image(opened):
+            if part:
+                records = read_plain_records(opened, max_bytes, part.start, part.stop)
+            elif _is_image(opened):
                 yield file
                 return
-            for record in read_limited_records(opened, max_bytes):
+            else:
+                records = read_limited_records(opened, max_bytes)
+            for record in records:
                 if isinstance(record, OversizedRecord):
                     detail = f"record {index}, at byte {record.offset}, has {record.length} bytes"
                     yield quarantined(f"{key}#{index}", _too_large(detail))
@@ -110,14 +121,14 @@ def read_tfrecord_sources(file: Source, max_bytes: int) -> Iterator[Source | Out
         _check_unchanged(file)
     except CorruptRecordError as error:
         _check_unchanged(file)
-        damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index} and what follows: {error}")
+        damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index}{rest}: {error}")
         yield quarantined(f"{key}#{index}", damage)
     except PermissionError as error:
         raise unreadable(path, error) from error
     except OSError as error:
         if is_out_of_memory(error):
             raise
-        yield quarantined(f"{key}#{index}", _unreadable(error, f"record {index} and what follows: "))
+        yield quarantined(f"{key}#{index}", _unreadable(error, f"record {index}{rest}: "))
 
 
 def _is_image(opened: BinaryIO) -> bool:

@@ -13,7 +13,7 @@ from faceveil.transforms.formats.audit import ShardResult, Status, read_rows, re
 from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.formats.tfrecord import read_records
-from faceveil.transforms.inputs.match import Input, list_inputs
+from faceveil.transforms.inputs.match import Input, InputFile, list_inputs
 from faceveil.transforms.inputs.plan import ShardPlan, sorted_and_distinct
 from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Outcome
@@ -112,6 +112,22 @@ class _Version:
     version: str
     quarantined: bool
     kind: Kind
+    parts: int
+
+
+def parts_before(inputs: Sequence[Input], output: OutputLayout) -> dict[str, int]:
+    """In how many shards an earlier job has put the TFRecord files that have other sizes now, by their keys.
+
+    Args:
+        inputs: all globs of the job.
+        output: whose finished shards are looked at.
+
+    Raises:
+        AccessError: a place cannot be listed or read.
+    """
+    before = _versions(output)
+    changed = (file for file in _listed(inputs) if file.key in before and before[file.key].size != file.size)
+    return {file.key: before[file.key].parts for file in changed if file.kind == "tfrecord"}
 
 
 def changed_inputs(inputs: Sequence[Input], output: OutputLayout, complete: bool, repaired: bool) -> list[str]:
@@ -129,10 +145,9 @@ def changed_inputs(inputs: Sequence[Input], output: OutputLayout, complete: bool
     Raises:
         AccessError: a place cannot be listed or read.
     """
-    listed = sorted_and_distinct(file for number in range(len(inputs)) for file in list_inputs(inputs, number))
     before = _versions(output)
     lines = []
-    for file in listed:
+    for file in _listed(inputs):
         version = before.pop(file.key, None)
         if version is None:
             if complete:
@@ -144,6 +159,10 @@ def changed_inputs(inputs: Sequence[Input], output: OutputLayout, complete: bool
         if not (repaired and version.quarantined and version.kind == "image"):
             lines.append(f"{key}: was removed")
     return lines
+
+
+def _listed(inputs: Sequence[Input]) -> tuple[InputFile, ...]:
+    return sorted_and_distinct(file for number in range(len(inputs)) for file in list_inputs(inputs, number))
 
 
 def _versions(output: OutputLayout) -> dict[str, _Version]:
@@ -164,5 +183,8 @@ def _versions(output: OutputLayout) -> dict[str, _Version]:
             _LOGGER.warning("%s: cannot be read: %s", found.path, error)
             continue
         for key, size, version in stamp.files:
-            versions[key] = _Version(size, version, key in quarantined, stamp.kind)
+            # A large file is several shards.
+            before = versions.get(key)
+            is_quarantined = key in quarantined or (before is not None and before.quarantined)
+            versions[key] = _Version(size, version, is_quarantined, stamp.kind, stamp.parts)
     return versions

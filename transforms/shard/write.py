@@ -62,7 +62,8 @@ def write_shard(
             on_record(record.row)
     result.sha256 = checksum.hexdigest()
     files = tuple((file.key, file.size, file.version) for file in plan.files)
-    rows.publish(output.audit_path(plan.name), Stamp(output.settings_digest, result, plan.kind, files))
+    stamp = Stamp(output.settings_digest, result, plan.kind, files, plan.part.count if plan.part else 1)
+    rows.publish(output.audit_path(plan.name), stamp)
     return result
 
 

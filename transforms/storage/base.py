@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from faceveil.transforms.errors import AccessError
 
 PIECE = 8 * 2**20
-"""Bytes that are read or sent at once; what a file that is read or written piece by piece holds in memory."""
+"""Bytes that are sent at once."""
+READ_PIECE = 4 * 2**20
+"""Bytes of a file that are fetched at once."""
+_PIECES_AHEAD = 2
+_BUFFER = 2**16
 PATIENCE_SECONDS = 300.0
 """How long a request is repeated, with growing pauses, before the store counts as out of reach."""
 REQUESTS_AT_ONCE = 32
@@ -118,31 +123,62 @@ def one_line(error: object) -> str:
 
 
 class _RangedFile(io.RawIOBase):
+    """Fetches piece by piece; once several are read one after the other, the next ones before they are needed."""
+
     def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
         super().__init__()
         self._size = size
         self._read_range = read_range
         self._position = 0
+        self._fetched: dict[int, Future[bytes]] = {}
+        self._ahead = 0
+        self._last = -2
+        self._threads = ThreadPoolExecutor(1 + _PIECES_AHEAD, thread_name_prefix="read-ahead")
 
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._fetched.clear()
+        super().close()
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        end = min(self._position + len(buffer), self._size)
-        if end <= self._position:
+        if self._position >= self._size:
             return 0
-        data = self._read_range(self._position, end)
+        number, start = divmod(self._position, READ_PIECE)
+        piece = self._piece(number)
+        data = memoryview(piece)[start : start + len(buffer)]
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
-    def readall(self) -> bytes:
-        # Else it would come in pieces of a few kilobytes, each a request.
-        return b"".join(iter(lambda: self.read(PIECE) or b"", b""))
+    def _piece(self, number: int) -> bytes:
+        if number != self._last:
+            self._ahead = min(self._ahead + 1, _PIECES_AHEAD) if number == self._last + 1 else 0
+            self._last = number
+        ahead = self._ahead
+        for wanted in range(number, min(number + ahead, (self._size - 1) // READ_PIECE) + 1):
+            if wanted not in self._fetched:
+                end = min((wanted + 1) * READ_PIECE, self._size)
+                self._fetched[wanted] = self._threads.submit(self._read_range, wanted * READ_PIECE, end)
+        for passed in self._fetched.keys() - range(number, number + ahead + 1):
+            self._fetched.pop(passed).cancel()
+        return self._fetched[number].result()
 
 
 def ranged_file(size: int, read_range: Callable[[int, int], bytes]) -> BinaryIO:
-    """A file that is read from its start to its end, in pieces that are requested when they are needed.
+    """A file that is fetched in pieces; of one that is read on and on, some are fetched ahead by other threads.
 
     Args:
         size: of the whole, bytes.
@@ -153,4 +189,4 @@ def ranged_file(size: int, read_range: Callable[[int, int], bytes]) -> BinaryIO:
         >>> ranged_file(3, lambda start, end: b"abc"[start:end]).read()
         b'abc'
     """
-    return io.BufferedReader(_RangedFile(size, read_range), PIECE)
+    return io.BufferedReader(_RangedFile(size, read_range), _BUFFER)

@@ -15,9 +15,10 @@ from faceveil.transforms.errors import AccessError, OwnOutputError
 from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.listing import Listing
-from faceveil.transforms.inputs.match import Input, InputSummary, list_inputs, summarize_inputs
+from faceveil.transforms.inputs.match import Input, list_inputs
 from faceveil.transforms.inputs.own_output import OwnOutput
 from faceveil.transforms.inputs.selection import Exclusion, select
+from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
 from tests.conftest import as_nobody
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import Server

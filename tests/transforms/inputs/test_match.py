@@ -1,11 +1,9 @@
 import os
-import re
 from pathlib import Path
 
 import pytest
 
-from faceveil.transforms.errors import AccessError
-from faceveil.transforms.inputs.match import Input, list_inputs, summarize_inputs
+from faceveil.transforms.inputs.match import Input, list_inputs
 
 
 @pytest.fixture
@@ -62,38 +60,6 @@ def test_named_splits_are_part_of_the_key(tree: Path) -> None:
 
 def test_a_file_belongs_to_the_first_glob_that_matches(tree: Path) -> None:
     assert keys(f"{tree}/a.jpg", f"{tree}/*.jpg", f"{tree}/**/*.jpeg") == ["B.JPG", "a.jpg", "sub/c.Jpeg"]
-
-
-def test_summary_counts_and_identifies(tree: Path) -> None:
-    inputs = [Input("data", str(tree))]
-    summary = summarize_inputs(inputs, "elsewhere")
-    split = summary.splits["data"]
-    assert (split.images, split.image_bytes, split.tfrecords, summary.ignored) == (5, 5 * 7, 4, 1)
-    assert summarize_inputs(inputs, "elsewhere").digest == summary.digest
-    os.utime(tree / "a.jpg", (1, 1))
-    touched = summarize_inputs(inputs, "elsewhere").digest
-    assert touched != summary.digest
-    (tree / "a.jpg").rename(tree / "z.jpg")
-    assert summarize_inputs(inputs, "elsewhere").digest != touched
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [
-        ("nothing/*.jpg", "nothing"),
-        ("*.png.bak", "matches no file"),
-        ("missing.jpg", "missing.jpg"),
-        ("*.txt", "matches 1 files, none with the ending of an image"),
-    ],
-)
-def test_a_glob_without_a_match_is_an_error(tree: Path, pattern: str, message: str) -> None:
-    with pytest.raises(AccessError, match=re.escape(message)):
-        summarize_inputs([Input("data", f"{tree}/{pattern}")], "elsewhere")
-
-
-def test_output_among_the_inputs_is_an_error(tree: Path) -> None:
-    with pytest.raises(AccessError, match="its own output"):
-        summarize_inputs([Input("data", f"{tree}/**")], str(tree / "sub"))
 
 
 def test_a_name_that_is_not_utf8_gets_a_key_that_is(tmp_path: Path) -> None:

@@ -1,0 +1,201 @@
+"""Adding up what the inputs hold, before a job is laid out."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.inputs.ignored import IgnoredFile, IgnoredFiles
+from faceveil.transforms.inputs.match import Input, InputFile, add_digests, listing_of, read_listing
+from faceveil.transforms.inputs.own_output import OwnOutput
+from faceveil.transforms.inputs.parts import MIN_SHARDS, PART_BYTES, are_plain, count_parts
+from faceveil.transforms.inputs.selection import Exclusion
+
+_LOOKED_AT_ONCE = 1024
+_LOGGER = logging.getLogger(__name__)
+
+MAX_SAMPLED = 4
+"""TFRecord files of a split, of those whose names differ in numbers only, that are looked into before a job begins."""
+_MAX_SERIES = 8
+"""Series of such files that are looked into; of all but the first, one file each."""
+
+
+@dataclass
+class SplitSummary:
+    """How much one split holds; all that planning needs to know before it sees a path."""
+
+    images: int = 0
+    image_bytes: int = 0
+    tfrecords: int = 0
+    tfrecord_bytes: int = 0
+    first_tfrecords: list[InputFile] = field(default_factory=list)
+    """For a look at what is in them: ``MAX_SAMPLED`` files whose names differ in numbers only, one of each other
+    series of such files."""
+    more_parts: Counter[int] = field(default_factory=Counter)
+    """By the bytes that fill a shard, how many more shards than TFRecord files there are."""
+    compressed: int = 0
+    """Large TFRecord files that are one shard each, since they are compressed."""
+    first_compressed: str = ""
+    """The path of one of these."""
+
+    def add(self, file: InputFile) -> None:
+        """Adds a file of the split."""
+        if file.kind == "image":
+            self.images += 1
+            self.image_bytes += file.size
+            return
+        self.tfrecords += 1
+        self.tfrecord_bytes += file.size
+        sampled = [series_of(known) for known in self.first_tfrecords]
+        series = series_of(file)
+        most = MAX_SAMPLED if not sampled or series == sampled[0] else 1
+        if sampled.count(series) < most and len({*sampled, series}) <= _MAX_SERIES:
+            self.first_tfrecords.append(file)
+
+    def add_parts(self, file: InputFile, plain: bool, part_bytes: Sequence[int]) -> None:
+        """Adds what a TFRecord file makes more than one shard, if it is not compressed."""
+        if plain:
+            self.more_parts.update({size: count_parts(file.size, size) - 1 for size in part_bytes})
+        elif file.size > part_bytes[0]:
+            self.compressed += 1
+            self.first_compressed = self.first_compressed or file.path
+
+
+def series_of(file: InputFile) -> str:
+    """What the paths of files have in common whose names differ in numbers only.
+
+    Example usage::
+
+        >>> series_of(InputFile("data", "k", "a/train-00001-of-00009", 1, "1.0", "tfrecord"))
+        'a/train-*-of-*'
+    """
+    folder, slash, name = file.path.rpartition("/")
+    return folder + slash + re.sub(r"\d+", "*", name)
+
+
+@dataclass
+class InputSummary:
+    """What all globs matched, in a size that does not grow with it.
+
+    Attributes:
+        splits: by name.
+        ignored: files that are no images and no TFRecords.
+        digest: identifies the set of files by key, size and version, whatever the order.
+        ignored_files: more about those that are ignored, see ``IgnoredFiles.told``.
+    """
+
+    splits: dict[str, SplitSummary] = field(default_factory=dict)
+    ignored: int = 0
+    digest: str = ""
+    ignored_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def summarize_inputs(
+    inputs: Sequence[Input], output: str, audit_directory: str | None = None, shard_bytes: int | None = None
+) -> InputSummary:
+    """Lists every glob once and adds up what is there.
+
+    Args:
+        inputs: all globs of the job.
+        output: where the job writes; no input may lie there, nor may what is written match a glob.
+        audit_directory: where it writes the audit trail, if elsewhere than in the output.
+        shard_bytes: of TFRecord files, that fill a shard; None for any of ``PART_BYTES``.
+
+    Raises:
+        AccessError: a place cannot be listed, a file not be read, or a glob matches no image and no TFRecord file.
+        OwnOutputError: a glob matches the output.
+    """
+    summary = InputSummary()
+    own = OwnOutput(output, audit_directory or storage.join(output, "records"), {given.split for given in inputs})
+    all_ignored = IgnoredFiles()
+    digest = 0
+    excluded, used = 0, set[str]()
+    parts = _Parts(summary, (shard_bytes,) if shard_bytes else PART_BYTES)
+    for number, given in enumerate(inputs):
+        split = summary.splits.setdefault(given.split, SplitSummary())
+        ignored = IgnoredFiles()
+        listing = listing_of(inputs, number, own)
+        matched = False
+        for file in read_listing(listing, given):
+            if isinstance(file, IgnoredFile):
+                ignored.add(file)
+                all_ignored.add(file)
+                continue
+            matched = True
+            split.add(file)
+            digest += int(file.digest, 16)
+            if file.kind == "tfrecord":
+                parts.add(file)
+        if not matched:
+            raise AccessError(_nothing_matched(given, number, ignored, listing.exclusion))
+        excluded += listing.exclusion.count
+        used |= listing.exclusion.used
+    parts.end()
+    summary.ignored = all_ignored.files
+    summary.ignored_files = all_ignored.told()
+    summary.digest = add_digests([f"{digest:x}"])
+    _tell_compressed([split for split in summary.splits.values() if split.compressed])
+    _tell(all_ignored, excluded, [glob for glob in inputs[0].exclude if glob not in used])
+    return summary
+
+
+class _Parts:
+    """Looks into TFRecord files that may be several shards, some at a time."""
+
+    def __init__(self, summary: InputSummary, part_bytes: Sequence[int]) -> None:
+        self._summary = summary
+        self._part_bytes = part_bytes
+        self._files = 0
+        self._large: list[InputFile] = []
+
+    def add(self, file: InputFile) -> None:
+        """Adds a file."""
+        self._files += 1
+        # Of more files than that none is divided to have shards enough.
+        smallest = self._part_bytes[-1 if self._files <= MIN_SHARDS else 0]
+        if file.size > smallest:
+            self._large.append(file)
+        if len(self._large) == _LOOKED_AT_ONCE:
+            self.end()
+
+    def end(self) -> None:
+        """Counts what was added."""
+        for file, plain in zip(self._large, are_plain(self._large), strict=True):
+            self._summary.splits[file.split].add_parts(file, plain, self._part_bytes)
+        self._large.clear()
+
+
+def _tell(ignored: IgnoredFiles, excluded: int, unused: Sequence[str]) -> None:
+    if ignored.files:
+        _LOGGER.info("%d files are ignored: %s", ignored.files, ignored.in_words())
+    if excluded:
+        _LOGGER.info("--exclude leaves out %d files and folders", excluded)
+    for glob in unused:
+        _LOGGER.warning("--exclude %s: matches nothing that the inputs hold", glob)
+
+
+def _tell_compressed(splits: Sequence[SplitSummary]) -> None:
+    if splits:
+        _LOGGER.warning(
+            "%d large TFRecord files are compressed, such as %s: each is one shard, made by one worker, and from its "
+            "beginning when that is lost; files that are not compressed are divided",
+            *(sum(split.compressed for split in splits), splits[0].first_compressed),
+        )
+
+
+def _nothing_matched(given: Input, number: int, ignored: IgnoredFiles, exclusion: Exclusion) -> str:
+    if ignored.files:
+        return (
+            f"{given.given}: matches {ignored.files} files, none with the ending of an image or a TFRecord file, or "
+            f"that begins as one does: {ignored.in_words()}"
+        )
+    if exclusion.count:
+        return f"{given.given}: matches nothing but what --exclude leaves out"
+    hint = " that no earlier --input has matched" if number else ""
+    return f"{given.given}: matches no file{hint}; quote the glob, and use ** to include sub-folders{given.hint}"

@@ -294,7 +294,7 @@ def test_mutated_files_raise_nothing_but_quarantine(draw: st.DataObject) -> None
 def test_on_real_photos_no_other_coefficient_changes(wider_dev: Path, centerface: str, tmp_path: Path) -> None:
     detector = Detector(DetectorConfig(model_dirs=(centerface,)))
     faces_found = 0
-    for annotated in annotated_images(wider_dev)[::5]:
+    for annotated in annotated_images(wider_dev)[::20]:
         data = (wider_dev / annotated["file"]).read_bytes()
         info = probe(data)
         preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
@@ -306,7 +306,7 @@ def test_on_real_photos_no_other_coefficient_changes(wider_dev: Path, centerface
             coefficients(data, tmp_path), coefficients(spliced, tmp_path), touched_blocks(data, painted), strict=True
         ):
             np.testing.assert_array_equal(new[~blocks], old[~blocks])
-    assert faces_found > 100
+    assert faces_found > 30
 
 
 def anonymized(data: bytes, faces: Faces) -> tuple[bytes, np.ndarray]:

@@ -91,9 +91,9 @@ def is_profile(face: dict[str, Any]) -> bool:
 
 def test_faces_in_profile_are_covered(detector: Detector) -> None:
     folder = shared_data("wider-train")
-    images = [image for image in annotated_images(folder) if any(map(is_profile, image["faces"]))][:30]
+    images = [image for image in annotated_images(folder) if any(map(is_profile, image["faces"]))][:20]
     share, faces = covered_share(detector, folder, images, is_profile)
-    assert faces >= 30
+    assert faces >= 20
     assert share >= 0.95
 
 
@@ -102,8 +102,8 @@ def test_faces_in_masks_are_covered(detector: Detector) -> None:
     share, faces = covered_share(
         detector,
         folder,
-        annotated_images(folder)[::30],
+        annotated_images(folder)[::45],
         lambda face: face["label"] == "with_mask" and face["box"][3] - face["box"][1] >= 16,
     )
-    assert faces >= 60
+    assert faces >= 40
     assert share >= 0.9

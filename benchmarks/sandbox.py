@@ -42,7 +42,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
             output = OutputLayout(folder, f"{folder}/records", "")
-            anonymize_shard(plan, output, worker, lambda _: None, sandbox=sandbox)
+            anonymize_shard(plan, output, worker, lambda _: None, sandbox=sandbox)()
             return time.monotonic() - began
 
     with record_sandbox(worker.config, worker.pool.threads) as sandbox:

@@ -39,6 +39,7 @@ class FaultyProxy:
         refuse: gives status and body for a request (method, path with query) that is never let through, else None.
         after_write: called each time that the server has answered what may have changed something.
         seed: of the faults.
+        delay: seconds that every request takes longer.
     """
 
     def __init__(
@@ -49,10 +50,12 @@ class FaultyProxy:
         refuse: Callable[[str, str], Refusal | None] = lambda method, path: None,  # noqa: ARG005
         after_write: Callable[[], None] = lambda: None,
         seed: int = 0,
+        delay: float = 0.0,
     ) -> None:
         self.upstream = urlsplit(upstream).netloc
         self.share = share
         self.page_size = page_size
+        self.delay = delay
         self.refuse = refuse
         self.after_write = after_write
         self.faults: Counter[str] = Counter()
@@ -104,8 +107,7 @@ def _handler_for(proxy: FaultyProxy) -> type[BaseHTTPRequestHandler]:
             if refusal or fault in ("busy", "cut upload"):
                 self._answer(*(refusal or (503, b"")), {})
                 return
-            if fault == "slow":
-                time.sleep(0.3)
+            time.sleep(proxy.delay + 0.3 * (fault == "slow"))
             status, headers, data = self._forward_once(body)
             if fault == "lost answer":
                 self._cut()

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.core import RestrictionProvider
+from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.shared import Shared
+from apache_beam.utils.windowed_value import WindowedValue
 
 from faceveil.transforms import storage
 from faceveil.transforms.formats.audit import Row, ShardResult, Status
@@ -21,6 +28,8 @@ from faceveil.transforms.shard.resume import finished_shard, kept_records
 from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker, anonymize_shard, record_sandbox
 
 _LOGGER = logging.getLogger(__name__)
+_USUAL_RECORD = 100_000
+"""Bytes, where nobody knows how many records a file has."""
 
 
 @dataclass
@@ -62,6 +71,55 @@ class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
         return worker
 
 
+class _ShardProgress(RestrictionProvider):  # type: ignore[misc]
+    """Lets a runner see how much of a shard is done; a shard is never split."""
+
+    def initial_restriction(self, plan: ShardPlan) -> int:
+        """How much there is to do."""
+        return max(1, plan.nbytes)
+
+    def create_tracker(self, restriction: int) -> _Tracker:
+        """Counts what is done."""
+        return _Tracker(restriction)
+
+    def restriction_size(self, _plan: ShardPlan, restriction: int) -> int:
+        """In bytes."""
+        return restriction
+
+    def truncate(self, _plan: ShardPlan, restriction: int) -> int:
+        """A shard that was begun is finished."""
+        return restriction
+
+
+class _Tracker(RestrictionTracker):  # type: ignore[misc]
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+
+    def current_restriction(self) -> int:
+        return self._total
+
+    def current_progress(self) -> RestrictionProgress:
+        # As a fraction: what a runner's client counts as completed work is bytes of output, of which there is none yet.
+        return RestrictionProgress(fraction=min(1.0, self._done / self._total))
+
+    def try_claim(self, done: int) -> bool:
+        self._done = done
+        return True
+
+    def try_split(self, _fraction_of_remainder: float) -> None:
+        return None
+
+    def check_done(self) -> None:
+        pass
+
+    def is_bounded(self) -> bool:
+        return True
+
+
+_PROGRESS = beam.DoFn.RestrictionParam(_ShardProgress())
+
+
 class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
     def __init__(self, job: AnonymizeShards) -> None:
         self._job = job
@@ -74,45 +132,84 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         self._worker = self._job.load()
         self._progress = ProgressFile(self._job.progress_directory)
         self._sandbox: RecordSandbox | None = None
+        self._publisher = ThreadPoolExecutor(1, "publish")
+        self._publishing: Future[ShardResult] | None = None
 
-    def finish_bundle(self) -> None:
-        """Ends the sandbox, if there was a reason for one."""
-        if self._sandbox:
-            self._sandbox.end()
-            self._sandbox = None
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Waits for the last shard, and ends the sandbox, if there was a reason for one."""
+        self._end_sandbox()
+        for result in self._published():
+            yield WindowedValue(result, GlobalWindow().max_timestamp(), [GlobalWindow()])
 
     def teardown(self) -> None:
         """Ends the sandbox of a bundle that has failed."""
-        self.finish_bundle()
+        self._end_sandbox()
+        self._publisher.shutdown()
 
-    def process(self, plan: ShardPlan) -> Iterator[ShardResult]:
-        """Makes one shard, or finds it made."""
+    def process(self, plan: ShardPlan, tracker: Any = _PROGRESS) -> Iterator[ShardResult]:
+        """Makes one shard, or finds it made; while it is published, the next one is made."""
         job = self._job
         result = finished_shard(plan, job.output)
         if result and not (job.retry_quarantined and result.quarantined):
             storage.delete([job.output.attempt_path(plan.name)])  # it may have been killed between its last two acts
             self._progress.resumed(plan, result)
             self._resumed.inc(result.records)
-        else:
-            result = self._make(plan)
-            self._progress.finished(plan)
-        yield result
+            yield result
+            return
+        publish = self._make(plan, tracker)
+        yield from self._published()
+        self._publishing = self._publisher.submit(publish)
+        if storage.is_local(job.output.directory):
+            yield from self._published()  # no network to wait for
 
-    def _make(self, plan: ShardPlan) -> ShardResult:
+    def _make(self, plan: ShardPlan, tracker: Any) -> Callable[[], ShardResult]:
         job = self._job
         kept = kept_records(plan, job.output) if job.retry_quarantined else None
         # Once a shard has crashed, so may others of its bundle, and a runner tries a bundle a few times only.
         tried = job.tries_records or self._sandbox is not None
-        with attempt_marker(job.output, plan.name, job.run, tried) as care:
+        share = _share_of_each(plan)
+        done = 0
+
+        def count(row: Row) -> None:
+            nonlocal done
+            done += 1
+            tracker.try_claim(int(done * share))
+            self._counters[row.status].inc()
+            self._faces.inc(row.face_count)
+            self._progress.count(row)
+
+        with ExitStack() as stack:
+            care = stack.enter_context(attempt_marker(job.output, plan.name, job.run, tried))
             if care.tried and not self._sandbox:
                 _LOGGER.warning("%s: an earlier attempt crashed; from here on records are made in a sandbox", plan.name)
                 self._sandbox = record_sandbox(self._worker.config, self._worker.pool.threads)
             if care.alone:
                 _LOGGER.warning("%s: memory ran out before; one image is worked on at a time", plan.name)
             sandbox = self._sandbox if care.tried else None
-            return anonymize_shard(plan, job.output, self._worker, self._count, kept, care.alone, sandbox)
+            publish = anonymize_shard(plan, job.output, self._worker, count, kept, care.alone, sandbox)
+            marker = stack.pop_all()
 
-    def _count(self, row: Row) -> None:
-        self._counters[row.status].inc()
-        self._faces.inc(row.face_count)
-        self._progress.count(row)
+        def finish() -> ShardResult:
+            with marker:
+                result = publish()
+            self._progress.finished(plan)
+            return result
+
+        return finish
+
+    def _published(self) -> Iterator[ShardResult]:
+        """The result of the shard that is being published, if one is, once it is done."""
+        publishing, self._publishing = self._publishing, None
+        if publishing:
+            yield publishing.result()
+
+    def _end_sandbox(self) -> None:
+        if self._sandbox:
+            self._sandbox.end()
+            self._sandbox = None
+
+
+def _share_of_each(plan: ShardPlan) -> float:
+    """About how much of a shard's bytes one of its records is."""
+    records = len(plan.files) if plan.kind == "image" else plan.part.records if plan.part else None
+    return plan.nbytes / (records or max(1, plan.nbytes // _USUAL_RECORD))

@@ -1,9 +1,17 @@
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
+import pytest
 import tensorflow as tf
+from apache_beam import coders
+from apache_beam.metrics.monitoring_infos import WORK_COMPLETED_URN, WORK_REMAINING_URN
+from apache_beam.runners.portability.fn_api_runner import fn_runner
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that
+from apache_beam.transforms import environments
 
 from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers.style import Style
@@ -38,7 +46,7 @@ def plan(photos: Path, index: int = 0, count: int = 1) -> ShardPlan:
 
 def test_a_shard_is_made_whole(photos: Path, centerface: str, tmp_path: Path) -> None:
     seen: list[Row] = []
-    result = anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), seen.append)
+    result = anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), seen.append)()
     assert (result.records, result.quarantined, len(seen)) == (6, 0, 6)
     assert result.engine in ("openvino", "tensorflow")
     assert finished_shard(plan(photos), output(tmp_path)) == result
@@ -49,7 +57,7 @@ def test_a_shard_is_made_whole(photos: Path, centerface: str, tmp_path: Path) ->
 def test_a_shard_counts_as_finished_only_for_its_job_and_with_its_file(
     photos: Path, centerface: str, tmp_path: Path
 ) -> None:
-    anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), lambda _: None)
+    anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), lambda _: None)()
     assert finished_shard(plan(photos), OutputLayout(str(tmp_path), str(tmp_path / "records"), "another")) is None
     shard = tmp_path / "data-00000-of-00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -74,11 +82,46 @@ def test_records_of_a_file_that_was_taken_for_an_image_come_in_its_place_with_ca
         if careful:
             write_bytes(there.attempt_path("data-00000-of-00001"), b"")
         seen: list[Row] = []
-        result = anonymize_shard(plan(tmp_path / "in"), there, Worker(config(centerface)), seen.append)
+        result = anonymize_shard(plan(tmp_path / "in"), there, Worker(config(centerface)), seen.append)()
         assert [row.key for row in seen] == ["a.jpg", "b.jpg#0", "b.jpg#1", "b.jpg#2", "c.jpg"]
         assert (result.records, result.quarantined) == (5, 0)
         made[careful] = result.sha256
     assert made[True] == made[False]
+
+
+def test_a_runner_sees_how_much_of_a_shard_is_done(
+    photos: Path, centerface: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From what a worker answers when it is asked, which is all that a runner knows of it."""
+    told: list[float] = []
+
+    class Listening(fn_runner.ProgressRequester):  # type: ignore[misc]
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given, callback=lambda progress: told.extend(fractions(progress.monitoring_infos)))
+
+    monkeypatch.setattr(fn_runner, "ProgressRequester", Listening)
+    many = tmp_path / "in"
+    many.mkdir()
+    for number in range(60):
+        shutil.copy(photos / "people" / "portrait.jpeg", many / f"{number}.jpeg")
+    transform = AnonymizeShards(config(centerface), output(tmp_path / "out"))
+    environment = environments.EmbeddedPythonGrpcEnvironment.default()
+    runner = fn_runner.FnApiRunner(default_environment=environment, progress_request_frequency=0.01)
+    with beam.Pipeline(runner=runner) as pipeline:
+        _ = pipeline | beam.Create([plan(many)]) | transform
+    assert told == sorted(told)
+    assert len(set(told)) > 5
+    assert any(0.3 < fraction < 0.7 for fraction in told)
+
+
+def fractions(infos: list[Any]) -> Iterator[float]:
+    work = {
+        info.urn: next(iter(coders.IterableCoder(coders.FloatCoder()).decode(info.payload)))
+        for info in infos
+        if info.urn in (WORK_COMPLETED_URN, WORK_REMAINING_URN)
+    }
+    if work:
+        yield work[WORK_COMPLETED_URN] / sum(work.values())
 
 
 def test_as_a_transform_it_gives_one_result_a_shard(photos: Path, centerface: str, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ class Source:
         version: of the file that is yet to be read; no other is taken.
         size: of that file in bytes, which tells versions apart on disk.
         part: which part of the file is read, where it is not the whole.
+        content: of an image file that was read ahead.
     """
 
     key: str
@@ -54,6 +55,7 @@ class Source:
     version: str | None = None
     size: int | None = None
     part: FilePart | None = None
+    content: bytes | None = None
 
 
 class HoldsRecords(Exception):
@@ -153,6 +155,39 @@ def _check_unchanged(file: Source) -> None:
         storage.check_unchanged(file.path, file.version, file.size)
 
 
+@dataclass(frozen=True)
+class ReadAhead:
+    """A record on its way to be decoded, with its file's content already if it could be read."""
+
+    item: Source | Outcome
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, or that its file will hold."""
+        if isinstance(self.item, Outcome):
+            return self.item.nbytes
+        return len(self.item.content) if self.item.content is not None else self.item.nbytes // _DECODED
+
+
+def read_ahead(ahead: ReadAhead, max_bytes: int) -> ReadAhead:
+    """Reads an image file before it is needed; one that cannot be read is left to ``load``, which says why.
+
+    Raises:
+        AccessError: storage cannot be reached, or the file is not the one that was listed.
+    """
+    source = ahead.item
+    if isinstance(source, Outcome) or source.serialized is not None:
+        return ahead
+    try:
+        return ReadAhead(replace(source, content=_content(source, max_bytes)))
+    except (OSError, MemoryError):
+        return ahead
+
+
+def _content(source: Source, max_bytes: int) -> bytes:
+    return storage.read_bytes(source.path, max_bytes + 1, source.version, source.size)
+
+
 def load(
     source: Source, roles: FeatureRoles, max_bytes: int
 ) -> tuple[tuple[bytes, ...], Example | None, Mapping[str, Contents]]:
@@ -183,7 +218,7 @@ def load(
 
 def _read_file(source: Source, max_bytes: int) -> bytes:
     try:
-        data = storage.read_bytes(source.path, max_bytes + 1, source.version, source.size)
+        data = _content(source, max_bytes) if source.content is None else source.content
     except PermissionError as error:
         raise unreadable(source.path, error) from error
     except OSError as error:

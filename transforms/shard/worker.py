@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesiz
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.quarantine import Reason
-from faceveil.transforms.runtime.memory import keep_freed_memory, out_of_memory_errors
+from faceveil.transforms.runtime.memory import is_bounded, keep_freed_memory, out_of_memory_errors
 from faceveil.transforms.runtime.pool import OrderedPool, threads_beside, usable_cores
 from faceveil.transforms.runtime.sandbox import Sandbox
 from faceveil.transforms.runtime.watchdog import Watchdog
@@ -36,7 +36,7 @@ from faceveil.transforms.shard.detect import (
     detect,
     with_records,
 )
-from faceveil.transforms.shard.read import Source, read_sources, read_tfrecord_sources
+from faceveil.transforms.shard.read import ReadAhead, Source, read_ahead, read_sources, read_tfrecord_sources
 from faceveil.transforms.shard.record import (
     Batch,
     Outcome,
@@ -48,8 +48,10 @@ from faceveil.transforms.shard.record import (
 from faceveil.transforms.shard.resume import with_kept
 from faceveil.transforms.shard.write import write_shard
 
-# What all shards of a process together hold between reading and writing.
+# What all shards of a process together hold between decoding and writing, and of files that are read ahead.
 _IN_FLIGHT_BYTES = 256 * 2**20
+_READ_AHEAD_BYTES = 32 * 2**20
+_READERS_PER_THREAD = 4
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,18 @@ class Worker:
             drawing = Synthesizer(replace(synthesis, model_dir=generator, threads=threads))
         self.masking = Masking(config.method, config.style, drawing, config.allow_label_maps)
         self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
+        # Storage takes its time to answer; threads of their own wait for it, so that those that compute do not.
+        self._readers = OrderedPool(_READERS_PER_THREAD * threads, _READ_AHEAD_BYTES)
         self._names = NameReporter(config.features) if config.hashed_keys else None
         self._watchdog = Watchdog(config.limits.image_timeout)
+
+    def read_ahead(self, items: Iterable[Source | Outcome]) -> Iterator[Source | Outcome]:
+        """Has image files read before they are needed, some at once."""
+        return (ahead.item for ahead in self._readers.map(self._read_ahead, map(ReadAhead, items)))
+
+    def _read_ahead(self, ahead: ReadAhead) -> ReadAhead:
+        with self._watchdog.watching(ahead.item.key):
+            return read_ahead(ahead, self.config.limits.max_image_bytes)
 
     def decode(
         self, item: Source | Outcome, sandbox: RecordSandbox | None = None
@@ -166,7 +178,7 @@ def anonymize_shard(
     kept: Iterator[Outcome] | None = None,
     alone: bool = False,
     sandbox: RecordSandbox | None = None,
-) -> ShardResult:
+) -> Callable[[], ShardResult]:
     """Makes one output shard whole: reads, decodes, detects, anonymizes and writes its records in order.
 
     Args:
@@ -178,6 +190,9 @@ def anonymize_shard(
         alone: whether one record is worked on at a time, for want of memory.
         sandbox: where records are made that may crash this process.
 
+    Returns:
+        What publishes it, see ``write_shard``.
+
     Raises:
         AccessError: the output cannot be written.
         OutOfMemoryError: memory ran out, with one record at a time too.
@@ -187,9 +202,13 @@ def anonymize_shard(
     max_bytes = config.limits.max_image_bytes
     with out_of_memory_errors():
         decode_one = functools.partial(worker.decode, sandbox=sandbox)
-        sources = read_sources(plan, max_bytes)
+        sources: Iterable[Source | Outcome] = read_sources(plan, max_bytes)
+        if kept:
+            sources = with_kept(sources, kept)
+        if plan.kind == "image" and not alone and not is_bounded():
+            sources = worker.read_ahead(sources)
         decoded = with_records(
-            pooled(decode_one, with_kept(sources, kept) if kept else sources),
+            pooled(decode_one, sources),
             lambda file: pooled(decode_one, read_tfrecord_sources(file, max_bytes)),
         )
         detected = in_order(pooled(worker.detect, batch_like_shaped(decoded, detector.batch_size)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccountingError
@@ -26,16 +27,20 @@ def write_shard(
     result: ShardResult,
     method: str,
     on_record: Callable[[Row], None],
-) -> ShardResult:
-    """Writes a shard and its audit file, which makes it count as done.
+) -> Callable[[], ShardResult]:
+    """Writes a shard under no name yet.
 
     Args:
         plan: the shard.
         records: in the shard's order.
         output: where to write.
-        result: the shard's result so far; it is completed and returned.
+        result: the shard's result so far; it is completed.
         method: the job's method, for the audit trail.
         on_record: called with the row of each record as it is written.
+
+    Returns:
+        What publishes it, then its audit file, which makes it count as done, and gives the result. It may be called by
+        another thread, and raises the same AccessError.
 
     Raises:
         AccessError: the output cannot be written.
@@ -45,7 +50,8 @@ def write_shard(
     rows = AuditFile(plan.split, file_name, method)
     checksum = hashlib.sha256()
     written = 0
-    with storage.atomic_write(output.shard_path(plan.name)) as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(storage.atomic_write(output.shard_path(plan.name)))
         for record in _complete(records, plan) if plan.kind == "image" else records:
             if record.serialized is None:
                 rows.add(record.row, None)
@@ -60,11 +66,17 @@ def write_shard(
                 written += 1
             result.count(record.row)
             on_record(record.row)
+        written_file = stack.pop_all()
     result.sha256 = checksum.hexdigest()
     files = tuple((file.key, file.size, file.version) for file in plan.files)
     stamp = Stamp(output.settings_digest, result, plan.kind, files, plan.part.count if plan.part else 1)
-    rows.publish(output.audit_path(plan.name), stamp)
-    return result
+
+    def publish() -> ShardResult:
+        written_file.close()
+        rows.publish(output.audit_path(plan.name), stamp)
+        return result
+
+    return publish
 
 
 def _complete(records: Iterable[Outcome], plan: ShardPlan) -> Iterator[Outcome]:

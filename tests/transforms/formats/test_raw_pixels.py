@@ -25,7 +25,8 @@ def test_counts_are_those_of_the_whole_image_and_its_reductions() -> None:
 @pytest.mark.parametrize(("mode", "size"), [("L", (32, 32)), ("RGB", (32, 32)), ("L", (64, 64)), ("RGB", (100, 75))])
 def test_nearly_all_photos_are_found_however_small(wider_dev: Path, mode: str, size: tuple[int, int]) -> None:
     photos = [
-        np.asarray(Image.open(path).convert(mode).resize(size)) for path in sorted((wider_dev / "images").iterdir())[::2]
+        np.asarray(Image.open(path).convert(mode).resize(size))
+        for path in sorted((wider_dev / "images").iterdir())[::2]
     ]
     for values in (
         photos,

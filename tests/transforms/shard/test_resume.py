@@ -49,7 +49,7 @@ def plan(inputs: list[Input], output: OutputLayout) -> ShardPlan:
     """A shard that was written, its second record quarantined."""
     plan = ShardPlan("data", 0, 1, "image", files(inputs))
     records = [finished(key, key == QUARANTINED) for key in KEYS]
-    write_shard(plan, records, output, ShardResult(plan.name, "data"), "blur", lambda _: None)
+    write_shard(plan, records, output, ShardResult(plan.name, "data"), "blur", lambda _: None)()
     return plan
 
 

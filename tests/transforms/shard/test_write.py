@@ -26,7 +26,7 @@ def written(folder: Path, files: list[str], records: list[str], kind: Kind = "im
     plan = ShardPlan("data", 0, 1, kind, tuple(InputFile("data", key, key, 1, "1.0", kind) for key in files))
     finished = [Outcome(Row(key, Status.NO_FACES, None, 1, 1, Faces.none()), b"1") for key in records]
     output = OutputLayout(str(folder), str(folder / "records"), "digest")
-    return write_shard(plan, finished, output, ShardResult(plan.name, "data"), "blur", lambda _: None)
+    return write_shard(plan, finished, output, ShardResult(plan.name, "data"), "blur", lambda _: None)()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_rows_say_where_records_lie_and_the_log_names_the_first_that_are_quarant
     records = [good[0], *(quarantined(f"x#bad-{n}", empty) for n in range(25)), *good[1:]]
     output = OutputLayout(str(tmp_path), str(tmp_path / "records"), "digest")
     with caplog.at_level(logging.WARNING):
-        result = write_shard(plan, records, output, ShardResult(plan.name, "data"), "blur", lambda _: None)
+        result = write_shard(plan, records, output, ShardResult(plan.name, "data"), "blur", lambda _: None)()
     assert (result.records, result.quarantined) == (28, 25)
     assert caplog.messages == [f"quarantined x#bad-{n}: empty: no bytes" for n in range(20)]
     rows = pq.read_table(output.audit_path(plan.name)).to_pylist()

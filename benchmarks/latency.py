@@ -2,8 +2,8 @@
 
     python -m benchmarks.latency [--photos FOLDER] [--count 800] [--shards 2] [--milliseconds 50 200] [--repeat 3]
 
-Every request to an emulator of Cloud Storage, and each time that a file on disk is opened, takes so much longer. Photos and
-one TFRecord file, divided, are read and shards written there. The start of a job and its listing are not counted.
+Every request to an emulator of Cloud Storage takes so much longer, and each time that a file on disk is opened. Photos
+and one TFRecord file, divided, are read and shards written there. The start of a job and its listing are not counted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
         print("store | input | " + " | ".join(f"{delay} ms" for delay in given.milliseconds))
         for kind in ("photos", "records"):
             _tell("disk", kind, given, functools.partial(_on_disk, folder, kind, seconds))
-        with STORES["gs"](folder / "store") as server:
+        with STORES["gs"]() as server:
             server.make_bucket("bench")
             server.put_folder(folder / "in", "bench", "in")
             for kind in ("photos", "records"):

@@ -30,6 +30,22 @@ class Cluster(Protocol):
         """Ends that as a power failure does."""
 
 
+def _check_one_file(photos: Path, folder: Path, cluster: Cluster, count: int) -> None:
+    """Runs a job on one TFRecord file, which both machines share."""
+    file = jobs.write_records(folder / "records" / "all.tfrecord", photos)
+    options = ("--shard_bytes", file.stat().st_size // jobs.SHARDS + 1)
+    local = jobs.start(file.parent, folder / "one-file", *options)
+    local.wait()
+    before = [machine.cpu_seconds() for machine in cluster.machines]
+    job = jobs.start(file.parent, folder / "one-file-shared", *options, *cluster.options)
+    job.wait()
+    jobs.check_same(job.output, local.output, count)
+    spent = [machine.cpu_seconds() - so_far for machine, so_far in zip(cluster.machines, before, strict=True)]
+    assert min(spent) > 0.25 * sum(spent), f"one file was not shared: {spent} seconds of CPU"
+    shares = " and ".join(f"{seconds / sum(spent):.0%}" for seconds in spent)
+    print(f"one TFRecord file of {job.finished_shards} shards: the machines did {shares} of it", flush=True)
+
+
 def check(name: str, set_up: Callable[[Servers, Path], Cluster], folder: Path, count: int) -> None:
     """Runs a job undisturbed, one that loses a machine's runner, and one that loses a Python worker.
 
@@ -60,4 +76,5 @@ def check(name: str, set_up: Callable[[Servers, Path], Cluster], folder: Path, c
         print(f"killed a Python worker after {job.finished_shards} of {jobs.SHARDS} shards", flush=True)
         job.wait()
         jobs.check_same(job.output, local.output, count)
+        _check_one_file(photos, folder, cluster, count)
     print(f"{count} records in each, none twice, and the same bytes in every file")

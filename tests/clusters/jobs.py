@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import skimage.data
 from PIL import Image
 
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import frame
 from tests.conftest import ROOT, SHARED_DATA
 from tests.torture import files
 
@@ -43,6 +45,15 @@ def write_photos(folder: Path, count: int) -> Path:
         left, upper = chosen.randrange(60), chosen.randrange(40)
         picture.crop((left, upper, left + 340, upper + 340)).save(path, quality=90)
     return folder
+
+
+def write_records(path: Path, photos: Path) -> Path:
+    """A folder's photographs in one TFRecord file."""
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        for photo in sorted(photos.iterdir()):
+            file.write(frame(Example.empty().with_features({"image/encoded": photo.read_bytes()})))
+    return path
 
 
 def finished_shards(output: Path) -> int:

@@ -46,6 +46,14 @@ class Machine:
         for worker in descendants(self.servers.pid(self._pool), "SdkHarness"):
             os.kill(worker, signal.SIGKILL)
 
+    def cpu_seconds(self) -> float:
+        """What its Python workers that live have spent."""
+        ticks = 0
+        for worker in descendants(self.servers.pid(self._pool), "SdkHarness"):
+            fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     @property
     def _pool(self) -> str:
         return f"workers-{self.number}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,27 @@ def test_a_permission_that_is_missing(
     line = only_line(capsys.readouterr().err)
     assert f"{scheme}://{place.strip('/')}/" in line
     assert message in line
+
+
+def test_a_shard_is_sent_while_the_next_one_is_made(
+    connect: Connect, object_store: Server, bucket: str, local: dict[str, str]
+) -> None:
+    if object_store.scheme == "gs":
+        pytest.skip("its uploads do not name the object in their address")
+    sending, reading_next = threading.Event(), threading.Event()
+
+    def hold_first_shard(method: str, path: str) -> None:
+        if method == "GET" and "photos/" in path and sending.is_set():
+            reading_next.set()
+        if method == "PUT" and path.endswith(".tfrecord") and not sending.is_set():
+            sending.set()
+            reading_next.wait(60)
+
+    connect(refuse=hold_first_shard)
+    assert faceveil("run", "--input", bucket, "--output", "s3://outputs/ahead", *JOB) == 0
+    assert reading_next.is_set()
+    sent = {name.partition("/")[2] for name in object_store.sizes("outputs") if name.startswith("ahead/data")}
+    assert sent == set(local)
 
 
 @pytest.mark.parametrize("given", ["none", "wrong"])

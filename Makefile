@@ -25,7 +25,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-airflow test-flink test-spark test-install \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-surroundings test-airflow test-flink test-spark test-install \
 	lint types docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -45,7 +45,12 @@ demo: setup
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
 	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
-		--ignore tests/training --ignore tests/benchmarks
+		--ignore tests/training --ignore tests/benchmarks $(patsubst %,--ignore %,$(SURROUNDINGS))
+
+# Jobs with too little memory, and every address that a job asks for, by strace: two minutes.
+SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py
+test-surroundings: setup
+	$(BIN)/python -m pytest $(SURROUNDINGS)
 
 # What made the weights that the package ships, and what measures it: none of it is installed.
 test-training: setup

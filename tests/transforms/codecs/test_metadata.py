@@ -157,7 +157,8 @@ def test_mutated_bytes_raise_nothing_but_quarantine(data: st.DataObject) -> None
         if not mutated:
             break
     try:
-        info = probe(bytes(mutated), ("dates", "exposure"))
+        # Larger ones would only be filled with zeros.
+        info = probe(bytes(mutated), ("dates", "exposure"), max_pixels=10**6)
     except Quarantine:
         return
     with contextlib.suppress(Quarantine):

@@ -16,14 +16,8 @@ from tests.transforms.codecs.samples import encode, picture
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds the address space")
 
-HEADROOMS = [
-    1,
-    4,
-    10,
-    20,
-    44,
-    90,
-]  # MiB, for images of 1400 px; there the codecs were found to have errors of their own
+# MiB, for images of 1400 px; there the codecs were found to have errors of their own.
+HEADROOMS = [1, 4, 10, 20, 44, 90]
 
 # Decodes and masks an image once for its libraries to load, then in children that have only so much memory left.
 SCRIPT = """

@@ -44,7 +44,8 @@ TESTED_BY = {
         "arrays errors faces kept_exif limits quarantine": "transforms/shard/test_record.py",
     },
     "transforms.anonymizers": {
-        "blocks blur cells geometry paint pixelate scene solid style": "transforms/anonymizers/test_methods.py",
+        "blocks blur cells paint pixelate scene solid style": "transforms/anonymizers/test_methods.py",
+        "geometry": "transforms/anonymizers/test_masks.py",
     },
     "transforms.codecs": {
         "accounting jpeg_stream jpeg_markers": "transforms/codecs/test_jpeg_streams.py",

@@ -36,7 +36,7 @@ def write_file(photos: Path, path: Path, size: int, side: int) -> int:
     """A TFRecord file of so many bytes; the number of its records."""
     enlarged = []
     for photo in sorted(photos.rglob("*.jpg"))[:_KINDS]:
-        pixels = cv2.imread(str(photo))
+        pixels = simplejpeg.decode_jpeg(photo.read_bytes(), "BGR")
         scale = side / max(pixels.shape[:2])
         large = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         enlarged.append(simplejpeg.encode_jpeg(large, 97, colorspace="BGR"))
@@ -107,10 +107,8 @@ def main() -> None:
         job.wait()
         made = sum(read_progress(str(place)).records for place in folder.glob("faceveil-progress-*"))
         kept = finished_records(folder / "killed")
-        print(
-            f"killed after {made} of {count} records, {kept} kept: {(made - kept) / count:.1%} to make again",
-            flush=True,
-        )
+        lost = (made - kept) / count
+        print(f"killed after {made} of {count} records, {kept} kept: {lost:.1%} to make again", flush=True)
         print(f"went on for {run(path.parent, folder / 'killed', 2):.0f} s")
         same = files(folder / "one") == files(folder / "two") == files(folder / "killed")
         print(f"the three outputs are {'the same' if same else 'NOT THE SAME'}")

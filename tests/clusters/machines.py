@@ -16,6 +16,11 @@ from tests.clusters.processes import Servers, descendants, listens
 POOL_HOST = "worker-pool"
 
 
+def _stat(process: int) -> list[str]:
+    """What the kernel says of a process, from its state on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
 @dataclass
 class Machine:
     """One machine: what runs on it in Java finds its own pool under the name that all machines use."""
@@ -47,11 +52,11 @@ class Machine:
             os.kill(worker, signal.SIGKILL)
 
     def cpu_seconds(self) -> float:
-        """What its Python workers that live have spent."""
-        ticks = 0
-        for worker in descendants(self.servers.pid(self._pool), "SdkHarness"):
-            fields = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
+        """What its Python workers have spent, also those that have ended (proc_pid_stat(5))."""
+        pool = self.servers.pid(self._pool)
+        ticks = sum(map(int, _stat(pool)[13:15]))
+        for worker in descendants(pool, "SdkHarness"):
+            ticks += sum(map(int, _stat(worker)[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     @property

@@ -24,6 +24,7 @@ from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
 from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import processes, works_here
 from faceveil.pipeline.runners.remote_job import LeftRunning
+from faceveil.pipeline.shard_time import check_element_timeout
 from faceveil.transforms import storage
 from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
@@ -83,6 +84,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         raise OptionError(str(error)) from error
     check_feature_names(options, summary)
     layout = _lay_out(options, summary)
+    check_element_timeout(options, beam_options, summary, layout)
     models = resolve_models(options.models)
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.

@@ -133,9 +133,9 @@ def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
 
 
 def _is_begun(directory: str, description: JobDescription) -> bool:
-    lock = read_lock(directory)
-    begun = lock["job"] if lock else None
-    return bool(begun) and begun["job"]["digest"] == description.job["digest"]
+    lock = read_lock(directory) or {}
+    begun = lock.get("job") or {"job": {}}
+    return bool(begun["job"].get("digest") == description.job["digest"])
 
 
 def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:

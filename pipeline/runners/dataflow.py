@@ -178,7 +178,7 @@ def _add_up(counters: Iterable[MetricResult]) -> Progress:
 
 
 def running_job(directory: str, beam_options: PipelineOptions) -> RemoteJob | None:
-    """The job on Dataflow that is writing to an output, though the command that submitted it has ended; None if none is.
+    """The job on Dataflow, if any, that is writing to an output after the end of the command that submitted it.
 
     Raises:
         AccessError: its state is unknown.

@@ -141,14 +141,18 @@ def _left_running(left: LeftRunning) -> int:
     if job.id is None:
         say_result(f"job {job.name} is prepared; the Flex Template's launcher submits it")
         return DONE
-    goes_on = "interrupted; the job continues: " if left.interrupted else ""
-    (say if left.interrupted else say_result)(
-        f"{goes_on}Dataflow job {job.id}\n"
+    told = (
+        f"Dataflow job {job.id}\n"
         f"  to look at it: {job.console}\n"
         f"  to cancel it:  {job.cancel_command}\n"
         "  for the result, run the same command when it has ended"
     )
-    return exit_status() if left.interrupted else DONE
+    if left.interrupted:
+        say(f"interrupted; the job continues: {told}")
+        return exit_status()
+    # What Beam's SDK logs, by which programs such as Airflow's operators know the id; they read no further.
+    say_result(f"{told}\nCreated job with id: [{job.id}]")
+    return DONE
 
 
 def _fail(error: Exception | str, status: int) -> int:

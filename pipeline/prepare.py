@@ -23,6 +23,8 @@ from faceveil.pipeline.output import previous_job
 from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
 from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import processes, works_here
+from faceveil.pipeline.runners.remote_job import LeftRunning
+from faceveil.pipeline.shard_time import check_element_timeout
 from faceveil.transforms import storage
 from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
@@ -67,11 +69,14 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         AccessError: an input, a model or the output cannot be reached.
         ModelError: a model cannot be found or built.
         OutputError: another job is writing to the output.
+        LeftRunning: this very job runs already, and is not to be waited for.
     """
     options.check_required()
     check_runner(beam_options, options)
     check_access(options, beam_options)
-    dataflow.refuse_while_running(options.output, beam_options)
+    running = dataflow.running_job(options.output, beam_options)
+    if running and not (options.no_wait and running.id):
+        raise dataflow.taken_by(running, options.output)
     refuse_live(options.output)
     try:
         summary = summarize_inputs(options.inputs, options.output, options.audit_directory, options.shard_bytes)
@@ -79,11 +84,17 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         raise OptionError(str(error)) from error
     check_feature_names(options, summary)
     layout = _lay_out(options, summary)
+    check_element_timeout(options, beam_options, summary, layout)
     models = resolve_models(options.models)
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
     description = describe_job(options, summary, layout, model, generator)
+    if running:
+        # Who has the same job submitted a second time, as a scheduler that has lost sight of the first, wants that one.
+        if _is_begun(options.output, description):
+            raise LeftRunning(running, interrupted=False)
+        raise dataflow.taken_by(running, options.output)
     output = OutputLayout(options.output, options.audit_directory, description.job["settings_digest"])
     config = Anonymization(
         detector=detector_config(options, [model.directory for model in models], options.score_threshold),
@@ -119,6 +130,12 @@ def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
     local_models = any(map(storage.is_local, options.models)) or options.method == SYNTHESIZE
     if not works_here(beam_options) and not temporary and local_models:
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
+
+
+def _is_begun(directory: str, description: JobDescription) -> bool:
+    lock = read_lock(directory) or {}
+    begun = lock.get("job") or {"job": {}}
+    return bool(begun["job"].get("digest") == description.job["digest"])
 
 
 def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:

@@ -41,11 +41,14 @@ def template_parameters() -> dict[str, dict[str, Any]]:
 def test_airflow_gives_the_template_what_it_requires() -> None:
     tree = ast.parse((CONFIGS / "airflow" / "anonymize_dataset.py").read_text())
     [given] = [
-        ast.literal_eval(value)
+        value
         for node in ast.walk(tree)
         if isinstance(node, ast.Dict)
         for key, value in zip(node.keys, node.values, strict=True)
         if isinstance(key, ast.Constant) and key.value == "parameters"
     ]
-    for name, parameter in template_parameters().items():
-        assert parameter.get("isOptional") or f"{name}=" in given
+    assert isinstance(given, ast.Dict)
+    names = {key.value for key in given.keys if isinstance(key, ast.Constant)}
+    assert names <= template_parameters().keys()
+    required = {name for name, parameter in template_parameters().items() if not parameter.get("isOptional")}
+    assert required <= names

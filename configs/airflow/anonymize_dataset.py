@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
+from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.providers.google.cloud.operators.dataflow import DataflowStartFlexTemplateOperator
-from airflow.sdk import ObjectStoragePath, Param, dag, task
+from airflow.sdk import Context, ObjectStoragePath, Param, dag, task
 
 # faceveil has an environment of its own: its packages and Airflow's do not agree.
 _PYTHON = os.environ.get("FACEVEIL_PYTHON", "python3")
@@ -59,6 +60,60 @@ _PARAMS = {
 _JOB = {"input": "{{ params.input }}", "output": "{{ params.output }}", "method": "{{ params.method }}"}
 
 
+class _RunOnDataflow(BeamRunPythonPipelineOperator):
+    """Submits the job, leaves its worker slot while the job runs, and has the same command tell the result then."""
+
+    def execute(self, context: Context) -> None:
+        """Submits the job, or finds it running, or its output complete."""
+        self._run(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> None:
+        """Fails where the job has failed, or where the command says so of its result."""
+        super().execute_complete(context, event)
+        # With these the command would begin again.
+        begins_again = ("overwrite", "retry_quarantined")
+        options = self.default_pipeline_options
+        self.default_pipeline_options = {name: options[name] for name in options if name not in begins_again}
+        self._run(context)
+
+    def _run(self, context: Context) -> None:
+        try:
+            # As it is written: Airflow has put a warning around it that is for other callers.
+            super().execute.__wrapped__(self, context)
+        except TaskDeferred:
+            # The command names no job where the output is complete; then it has told the result.
+            if self.dataflow_job_id:
+                raise
+
+
+def _launch(context: Context, **_: Any) -> dict[str, Any]:
+    """Asks for a job from the Flex Template.
+
+    https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.locations.flexTemplates/launch
+    """
+    params, variables = context["params"], context["var"]["value"]
+    environment = {"tempLocation": variables.faceveil_temp_location}
+    if account := variables.get("faceveil_service_account", None):
+        environment["serviceAccountEmail"] = account
+    return {
+        "launchParameter": {
+            "jobName": "faceveil",
+            "containerSpecGcsPath": variables.faceveil_template,
+            "parameters": {
+                # All parameters are texts.
+                **{name: str(value) for name, value in params["options"].items()},
+                # The template takes one glob; several go into a configuration file, which `options` can name.
+                "input": params["input"][0],
+                "output": params["output"],
+                "method": params["method"],
+                # Not in the environment: the template requires it, and its launcher is `faceveil run`, which checks it.
+                "sdk_container_image": variables.faceveil_image,
+            },
+            "environment": environment,
+        }
+    }
+
+
 @dag(
     schedule=None,
     params=_PARAMS,
@@ -85,7 +140,7 @@ def anonymize_dataset() -> None:
         default_pipeline_options="{{ params.options }}",
         pipeline_options={"config": str(_CONFIGS / "local.yaml"), **_JOB},
     )
-    on_dataflow = BeamRunPythonPipelineOperator(
+    on_dataflow = _RunOnDataflow(
         task_id=_TASKS["DataflowRunner"],
         runner="DataflowRunner",
         py_interpreter=_PYTHON,
@@ -96,28 +151,25 @@ def anonymize_dataset() -> None:
             "config": str(_CONFIGS / "dataflow.yaml"),
             "temp_location": "{{ var.value.faceveil_temp_location }}",
             "sdk_container_image": "{{ var.value.faceveil_image }}",
+            "service_account_email": "{{ var.value.get('faceveil_service_account', none) }}",
+            "labels": {"application": "faceveil"},
+            # Not the operator's: named after the output, so that the service refuses a second job on it.
+            "job_name": None,
+            "no_wait": True,
             **_JOB,
         },
         dataflow_config={
             "project_id": "{{ var.value.faceveil_project }}",
             "location": "{{ var.value.faceveil_region }}",
-            "job_name": "faceveil",
         },
+        deferrable=True,
     )
     by_template = DataflowStartFlexTemplateOperator(
         task_id=_TASKS["FlexTemplate"],
         project_id="{{ var.value.faceveil_project }}",
         location="{{ var.value.faceveil_region }}",
-        body={
-            "launchParameter": {
-                "jobName": "faceveil",
-                "containerSpecGcsPath": "{{ var.value.faceveil_template }}",
-                # The template takes one glob; several go into a configuration file, which `options` can name.
-                "parameters": "{{ dict(params.options, input=params.input | first, output=params.output,"
-                " method=params.method, sdk_container_image=var.value.faceveil_image) }}",
-                "environment": {"tempLocation": "{{ var.value.faceveil_temp_location }}"},
-            }
-        },
+        body=_launch,
+        deferrable=True,
     )
 
     # What is wrong with a manifest stays wrong.

@@ -13,6 +13,7 @@ from apache_beam.internal.gcp.auth import get_service_credentials
 from apache_beam.metrics import MetricsFilter
 from apache_beam.metrics.metric import MetricResult
 from apache_beam.options.pipeline_options import (
+    DebugOptions,
     GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
@@ -76,6 +77,7 @@ def check_options(options: JobOptions, beam_options: PipelineOptions) -> None:
         cloud.job_name = f"faceveil-{hashlib.sha256(options.output.encode()).hexdigest()[:16]}"
     _check_places(options, cloud)
     _check_worker_software(beam_options)
+    _check_machines(beam_options)
     _check_with_beam(beam_options)
 
 
@@ -103,6 +105,15 @@ def _check_worker_software(beam_options: PipelineOptions) -> None:
             "--sdk_container_image: is required with Dataflow, an image made from configs/Dockerfile; or --setup_file "
             "./setup.py, which makes every worker install faceveil when it starts"
         )
+
+
+def _check_machines(beam_options: PipelineOptions) -> None:
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    asked = [*(cloud.dataflow_service_options or ()), *(beam_options.view_as(DebugOptions).experiments or ())]
+    gpus = next((option for option in asked if option.startswith("worker_accelerator")), None)
+    # The other goal is what a job without one has.
+    if gpus and cloud.flexrs_goal == "COST_OPTIMIZED":
+        raise OptionError(f"--flexrs_goal COST_OPTIMIZED: FlexRS has no machines with GPUs; leave out it or {gpus}")
 
 
 def _check_with_beam(beam_options: PipelineOptions) -> None:
@@ -166,32 +177,35 @@ def _add_up(counters: Iterable[MetricResult]) -> Progress:
     )
 
 
-def refuse_while_running(directory: str, beam_options: PipelineOptions) -> None:
-    """Refuses an output that a job on Dataflow is writing to, though the command that submitted it has ended.
+def running_job(directory: str, beam_options: PipelineOptions) -> RemoteJob | None:
+    """The job on Dataflow, if any, that is writing to an output after the end of the command that submitted it.
 
     Raises:
-        OutputError: the job runs.
         AccessError: its state is unknown.
     """
     lock = read_lock(directory)
     if not lock or not lock.get("remote"):
-        return
+        return None
     job = RemoteJob(**lock["remote"])
     cloud = beam_options.view_as(GoogleCloudOptions)
     if cloud.template_location and cloud.job_name == job.name:
-        return  # a template's job runs while it is prepared, and no other can have its name then
+        return None  # a template's job runs while it is prepared, and no other can have its name then
     try:
         running = _is_running(job, beam_options)
     except _NO_ANSWER as error:
         raise AccessError(
             f"{directory}: Dataflow job {job.id or job.name} may still be writing there; its state is unknown: {error}"
         ) from error
-    if running:
-        how = f"; {job.cancel_command} ends it" if job.id else ""
-        raise OutputError(
-            f"{directory}: Dataflow job {job.id or job.name} is writing to it{how}. See {job.console}; the same "
-            "command tells the result when it has ended"
-        )
+    return job if running else None
+
+
+def taken_by(job: RemoteJob, directory: str) -> OutputError:
+    """What is said where a job on Dataflow is writing to an output."""
+    how = f"; {job.cancel_command} ends it" if job.id else ""
+    return OutputError(
+        f"{directory}: Dataflow job {job.id or job.name} is writing to it{how}. See {job.console}; the same "
+        "command tells the result when it has ended"
+    )
 
 
 def _is_running(job: RemoteJob, beam_options: PipelineOptions) -> bool:

@@ -1,4 +1,4 @@
-"""The DAG in a real Airflow: parsed, run by itself, and run by a scheduler that loses the task in the middle.
+"""The DAG in a real Airflow: parsed, run by itself on each runner, and by a scheduler that loses the task on the way.
 
     python -m tests.clusters.airflow
 
@@ -14,10 +14,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from tests.clusters import jobs, parts
+from tests.clusters import airflow_dataflow, jobs, parts
 from tests.clusters.command import run
 from tests.clusters.processes import Servers, descendants, free_port, listens, parent
 from tests.conftest import ROOT
@@ -58,10 +59,11 @@ class Airflow:
             "FACEVEIL_PYTHON": sys.executable,
         }
 
-    def command(self, *arguments: str) -> None:
+    def command(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        """Runs a program of the installation to its end; what it has printed."""
         ended = subprocess.run(
             [str(self._bin / arguments[0]), *arguments[1:]],
-            env={**os.environ, **self._environment},
+            env={**os.environ, **self._environment, **(environment or {})},
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -69,6 +71,7 @@ class Airflow:
             check=False,
         )
         assert ended.returncode == 0, ended.stdout[-6000:]
+        return ended.stdout
 
     def start(self) -> None:
         address = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
@@ -111,6 +114,7 @@ def check(folder: Path, count: int) -> None:
         airflow.command("airflow", "dags", "test", DAG, "--conf", conf(photos, folder / "dag-test"))
         jobs.check_same(folder / "dag-test", local.output, count)
         print("dag.test() has run the job", flush=True)
+        airflow_dataflow.check(airflow.command, folder, photos, local.output, count)
 
         airflow.start()
         airflow.command("airflow", "dags", "unpause", DAG)

@@ -73,7 +73,8 @@ def read_dockerfile(path: Path) -> list[Instruction]:
 
 
 def build(instructions: list[Instruction], context: Path, image: Image) -> None:
-    """Follows the instructions. What other images would give is left out; RUN has to end well, and prints.
+    """Follows the instructions. What other images would give is left out, also where they are named as stages; RUN has
+    to end well, and prints.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
@@ -83,7 +84,7 @@ def build(instructions: list[Instruction], context: Path, image: Image) -> None:
     for instruction in instructions:
         name, arguments = instruction.name, instruction.arguments
         print(name, arguments, flush=True)
-        if name == "FROM":
+        if name == "FROM" and " AS " not in arguments:
             [version] = re.findall(r"^python:(\d+\.\d+)-slim$", arguments)
             subprocess.run([f"python{version}", "-m", "venv", image.root / "venv"], check=True)
         elif name == "WORKDIR":
@@ -98,7 +99,7 @@ def build(instructions: list[Instruction], context: Path, image: Image) -> None:
                 image.variables[variable] = str(image.path(value)) if value.startswith("/opt/") else value
         elif name == "RUN":
             subprocess.run(["bash", "-euc", arguments], cwd=directory, env=image.environment(), check=True)
-        elif name not in ("ARG", "COPY", "ENTRYPOINT"):
+        elif name not in ("ARG", "COPY", "ENTRYPOINT", "FROM"):
             raise ValueError(f"{name}: an instruction that is not followed")
 
 

@@ -28,7 +28,9 @@ class Job:
     """A job that was created.
 
     Attributes:
-        request: the body of the request that created it, as the reference writes it.
+        request: the body of the request that created it, as the reference writes it; of a job from a Flex Template its
+            name and type.
+        launch: with what a Flex Template was launched, `LaunchFlexTemplateParameter`; None for other jobs.
         headers: that request's headers, their names in lower case.
         state: one of https://cloud.google.com/dataflow/docs/reference/rest/v1b3/projects.jobs#jobstate.
         metrics: the file in which its workers say how far they are, once there are any.
@@ -38,6 +40,7 @@ class Job:
     id: str
     request: dict[str, Any]
     headers: dict[str, str]
+    launch: dict[str, Any] | None = None
     state: str = "JOB_STATE_PENDING"
     messages: list[dict[str, str]] = field(default_factory=list)
     metrics: Path | None = None
@@ -69,7 +72,8 @@ class Job:
 
     def described(self) -> dict[str, Any]:
         """The job as the service tells it."""
-        about = {name: self.request[name] for name in ("name", "type", "clientRequestId")}
+        known = ("name", "type", "clientRequestId")
+        about = {name: value for name, value in self.request.items() if name in known}
         return {**about, "id": self.id, "currentState": self.state}
 
 
@@ -117,7 +121,14 @@ class DataflowService:
         for other in self.jobs.values():
             if other.request["name"] == request["name"] and other.state in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING"):
                 return other.described()
-        job = Job(f"2026-11-22_00_00_00-{len(self.jobs):03}", request, headers)
+        return self._begin(request, headers, None)
+
+    def launch(self, parameter: dict[str, Any], headers: dict[str, str]) -> dict[str, Any]:
+        """Starts a job from a Flex Template."""
+        return self._begin({"name": parameter["jobName"], "type": "JOB_TYPE_BATCH"}, headers, parameter)
+
+    def _begin(self, request: dict[str, Any], headers: dict[str, str], launch: dict[str, Any] | None) -> dict[str, Any]:
+        job = Job(f"2026-11-22_00_00_00-{len(self.jobs):03}", request, headers, launch)
         self.jobs[job.id] = job
         described = job.described()  # before anything is done
         thread = threading.Thread(target=self._run, args=(job,), daemon=True)
@@ -157,13 +168,20 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer_job(self._body())
 
     def do_POST(self) -> None:
-        if urlparse(self.path).path == "/token":
+        path = urlparse(self.path).path
+        if path == "/token":
             self._body()
             self._answer({"access_token": "a-token", "token_type": "Bearer", "expires_in": 3600})
         elif not self._refused():
             headers = {name.lower(): value for name, value in self.headers.items()}
-            job = dataflow.Job.from_json(self._body())  # with names for the numbers that clients send
-            self._answer(self.service.create(json_format.MessageToDict(dataflow.Job.pb(job)), headers))
+            if path.endswith("/flexTemplates:launch"):
+                # Refuses fields that there are not, and parameters that are no texts.
+                launch = dataflow.LaunchFlexTemplateRequest.from_json(self._body())
+                parameter = json_format.MessageToDict(dataflow.LaunchFlexTemplateRequest.pb(launch))["launchParameter"]
+                self._answer({"job": self.service.launch(parameter, headers)})
+            else:
+                job = dataflow.Job.from_json(self._body())  # with names for the numbers that clients send
+                self._answer(self.service.create(json_format.MessageToDict(dataflow.Job.pb(job)), headers))
 
     def _refused(self) -> bool:
         if self.service.refusal:

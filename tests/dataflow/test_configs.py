@@ -16,6 +16,7 @@ from tests.dataflow.dockerfile import Instruction, read_dockerfile
 
 CONFIGS = ROOT / "configs"
 DOCKERFILE = read_dockerfile(CONFIGS / "Dockerfile")
+DOCKERFILE_TEXT = (CONFIGS / "Dockerfile").read_text()
 TEMPLATE = json.loads((CONFIGS / "flex_template.json").read_text())
 
 
@@ -48,9 +49,16 @@ def pin(requirements: str, name: str) -> str:
 def test_the_image_has_the_versions_of_the_lock() -> None:
     beam = pin("requirements.txt", "apache-beam")
     assert f"pip install uv=={pin('requirements-dev.txt', 'uv')}" in arguments("RUN")
-    [copied] = [argument for argument in arguments("COPY") if "apache/beam" in argument]
-    assert copied == f"--from=apache/beam_python3.11_sdk:{beam} /opt/apache/beam /opt/apache/beam"
-    assert arguments("FROM") == ["python:3.11-slim"]
+    launcher = "gcr.io/dataflow-templates-base/python311-template-launcher-base:latest"
+    stages = [f"apache/beam_python3.11_sdk:{beam} AS beam", f"{launcher} AS launcher", "python:3.11-slim"]
+    assert arguments("FROM") == stages
+    assert "--from=beam /opt/apache/beam /opt/apache/beam" in arguments("COPY")
+
+
+def test_each_base_image_can_be_named_by_its_digest() -> None:
+    given = {name.partition("=")[0] for name in arguments("ARG")}
+    assert {"PYTHON_IMAGE", "BEAM_IMAGE", "LAUNCHER_IMAGE"} <= given
+    assert all(source.startswith("${") for source in re.findall("^FROM (.+)", DOCKERFILE_TEXT, re.MULTILINE))
 
 
 def test_the_gpu_s_lock_is_the_other_with_cuda() -> None:

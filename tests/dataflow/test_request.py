@@ -20,6 +20,8 @@ from tests.dataflow.service import Job
 
 IMAGE = f"{REGION}-docker.pkg.dev/{PROJECT}/faceveil/worker:1"
 GS = f"gs://{BUCKET}"
+FLEXRS = ("--flexrs_goal=COST_OPTIMIZED",)
+GPU = "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +69,11 @@ def last_job(cloud: Cloud) -> Job:
 
 def test_where_the_job_is_and_how_to_cancel_it_is_told(submitted: Submitted) -> None:
     job, printed = submitted.job, submitted.printed
-    assert job.id in printed
+    assert printed.startswith(f"Dataflow job {job.id}\n")
     assert f"https://console.cloud.google.com/dataflow/jobs/{REGION}/{job.id}?project={PROJECT}" in printed
     assert f"gcloud dataflow jobs cancel {job.id} --project {PROJECT} --region {REGION}" in printed
+    # Airflow's operators look for this, and read no further.
+    assert printed.endswith(f"\nCreated job with id: [{job.id}]\n")
 
 
 def test_machines_without_gpus_are_asked_for(submitted: Submitted) -> None:
@@ -120,17 +124,16 @@ def test_gpus_are_asked_for(cloud: Cloud) -> None:
     job = last_job(cloud)
     assert job.pool["machineType"] == "g2-standard-8"
     assert job.pool["diskType"].endswith("pd-balanced")
-    assert job.request["environment"]["serviceOptions"] == [
-        "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"
-    ]
+    assert job.request["environment"]["serviceOptions"] == [GPU]
     assert "no_use_multiple_sdk_containers" in job.request["environment"]["experiments"]
 
 
 def test_a_job_that_was_left_running_keeps_its_output(
     cloud: Cloud, submitted: Submitted, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = submitted.job
-    assert launch(cloud) == 4
+    job, jobs = submitted.job, list(cloud.dataflow.jobs)
+    waiting = usual_flags()[:-1]
+    assert launch(cloud, *waiting) == 4
     told = capsys.readouterr().err
     assert f"Dataflow job {job.id} is writing to it" in told
     assert f"gcloud dataflow jobs cancel {job.id}" in told
@@ -138,6 +141,12 @@ def test_a_job_that_was_left_running_keeps_its_output(
         refusing.setattr(cloud.dataflow, "refusal", (403, "PERMISSION_DENIED"))
         assert launch(cloud) == 5
     assert "may still be writing there; its state is unknown" in capsys.readouterr().err
+    assert launch(cloud, *usual_flags(), "--method=pixelate") == 4
+    assert f"Dataflow job {job.id} is writing to it" in capsys.readouterr().err
+    # Nothing but the very job that runs can be submitted again: it is told as it was the first time.
+    assert launch(cloud) == 0
+    assert capsys.readouterr().out == submitted.printed
+    assert list(cloud.dataflow.jobs) == jobs
     job.state = "JOB_STATE_CANCELLED"
     assert launch(cloud) == 0
     assert last_job(cloud) is not job
@@ -182,6 +191,8 @@ def test_the_service_itself_refuses_a_second_job_on_an_output(cloud: Cloud, caps
         ([*usual_flags(), "--project="], 2, "--project: is required with Dataflow"),
         ([*usual_flags(), "--project=12345"], 2, "not project number"),
         ([*usual_flags(), "--job_name=A_Name"], 2, "Invalid job_name"),
+        ([*usual_flags(), *FLEXRS, f"--dataflow_service_options={GPU}"], 2, "--flexrs_goal COST_OPTIMIZED: "),
+        ([*usual_flags(), *FLEXRS, f"--experiments={GPU}"], 2, f"no machines with GPUs; leave out it or {GPU}"),
         ([*usual_flags(), "--machine_typ=n2"], 2, "did you mean machine_type"),
         ([*usual_flags(), "--input=photos/**"], 2, "--input photos/**: is on this machine"),
         ([*usual_flags(), "--records_output=records"], 2, "--records_output records: is on this machine"),

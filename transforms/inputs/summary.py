@@ -34,6 +34,8 @@ class SplitSummary:
     image_bytes: int = 0
     tfrecords: int = 0
     tfrecord_bytes: int = 0
+    largest_tfrecord: int = 0
+    """Its bytes."""
     first_tfrecords: list[InputFile] = field(default_factory=list)
     """For a look at what is in them: ``MAX_SAMPLED`` files whose names differ in numbers only, one of each other
     series of such files."""
@@ -41,6 +43,8 @@ class SplitSummary:
     """By the bytes that fill a shard, how many more shards than TFRecord files there are."""
     compressed: int = 0
     """Large TFRecord files that are one shard each, since they are compressed."""
+    largest_compressed: int = 0
+    """The bytes of the largest file that is one shard, whatever fills one, since it is compressed."""
     first_compressed: str = ""
     """The path of one of these."""
 
@@ -52,6 +56,7 @@ class SplitSummary:
             return
         self.tfrecords += 1
         self.tfrecord_bytes += file.size
+        self.largest_tfrecord = max(self.largest_tfrecord, file.size)
         sampled = [series_of(known) for known in self.first_tfrecords]
         series = series_of(file)
         most = MAX_SAMPLED if not sampled or series == sampled[0] else 1
@@ -62,7 +67,9 @@ class SplitSummary:
         """Adds what a TFRecord file makes more than one shard, if it is not compressed."""
         if plain:
             self.more_parts.update({size: count_parts(file.size, size) - 1 for size in part_bytes})
-        elif file.size > part_bytes[0]:
+            return
+        self.largest_compressed = max(self.largest_compressed, file.size)
+        if file.size > part_bytes[0]:
             self.compressed += 1
             self.first_compressed = self.first_compressed or file.path
 

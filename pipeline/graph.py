@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import apache_beam as beam
+from apache_beam.typehints import with_output_types
 
 from faceveil.pipeline.lock import hold_lock
 from faceveil.pipeline.option_values import OptionError
@@ -14,6 +15,7 @@ from faceveil.transforms.inputs.plan import PlanShards
 from faceveil.transforms.manifest import WriteManifest
 
 
+@with_output_types(int)
 class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
     """The whole job, from globs to the manifest; takes a pipeline's start and yields the number of shards.
 

@@ -22,7 +22,7 @@ from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.limits import Limits
-from faceveil.transforms.quarantine import Reason
+from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import is_bounded, keep_freed_memory, out_of_memory_errors
 from faceveil.transforms.runtime.pool import OrderedPool, threads_beside, usable_cores
 from faceveil.transforms.runtime.sandbox import Sandbox
@@ -37,7 +37,14 @@ from faceveil.transforms.shard.detect import (
     detect,
     with_records,
 )
-from faceveil.transforms.shard.read import ReadAhead, Source, read_ahead, read_sources, read_tfrecord_sources
+from faceveil.transforms.shard.read import (
+    ReadAhead,
+    Source,
+    image_source,
+    read_ahead,
+    read_sources,
+    read_tfrecord_sources,
+)
 from faceveil.transforms.shard.record import (
     Batch,
     Outcome,
@@ -45,6 +52,7 @@ from faceveil.transforms.shard.record import (
     guarded,
     in_order,
     one_by_one_on_failure,
+    quarantined,
 )
 from faceveil.transforms.shard.resume import with_kept
 from faceveil.transforms.shard.write import write_shard
@@ -259,6 +267,25 @@ def anonymize_record(source: Source, worker: Worker) -> Outcome | Source:
     if isinstance(decoded, Source):
         return decoded
     return worker.anonymize(worker.detect(Batch([decoded], [0]))).items[0]
+
+
+def anonymize_images(images: Iterable[tuple[str, bytes]], worker: Worker) -> Iterator[Outcome]:
+    """Takes encoded images through all steps, as if each was a file; their outcomes come in the images' order.
+
+    Args:
+        images: keys and images.
+        worker: the model and the threads.
+
+    Raises:
+        OutOfMemoryError: memory ran out, with one image at a time too.
+    """
+    sources = (image_source(key, data) for key, data in images)
+    with out_of_memory_errors():
+        yield from anonymize_sources(sources, worker, _refused_records)
+
+
+def _refused_records(file: Source) -> Iterator[Outcome]:
+    yield quarantined(file.key, Quarantine(Reason.NOT_AN_IMAGE, "it holds TFRecords"))
 
 
 def record_sandbox(config: Anonymization, threads: int) -> RecordSandbox:

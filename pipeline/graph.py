@@ -103,4 +103,5 @@ class AnonymizeImages(beam.PTransform):  # type: ignore[misc]
         """Builds the graph."""
         beam_options = images.pipeline.options
         config = staged_models(prepare_images(self._options, beam_options), beam_options)
-        return images | "AnonymizeKeyedImages" >> AnonymizeKeyedImages(config)
+        made: AnonymizedImages = images | "AnonymizeKeyedImages" >> AnonymizeKeyedImages(config)
+        return made

@@ -1,4 +1,4 @@
-"""The PTransform that makes every shard: the only one with a model, and the only DoFn that touches images."""
+"""The PTransform that makes every shard of a job: the only one with a model, and the only DoFn that touches images."""
 
 from __future__ import annotations
 

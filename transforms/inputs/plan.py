@@ -332,10 +332,7 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
         # Without a type, since Beam's runtime checks would hold both outputs to that of the main one.
         plan = beam.FlatMap(plan_group, self.layout).with_outputs(_IN_PARTS, main=_WHOLE)
         planned = (
-            (packs, every_shard)
-            | "WithEmptyShards" >> beam.Flatten()
-            | "Group" >> beam.GroupByKey()
-            | "Plan" >> plan
+            (packs, every_shard) | "WithEmptyShards" >> beam.Flatten() | "Group" >> beam.GroupByKey() | "Plan" >> plan
         )
         index = beam.FlatMap(plan_parts).with_output_types(ShardPlan)
         parts = planned[_IN_PARTS] | "SpreadFiles" >> beam.Reshuffle() | "Index" >> index

@@ -71,7 +71,7 @@ def compose_example(
 
 def composed_image(serialized: bytes) -> bytes:
     """The image in an Example that ``compose_example`` has made for an image file."""
-    [image] = Example.parse(serialized).bytes_values(_OWN_IMAGE) or ()
+    [image] = Example.parse(serialized).bytes_values(_OWN_IMAGE) or [b""]
     return image
 
 

@@ -1,19 +1,22 @@
-"""The job as a PTransform: inputs are matched and planned into shards, each is anonymized, the manifest is written."""
+"""The job, and what it does to each image, as PTransforms for pipelines of your own."""
 
 from __future__ import annotations
 
 import apache_beam as beam
+from apache_beam.typehints import with_input_types, with_output_types
 
 from faceveil.pipeline.lock import hold_lock
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.output import check_state
-from faceveil.pipeline.prepare import PreparedJob, prepare
-from faceveil.pipeline.runners.staging import with_staged_models
+from faceveil.pipeline.prepare import PreparedJob, prepare, prepare_images
+from faceveil.pipeline.runners.staging import staged_models, with_staged_models
+from faceveil.transforms.anonymize_images import AnonymizedImages, AnonymizeKeyedImages, KeyedImage
 from faceveil.transforms.inputs.plan import PlanShards
 from faceveil.transforms.manifest import WriteManifest
 
 
+@with_output_types(int)
 class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
     """The whole job, from globs to the manifest; takes a pipeline's start and yields the number of shards.
 
@@ -63,3 +66,42 @@ class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
             lock.note_job(job.description.as_json)
             lock.leave()
         return with_staged_models(job, beam_options)
+
+
+@with_input_types(KeyedImage)
+class AnonymizeImages(beam.PTransform):  # type: ignore[misc]
+    """Anonymizes images that a pipeline brings itself, in batch and streaming: encoded images in, encoded images out.
+
+    Takes ``(key, image)``, str and bytes, and yields two PCollections: ``main`` has ``(key, anonymized image)``,
+    ``quarantined`` has ``QuarantinedImage(key, reason, detail)``. Each image is in one of them, in its window and
+    with its timestamp. The anonymized image has the bytes that a job writes for a file of that key; with
+    ``synthesize``, key and salt decide how the new faces look.
+
+    An image that crashes or hangs native code ends the worker's process, and the runner tries its bundle again: only
+    a job, which can leave marks in its output, then goes on without that image.
+
+    Args:
+        options: how images are anonymized. Options about data sets, such as ``output``, have to be left out.
+
+    Raises:
+        OptionError: an option's value does not fit the others, or is about data sets.
+        AccessError: a model cannot be reached.
+        ModelError: a model cannot be found.
+
+    Example usage::
+
+        made = images | AnonymizeImages(JobOptions(method="pixelate"))
+        made.main | ...
+        made.quarantined | ...
+    """
+
+    def __init__(self, options: JobOptions | None = None) -> None:
+        super().__init__()
+        self._options = options or JobOptions()
+
+    def expand(self, images: beam.PCollection[KeyedImage]) -> AnonymizedImages:
+        """Builds the graph."""
+        beam_options = images.pipeline.options
+        config = staged_models(prepare_images(self._options, beam_options), beam_options)
+        made: AnonymizedImages = images | "AnonymizeKeyedImages" >> AnonymizeKeyedImages(config)
+        return made

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, TypeOptions
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from faceveil.pipeline.access import check_access
 from faceveil.pipeline.describe import describe_job
@@ -18,7 +21,7 @@ from faceveil.pipeline.detection import (
 from faceveil.pipeline.feature_names import check_feature_names
 from faceveil.pipeline.lock import read_lock, refuse_live
 from faceveil.pipeline.option_values import OptionError
-from faceveil.pipeline.options import JobOptions
+from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.pipeline.output import previous_job
 from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
 from faceveil.pipeline.runners import dataflow
@@ -36,6 +39,9 @@ from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.shard.resume import parts_before
 from faceveil.transforms.shard.worker import Anonymization
+
+_OF_IMAGES = {"max_pixels", "max_image_bytes", "image_timeout", "salt_file"}
+"""Options about data that are about every image, wherever it comes from."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,58 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
             raise LeftRunning(running, interrupted=False)
         raise dataflow.taken_by(running, options.output)
     output = OutputLayout(options.output, options.audit_directory, description.job["settings_digest"])
-    config = Anonymization(
+    config = _anonymization(options, beam_options, models, generator)
+    # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
+    wary = is_restart() and options.retry_quarantined
+    anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
+    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize)
+
+
+def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:
+    """How images are anonymized that a pipeline brings itself: checks options, and finds models.
+
+    Raises:
+        OptionError: an option's value does not fit the others, or it is about whole data sets.
+        AccessError: a model cannot be reached.
+        ModelError: a model cannot be found or built.
+    """
+    refuse_others(options, ("anonymization", "detection"), _OF_IMAGES)
+    _check_beam_options(beam_options)
+    _check_staging(beam_options, options)
+    check_access(options, beam_options)
+    return _anonymization(options, beam_options, resolve_models(options.models), resolve_generator(options))
+
+
+def refuse_others(options: JobOptions, groups: Collection[str], names: Collection[str] = ()) -> None:
+    """Refuses options that are set and would do nothing.
+
+    Args:
+        options: what the user has said.
+        groups: of options that count.
+        names: of further ones.
+
+    Raises:
+        OptionError: naming the option.
+
+    Example usage::
+
+        >>> refuse_others(JobOptions(output="anonymized"), ["detection"])
+        Traceback (most recent call last):
+        faceveil.pipeline.option_values.OptionError: --output: has no effect here, only options about detection have
+    """
+    for name, option in FIELDS.items():
+        counts = option.metadata["group"] in groups or name in names
+        if not counts and getattr(options, name) != option.default:
+            raise OptionError(f"--{name}: has no effect here, only options about {' and '.join(groups)} have")
+
+
+def _anonymization(
+    options: JobOptions,
+    beam_options: PipelineOptions,
+    models: Sequence[ResolvedModel],
+    generator: ResolvedModel | None,
+) -> Anonymization:
+    return Anonymization(
         detector=detector_config(options, [model.directory for model in models], options.score_threshold),
         method=options.method,
         style=Style(options.geometry, options.strength),
@@ -109,10 +166,6 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         allow_label_maps=options.allow_label_maps,
         memory_shortages=memory_shortages(),
     )
-    # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
-    wary = is_restart() and options.retry_quarantined
-    anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
-    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize)
 
 
 def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
@@ -121,11 +174,16 @@ def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
     Raises:
         OptionError: naming the option and what the runner needs.
     """
+    _check_beam_options(beam_options)
     if dataflow.is_chosen(beam_options):
         dataflow.check_options(options, beam_options)
         return
     if options.no_wait:
         raise OptionError("--no_wait: goes with --runner DataflowRunner, where a job goes on without this command")
+    _check_staging(beam_options, options)
+
+
+def _check_staging(beam_options: PipelineOptions, options: JobOptions) -> None:
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
     local_models = any(map(storage.is_local, options.models)) or options.method == SYNTHESIZE
     if not works_here(beam_options) and not temporary and local_models:
@@ -136,6 +194,18 @@ def _is_begun(directory: str, description: JobDescription) -> bool:
     lock = read_lock(directory) or {}
     begun = lock.get("job") or {"job": {}}
     return bool(begun["job"].get("digest") == description.job["digest"])
+
+
+def _check_beam_options(beam_options: PipelineOptions) -> None:
+    """Refuses what Beam would stumble over when the pipeline is built or run."""
+    types, setup = beam_options.view_as(TypeOptions), beam_options.view_as(SetupOptions)
+    if types.runtime_type_check and types.performance_runtime_type_check:
+        raise OptionError("--performance_runtime_type_check: does not go with --runtime_type_check; use one of them")
+    library = setup.pickle_library
+    if library.startswith("dill") and find_spec("dill") is None:
+        raise OptionError(f"--pickle_library {library}: dill is not installed; without this option, it is not needed")
+    if PipelineOptionsValidator(beam_options, None).validate_pickle_library(setup):
+        raise OptionError(f"--pickle_library {library}: takes the version of dill that apache-beam[dill] installs")
 
 
 def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:

@@ -23,14 +23,15 @@ FLOORS = (
     ("transforms.formats", "transforms.anonymizers", "transforms.detectors"),
     ("transforms.generators", "transforms.inputs"),
     ("transforms.shard",),
-    ("transforms.anonymize_shards", "transforms.manifest"),
+    ("transforms.metrics",),
+    ("transforms.anonymize_images", "transforms.anonymize_shards", "transforms.manifest"),
     ("evaluation",),
     ("pipeline",),
 )
 """From the ground up: a module imports its own package and what lies on lower floors, nothing beside it."""
 
 KNOWS_BEAM = {"pipeline", "transforms.storage", "transforms.inputs.plan", "transforms.manifest"}
-KNOWS_BEAM |= {"transforms.anonymize_shards"}
+KNOWS_BEAM |= {"transforms.anonymize_images", "transforms.anonymize_shards", "transforms.metrics"}
 KNOWS_NO_IMAGES = {"transforms.runtime", "transforms.storage", "transforms.models"}
 IMAGE_LIBRARIES = {"cv2", "PIL", "pillow_heif", "simplejpeg"}
 MAX_LINES = 400
@@ -42,6 +43,7 @@ OF_EVERY_FORMAT |= {"strip", "units", "used_bytes", "without_metadata"}
 TESTED_BY = {
     "transforms": {
         "arrays errors faces kept_exif limits quarantine": "transforms/shard/test_record.py",
+        "metrics": "transforms/test_anonymize_shards.py",
     },
     "transforms.anonymizers": {
         "blocks blur cells paint pixelate scene solid style": "transforms/anonymizers/test_methods.py",

@@ -1,9 +1,10 @@
-"""The PTransform that makes every shard: the only one with a model, and the only DoFn that touches images."""
+"""The PTransform that makes every shard of a job: the only one with a model, and the only DoFn that touches images."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,13 +16,15 @@ from apache_beam.io.iobase import RestrictionProgress, RestrictionTracker
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.core import RestrictionProvider
 from apache_beam.transforms.window import GlobalWindow
+from apache_beam.typehints import with_input_types, with_output_types
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from faceveil.transforms import storage
-from faceveil.transforms.formats.audit import Row, ShardResult, Status
+from faceveil.transforms.formats.audit import Row, ShardResult
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.plan import ShardPlan
+from faceveil.transforms.metrics import NAMESPACE, RecordMetrics
 from faceveil.transforms.shard.attempt import attempt_marker
 from faceveil.transforms.shard.progress import ProgressFile
 from faceveil.transforms.shard.resume import finished_shard, kept_records
@@ -32,7 +35,9 @@ _USUAL_RECORD = 100_000
 """Bytes, where nobody knows how many records a file has."""
 
 
-@dataclass
+@with_input_types(ShardPlan)
+@with_output_types(ShardResult)
+@dataclass(eq=False)
 class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
     """Anonymizes every planned shard, unless it is finished already, and yields one small result for each.
 
@@ -120,20 +125,22 @@ class _Tracker(RestrictionTracker):  # type: ignore[misc]
 _PROGRESS = beam.DoFn.RestrictionParam(_ShardProgress())
 
 
+@with_input_types(ShardPlan, Any)  # Beam would take the tracker's annotation, which is text to it, for a type
+@with_output_types(ShardResult)
 class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
     def __init__(self, job: AnonymizeShards) -> None:
         self._job = job
-        self._counters = {status: Metrics.counter("faceveil", status) for status in Status}
-        self._faces = Metrics.counter("faceveil", "faces")
-        self._resumed = Metrics.counter("faceveil", "resumed")
+        self._resumed = Metrics.counter(NAMESPACE, "resumed")
+        self._shard_seconds = Metrics.distribution(NAMESPACE, "shard_seconds")
 
     def setup(self) -> None:
         """Gets the process's model and threads."""
         self._worker = self._job.load()
+        self._metrics = RecordMetrics(self._worker.timings)
         self._progress = ProgressFile(self._job.progress_directory)
         self._sandbox: RecordSandbox | None = None
         self._publisher = ThreadPoolExecutor(1, "publish")
-        self._publishing: Future[ShardResult] | None = None
+        self._publishing: Future[tuple[ShardResult, float]] | None = None
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Waits for the last shard, and ends the sandbox, if there was a reason for one."""
@@ -162,8 +169,9 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         if storage.is_local(job.output.directory):
             yield from self._published()  # no network to wait for
 
-    def _make(self, plan: ShardPlan, tracker: Any) -> Callable[[], ShardResult]:
-        job = self._job
+    def _make(self, plan: ShardPlan, tracker: Any) -> Callable[[], tuple[ShardResult, float]]:
+        """Makes a shard; what publishes it, which also tells the seconds that all of it took."""
+        job, began = self._job, time.monotonic()
         kept = kept_records(plan, job.output) if job.retry_quarantined else None
         # Once a shard has crashed, so may others of its bundle, and a runner tries a bundle a few times only.
         tried = job.tries_records or self._sandbox is not None
@@ -174,8 +182,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
             nonlocal done
             done += 1
             tracker.try_claim(int(done * share))
-            self._counters[row.status].inc()
-            self._faces.inc(row.face_count)
+            self._metrics.count(row)
             self._progress.count(row)
 
         with ExitStack() as stack:
@@ -189,11 +196,11 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
             publish = anonymize_shard(plan, job.output, self._worker, count, kept, care.alone, sandbox)
             marker = stack.pop_all()
 
-        def finish() -> ShardResult:
+        def finish() -> tuple[ShardResult, float]:
             with marker:
                 result = publish()
             self._progress.finished(plan)
-            return result
+            return result, time.monotonic() - began
 
         return finish
 
@@ -201,7 +208,9 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         """The result of the shard that is being published, if one is, once it is done."""
         publishing, self._publishing = self._publishing, None
         if publishing:
-            yield publishing.result()
+            result, seconds = publishing.result()
+            self._shard_seconds.update(round(seconds))
+            yield result
 
     def _end_sandbox(self) -> None:
         if self._sandbox:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.typehints import with_input_types, with_output_types
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
@@ -119,7 +120,9 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
             raise AccountingError(f"{shard.name}: the totals do not balance: {shard}")
 
 
-@dataclass
+@with_input_types(ShardResult)
+@with_output_types(int)
+@dataclass(eq=False)
 class WriteManifest(beam.PTransform):  # type: ignore[misc]
     """Collects the results of all shards and writes ``manifest.json``; yields the number of shards."""
 
@@ -130,12 +133,13 @@ class WriteManifest(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[int]:
         """Builds the graph."""
+        write = beam.Map(_write_manifest, self.directory, self.description, self.layout, self.summary)
         return (
             results
             # There is always a shard. The default for none would be a side input, whose size in memory Beam's worker
             # then finds out by looking through every module that is loaded: a second of a small job.
             | "CollectResults" >> beam.combiners.ToList().without_defaults()
-            | "WriteManifest" >> beam.Map(_write_manifest, self.directory, self.description, self.layout, self.summary)
+            | "WriteManifest" >> write.with_output_types(int)
         )
 
 

@@ -10,6 +10,7 @@ from faceveil.pipeline.prepare import PreparedJob
 from faceveil.pipeline.runners.kinds import works_here
 from faceveil.transforms import storage
 from faceveil.transforms.models.saved_model import model_digest
+from faceveil.transforms.shard.worker import Anonymization
 
 
 def with_staged_models(job: PreparedJob, beam_options: PipelineOptions) -> PreparedJob:
@@ -18,8 +19,18 @@ def with_staged_models(job: PreparedJob, beam_options: PipelineOptions) -> Prepa
     Raises:
         AccessError: they cannot be written there.
     """
+    config = staged_models(job.anonymize.config, beam_options)
+    return replace(job, anonymize=replace(job.anonymize, config=config))
+
+
+def staged_models(config: Anonymization, beam_options: PipelineOptions) -> Anonymization:
+    """As ``with_staged_models``, of how records are anonymized.
+
+    Raises:
+        AccessError: they cannot be written there.
+    """
     if works_here(beam_options):
-        return job
+        return config
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
 
     def stage(directory: str) -> str:
@@ -29,8 +40,6 @@ def with_staged_models(job: PreparedJob, beam_options: PipelineOptions) -> Prepa
         storage.copy_folder(directory, target)
         return target
 
-    config = job.anonymize.config
     detector = replace(config.detector, model_dirs=tuple(map(stage, config.detector.model_dirs)))
     synthesis = config.synthesis and replace(config.synthesis, model_dir=stage(config.synthesis.model_dir))
-    config = replace(config, detector=detector, synthesis=synthesis)
-    return replace(job, anonymize=replace(job.anonymize, config=config))
+    return replace(config, detector=detector, synthesis=synthesis)

@@ -1,4 +1,5 @@
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import apache_beam as beam
@@ -7,10 +8,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
 from faceveil.pipeline.cli import main
-from faceveil.pipeline.graph import AnonymizeDataset
+from faceveil.pipeline.graph import AnonymizeDataset, AnonymizeImages
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.errors import OutputError
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.tfrecord import frame, read_limited_records
 
 
 def options_of(photos: Path, output: Path, **more: object) -> JobOptions:
@@ -50,6 +53,72 @@ def test_in_another_pipeline_s_graph_another_job_s_output_is_safe(photos: Path, 
     with pytest.raises(OptionError, match="--overwrite: is for the command"):
         run(options_of(photos, tmp_path / "out", overwrite=True))
     assert files(tmp_path / "out") == before
+
+
+@pytest.mark.usefixtures("centerface_int8")
+def test_beam_s_checks_and_picklers_change_no_byte(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A TFRecord file that is divided is among the inputs, so that each step of the graph has something to do."""
+    photo = (photos / "things" / "rocket.jpg").read_bytes()
+    records = tmp_path / "several.tfrecord"
+    records.write_bytes(frame(Example.empty().with_features({"image/encoded": photo})) * 3)
+    inputs = ["--input", f"{photos}/people/*", str(records), "--quality", "fast", "--shard_bytes", "200KB"]
+
+    def made(flag: str) -> dict[str, bytes]:
+        output = tmp_path / (flag or "plain")
+        assert main(["run", *inputs, "--output", str(output), *filter(None, [flag])]) == 0
+        return files(output)
+
+    plain = made("")
+    assert len([name for name in plain if name.endswith(".tfrecord")]) > 2
+    for flag in ("--runtime_type_check", "--performance_runtime_type_check", "--save_main_session"):
+        assert made(flag) == plain, flag
+    flag = "--pickle_library=dill_unsafe"
+    if find_spec("dill"):
+        assert made(flag) == plain
+    else:
+        assert main(["run", *inputs, "--output", str(tmp_path / "dill"), flag]) == 2
+        assert "--pickle_library dill_unsafe: dill is not installed" in capsys.readouterr().err
+        assert not (tmp_path / "dill").exists()
+
+
+@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.parametrize("method", ["pixelate", "synthesize"])
+def test_images_of_a_pipeline_get_the_bytes_that_files_of_their_keys_get(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("FACEVEIL_SALT", "0123456789abcdef0123456789abcdef")
+    names = ["people/astronaut.JPG", "people/portrait.jpeg", "people/space/astronaut.png", "things/rocket.jpg"]
+    output = tmp_path / "out"
+    flags = ["--output", str(output), "--quality", "fast", "--method", method, "--num_shards", "1"]
+    assert main(["run", "--input", f"{photos}/**", "--exclude", "things/c*", *flags]) == 0
+    with (output / "data-00000-of-00001.tfrecord").open("rb") as file:
+        examples = [
+            Example.parse(record) for record in read_limited_records(file, 1 << 30) if isinstance(record, bytes)
+        ]
+    keys, expected = (
+        [value for example in examples for value in example.bytes_values(name) or ()]
+        for name in ("image/filename", "image/encoded")
+    )
+    assert [key.decode() for key in keys] == names
+    images = [(name, (photos / name).read_bytes()) for name in names]
+    with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(["--runtime_type_check"])) as pipeline:
+        options = JobOptions(quality="fast", method=method)
+        made = pipeline | beam.Create(images) | AnonymizeImages(options)
+        assert_that(made.main, equal_to(list(zip(names, expected, strict=True))), "main")
+        assert_that(made.quarantined, equal_to([]), "quarantined")
+
+
+@pytest.mark.parametrize(
+    "options", [{"output": "out"}, {"hash_keys": True, "salt_file": "salt"}, {"image_feature": ("left",)}]
+)
+def test_options_about_whole_data_sets_are_refused_for_images(options: dict[str, object], tmp_path: Path) -> None:
+    if "salt_file" in options:
+        options["salt_file"] = str(tmp_path / "salt")
+        (tmp_path / "salt").write_text("0123456789abcdef0123456789abcdef")
+    with pytest.raises(OptionError, match=f"--{next(iter(options))}: has no effect here"):
+        _ = beam.Pipeline() | beam.Create([("a", b"")]) | AnonymizeImages(JobOptions(**options))  # type: ignore[arg-type]
 
 
 def test_a_graph_without_an_input_is_refused() -> None:

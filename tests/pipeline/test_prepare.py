@@ -10,6 +10,7 @@ from faceveil.pipeline.prepare import check_runner
     ("flags", "message"),
     [
         (["--runner=FlinkRunner", "--flink_master=localhost:8081"], "--temp_location: is required"),
+        (["--runtime_type_check", "--performance_runtime_type_check"], "does not go with --runtime_type_check"),
     ],
 )
 def test_runners_are_checked_first(flags: list[str], message: str) -> None:

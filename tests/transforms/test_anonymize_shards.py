@@ -26,7 +26,7 @@ from faceveil.transforms.inputs.match import Input, list_inputs
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.progress import Progress, read_progress
 from faceveil.transforms.shard.resume import finished_shard
-from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_shard
+from faceveil.transforms.shard.worker import STEPS, Anonymization, Worker, anonymize_shard
 from faceveil.transforms.storage import write_bytes
 
 
@@ -140,6 +140,10 @@ def test_as_a_transform_it_gives_one_result_a_shard(photos: Path, centerface: st
         transform = AnonymizeShards(config(centerface), output(tmp_path / "out"), progress_directory=str(progress))
         with TestPipeline() as pipeline:
             assert_that(pipeline | beam.Create([*plans, empty]) | transform, check)
+        measured = pipeline.result.metrics().query()["distributions"]
+        counts = {each.key.metric.name: each.committed.count for each in measured}
+        steps = {f"{step}_milliseconds": 6 for step in STEPS}
+        assert counts == ({} if resumed else {**steps, "shard_seconds": 4})
         told: Progress = read_progress(str(progress))
         assert (told.records, told.resumed) == (6 + resumed, resumed)
         assert told.faces >= 3

@@ -12,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints import with_output_types
 
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.kinds import Kind
@@ -300,7 +301,12 @@ def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
     return tuple(sorted(distinct, key=lambda file: file.key))
 
 
-@dataclass
+_PACKED = tuple[tuple[str, str, int], bytes]
+"""What Beam is told of a pack and its group: annotations it reads only where they are no text."""
+
+
+@with_output_types(ShardPlan)
+@dataclass(eq=False)
 class PlanShards(beam.PTransform):  # type: ignore[misc]
     """Matches the inputs and groups them into shards; nothing but paths is shuffled.
 
@@ -316,20 +322,20 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
         packs = (
             begin
             | "Inputs" >> beam.Create(list(range(len(self.inputs))), reshuffle=False)
-            | "Match" >> beam.FlatMap(_matched, self.inputs, self.layout)
+            | "Match" >> beam.FlatMap(_matched, self.inputs, self.layout).with_output_types(_PACKED)
         )
         every_shard = (
             begin
             | "Splits" >> beam.Create(list(self.layout), reshuffle=False)
-            | "NumberShards" >> beam.FlatMap(_numbered, self.layout)
+            | "NumberShards" >> beam.FlatMap(_numbered, self.layout).with_output_types(_PACKED)
         )
+        # Without a type, since Beam's runtime checks would hold both outputs to that of the main one.
+        plan = beam.FlatMap(plan_group, self.layout).with_outputs(_IN_PARTS, main=_WHOLE)
         planned = (
-            (packs, every_shard)
-            | "WithEmptyShards" >> beam.Flatten()
-            | "Group" >> beam.GroupByKey()
-            | "Plan" >> beam.FlatMap(plan_group, self.layout).with_outputs(_IN_PARTS, main=_WHOLE)
+            (packs, every_shard) | "WithEmptyShards" >> beam.Flatten() | "Group" >> beam.GroupByKey() | "Plan" >> plan
         )
-        parts = planned[_IN_PARTS] | "SpreadFiles" >> beam.Reshuffle() | "Index" >> beam.FlatMap(plan_parts)
+        index = beam.FlatMap(plan_parts).with_output_types(ShardPlan)
+        parts = planned[_IN_PARTS] | "SpreadFiles" >> beam.Reshuffle() | "Index" >> index
         return (planned[_WHOLE], parts) | "WithParts" >> beam.Flatten()
 
 

@@ -69,6 +69,12 @@ def compose_example(
     return Example.empty().with_features({**described, **found}, set(roles.dropped) - {_OWN_IMAGE})
 
 
+def composed_image(serialized: bytes) -> bytes:
+    """The image in an Example that ``compose_example`` has made for an image file."""
+    [image] = Example.parse(serialized).bytes_values(_OWN_IMAGE) or [b""]
+    return image
+
+
 def _face_features(prefix: str, image: AnonymizedImage) -> dict[str, FeatureValue]:
     size = np.array([image.info.upright_width, image.info.upright_height] * 2, np.float32)
     boxes = np.clip(stored_boxes(image.faces.boxes / size, image.info.orientation), 0, 1)

@@ -86,6 +86,11 @@ def _image_file(file: InputFile, max_bytes: int) -> Source:
     return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size)
 
 
+def image_source(key: str, data: bytes) -> Source:
+    """The record of an encoded image that is in memory already."""
+    return Source(key, "", None, len(data) * _DECODED, content=data)
+
+
 def read_tfrecord_sources(file: Source, max_bytes: int) -> Iterator[Source | Outcome]:
     """The records of a TFRecord file, in their order; of one that is an image, in spite of its name, the file itself.
 

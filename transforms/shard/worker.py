@@ -22,10 +22,11 @@ from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.limits import Limits
-from faceveil.transforms.quarantine import Reason
+from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import is_bounded, keep_freed_memory, out_of_memory_errors
 from faceveil.transforms.runtime.pool import OrderedPool, threads_beside, usable_cores
 from faceveil.transforms.runtime.sandbox import Sandbox
+from faceveil.transforms.runtime.timings import Timings
 from faceveil.transforms.runtime.watchdog import Watchdog
 from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
 from faceveil.transforms.shard.detect import (
@@ -36,7 +37,14 @@ from faceveil.transforms.shard.detect import (
     detect,
     with_records,
 )
-from faceveil.transforms.shard.read import ReadAhead, Source, read_ahead, read_sources, read_tfrecord_sources
+from faceveil.transforms.shard.read import (
+    ReadAhead,
+    Source,
+    image_source,
+    read_ahead,
+    read_sources,
+    read_tfrecord_sources,
+)
 from faceveil.transforms.shard.record import (
     Batch,
     Outcome,
@@ -44,6 +52,7 @@ from faceveil.transforms.shard.record import (
     guarded,
     in_order,
     one_by_one_on_failure,
+    quarantined,
 )
 from faceveil.transforms.shard.resume import with_kept
 from faceveil.transforms.shard.write import write_shard
@@ -87,11 +96,21 @@ class Anonymization:
 
 RecordSandbox = Sandbox[Source, Outcome | Source]
 
+STEPS = ("decode", "detect", "anonymize")
+"""What a worker measures."""
+
 
 class Worker:
     """What the shards of a process share: the loaded model, the threads and who watches them.
 
     Its steps take records and outcomes, and pass outcomes through.
+
+    Attributes:
+        config: how records are anonymized.
+        detector: finds the faces.
+        masking: masks them.
+        pool: the threads that all steps are done on.
+        timings: of `STEPS`, for each image; whoever drives the steps may take them.
 
     Raises:
         ModelError: a model cannot be loaded.
@@ -121,6 +140,7 @@ class Worker:
         self._readers = OrderedPool(_READERS_PER_THREAD * threads, _READ_AHEAD_BYTES)
         self._names = NameReporter(config.features) if config.hashed_keys else None
         self._watchdog = Watchdog(config.limits.image_timeout)
+        self.timings = Timings()
 
     def read_ahead(self, items: Iterable[Source | Outcome]) -> Iterator[Source | Outcome]:
         """Has image files read before they are needed, some at once."""
@@ -149,7 +169,8 @@ class Worker:
                 return made
         config = self.config
         with self._watchdog.watching(source.key):
-            decoded = decode(source, config.features, self.detector, config.limits, config.keep_metadata)
+            with self.timings.measuring("decode", 1 if source.serialized is None else len(config.features.images)):
+                decoded = decode(source, config.features, self.detector, config.limits, config.keep_metadata)
             if self._names and isinstance(decoded, Record) and decoded.example:
                 self._names.look(decoded.example, source.path)
         return decoded
@@ -157,17 +178,47 @@ class Worker:
     def detect(self, batch: Batch[Record[DecodedImage] | Outcome]) -> Batch[Record[DetectedImage] | Outcome]:
         """Finds the faces of several records."""
         step = one_by_one_on_failure(functools.partial(detect, detector=self.detector), Reason.DETECTION_FAILED)
-        with self._watchdog.watching(_names_of(batch)):
+        with self._watchdog.watching(_names_of(batch)), self.timings.measuring("detect", _count_images(batch)):
             return Batch(step(batch.items), batch.places)
 
     def anonymize(self, batch: Batch[Record[DetectedImage] | Outcome]) -> Batch[Outcome]:
         """Masks the faces of several records, and makes what is written of them."""
-        with self._watchdog.watching(_names_of(batch)):
+        with self._watchdog.watching(_names_of(batch)), self.timings.measuring("anonymize", _count_images(batch)):
             return Batch(anonymize(batch.items, self.masking, self.config.features), batch.places)
 
 
 def _names_of(batch: Batch[Any]) -> str:
     return ", ".join(item.key for item in batch.items if isinstance(item, Record))
+
+
+def _count_images(batch: Batch[Any]) -> int:
+    return sum(len(item.images) for item in batch.items if isinstance(item, Record))
+
+
+def anonymize_sources(
+    sources: Iterable[Source | Outcome],
+    worker: Worker,
+    read_records: Callable[[Source], Iterable[Source | Outcome]],
+    alone: bool = False,
+    sandbox: RecordSandbox | None = None,
+) -> Iterator[Outcome]:
+    """Takes records through all steps: decode, detect, anonymize; their outcomes come in the records' order.
+
+    Args:
+        sources: the records.
+        worker: the model and the threads.
+        read_records: gives the records of a file that was taken for an image.
+        alone: whether one record is worked on at a time, for want of memory.
+        sandbox: where records are made that may crash this process.
+
+    Raises:
+        OutOfMemoryError: memory ran out, with one record at a time too.
+    """
+    pooled = functools.partial(worker.pool.map, alone=alone)
+    decode_one = functools.partial(worker.decode, sandbox=sandbox)
+    decoded = with_records(pooled(decode_one, sources), lambda file: pooled(decode_one, read_records(file)))
+    detected = in_order(pooled(worker.detect, batch_like_shaped(decoded, worker.detector.batch_size)))
+    return in_order(pooled(worker.anonymize, batch_by_pixels(detected, worker.masking.batch_size)))
 
 
 def anonymize_shard(
@@ -197,23 +248,17 @@ def anonymize_shard(
         AccessError: the output cannot be written.
         OutOfMemoryError: memory ran out, with one record at a time too.
     """
-    config, detector = worker.config, worker.detector
-    pooled = functools.partial(worker.pool.map, alone=alone)
+    config = worker.config
     max_bytes = config.limits.max_image_bytes
     with out_of_memory_errors():
-        decode_one = functools.partial(worker.decode, sandbox=sandbox)
         sources: Iterable[Source | Outcome] = read_sources(plan, max_bytes)
         if kept:
             sources = with_kept(sources, kept)
         if plan.kind == "image" and not alone and not is_bounded():
             sources = worker.read_ahead(sources)
-        decoded = with_records(
-            pooled(decode_one, sources),
-            lambda file: pooled(decode_one, read_tfrecord_sources(file, max_bytes)),
-        )
-        detected = in_order(pooled(worker.detect, batch_like_shaped(decoded, detector.batch_size)))
-        outcomes = in_order(pooled(worker.anonymize, batch_by_pixels(detected, worker.masking.batch_size)))
-        return write_shard(plan, outcomes, output, _empty_result(plan, detector), config.method, on_record)
+        read_records = functools.partial(read_tfrecord_sources, max_bytes=max_bytes)
+        outcomes = anonymize_sources(sources, worker, read_records, alone, sandbox)
+        return write_shard(plan, outcomes, output, _empty_result(plan, worker.detector), config.method, on_record)
 
 
 def anonymize_record(source: Source, worker: Worker) -> Outcome | Source:
@@ -222,6 +267,25 @@ def anonymize_record(source: Source, worker: Worker) -> Outcome | Source:
     if isinstance(decoded, Source):
         return decoded
     return worker.anonymize(worker.detect(Batch([decoded], [0]))).items[0]
+
+
+def anonymize_images(images: Iterable[tuple[str, bytes]], worker: Worker) -> Iterator[Outcome]:
+    """Takes encoded images through all steps, as if each was a file; their outcomes come in the images' order.
+
+    Args:
+        images: keys and images.
+        worker: the model and the threads.
+
+    Raises:
+        OutOfMemoryError: memory ran out, with one image at a time too.
+    """
+    sources = (image_source(key, data) for key, data in images)
+    with out_of_memory_errors():
+        yield from anonymize_sources(sources, worker, _refused_records)
+
+
+def _refused_records(file: Source) -> Iterator[Outcome]:
+    yield quarantined(file.key, Quarantine(Reason.NOT_AN_IMAGE, "it holds TFRecords"))
 
 
 def record_sandbox(config: Anonymization, threads: int) -> RecordSandbox:

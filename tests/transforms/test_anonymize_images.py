@@ -1,0 +1,97 @@
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam import coders
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing import test_stream
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
+from apache_beam.typehints.decorators import TypeCheckError
+
+from faceveil.transforms import anonymize_images
+from faceveil.transforms.anonymize_images import AnonymizeKeyedImages, QuarantinedImage
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.detectors.detector import DetectorConfig
+from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.shard.worker import Anonymization
+
+
+@pytest.fixture(scope="module")
+def transform(centerface: str) -> AnonymizeKeyedImages:
+    """One for all tests, so that one model is loaded."""
+    detector = DetectorConfig((centerface,), quality=Quality(320))
+    return AnonymizeKeyedImages(Anonymization(detector, "blur", Style(), FeatureRoles()))
+
+
+def pipeline() -> beam.Pipeline:
+    return beam.Pipeline("FnApiRunner", PipelineOptions([]))
+
+
+def test_what_cannot_be_anonymized_costs_no_other_image(photos: Path, transform: AnonymizeKeyedImages) -> None:
+    photo = (photos / "people" / "portrait.jpeg").read_bytes()
+    images = {
+        "a": photo,
+        "half": photo[: len(photo) // 2],
+        "text": b"no image",
+        "records": frame(Example.empty().with_features({"image/encoded": photo})),
+        "nothing": b"",
+        "b": photo,
+    }
+
+    def check_main(made: list[tuple[str, bytes]]) -> None:
+        assert sorted(key for key, _ in made) == ["a", "b"]
+        assert len({image for _, image in made}) == 1
+        assert photo not in dict(made).values()
+
+    with pipeline() as graph:
+        made = graph | beam.Create(images.items()) | transform
+        assert_that(made.main, check_main, "main")
+        # Reshuffled, so that its coder is used.
+        reasons = made.quarantined | beam.Reshuffle() | beam.Map(lambda image: (image.key, image.reason))
+        expected = {"half": "truncated", "text": "not_an_image", "records": "not_an_image", "nothing": "empty"}
+        assert_that(reasons, equal_to(expected.items()), "quarantined")
+
+
+def test_windows_and_timestamps_stay_in_a_stream(
+    photos: Path, transform: AnonymizeKeyedImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anonymize_images, "_BATCH_BYTES", 1)  # so that some are made before a bundle's end
+    photo = (photos / "people" / "portrait.jpeg").read_bytes()
+    stream = (
+        test_stream.TestStream(coders.TupleCoder([coders.StrUtf8Coder(), coders.BytesCoder()]))
+        .add_elements([TimestampedValue((str(second), photo), second) for second in (1, 12, 3)])
+        .advance_watermark_to(10)
+        .add_elements([TimestampedValue(("late", b""), 25)])
+        .advance_watermark_to_infinity()
+    )
+    expected = [("1", 1, 0), ("3", 3, 0), ("12", 12, 10), ("late", 25, 20)]
+    # The one of Beam's runners for one machine that plays a stream.
+    with beam.Pipeline("BundleBasedDirectRunner", PipelineOptions(["--streaming"])) as graph:
+        made = graph | stream | "Windows" >> beam.WindowInto(FixedWindows(10)) | transform
+        told = [each | f"When{place}" >> beam.ParDo(_When()) for place, each in enumerate(made)]
+        everything = told | beam.Flatten() | beam.WindowInto(GlobalWindows())
+        assert_that(everything, equal_to(expected))
+
+
+class _When(beam.DoFn):  # type: ignore[misc]
+    def process(
+        self, image: Any, timestamp: Any = beam.DoFn.TimestampParam, window: Any = beam.DoFn.WindowParam
+    ) -> Any:
+        yield image[0], int(timestamp), int(window.start)
+
+
+def test_other_types_are_refused_when_the_graph_is_built(transform: AnonymizeKeyedImages) -> None:
+    with pytest.raises(TypeCheckError, match=r"expected Tuple\[<class 'str'>, <class 'bytes'>\]"):
+        _ = pipeline() | beam.Create([("key", "text")]) | transform
+
+
+def test_a_quarantined_image_is_a_row_to_every_runner() -> None:
+    coder = coders.registry.get_coder(QuarantinedImage)
+    assert coder.to_runner_api(None).spec.urn == "beam:coder:row:v1"
+    image = QuarantinedImage("a", "truncated", None)
+    assert type(coder.decode(coder.encode(image))) is QuarantinedImage

@@ -11,7 +11,7 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindows, Timestamp
 from apache_beam.typehints.decorators import TypeCheckError
 
 from faceveil.transforms import anonymize_images
-from faceveil.transforms.anonymize_images import AnonymizeKeyedImages, QuarantinedImage
+from faceveil.transforms.anonymize_images import AnonymizeKeyedImages
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
 from faceveil.transforms.detectors.quality import Quality

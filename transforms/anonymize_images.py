@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam import coders
 from apache_beam.typehints import with_input_types, with_output_types
 from apache_beam.utils.shared import Shared
 from apache_beam.utils.timestamp import Timestamp
@@ -28,7 +27,10 @@ KeyedImage = tuple[str, bytes]
 
 
 class QuarantinedImage(NamedTuple):
-    """An image that could not be anonymized. A row to Beam, which any runner and SDK can read.
+    """An image that could not be anonymized.
+
+    Beam's coder for Python's own values takes it, on every runner. As one of Beam's rows, a worker that has not loaded
+    this module yet would get a tuple of another class.
 
     Attributes:
         key: the image's.
@@ -39,9 +41,6 @@ class QuarantinedImage(NamedTuple):
     key: str
     reason: str
     detail: str | None
-
-
-coders.registry.register_row(QuarantinedImage)
 
 
 class AnonymizedImages(NamedTuple):

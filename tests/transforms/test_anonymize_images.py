@@ -11,7 +11,7 @@ from apache_beam.transforms.window import FixedWindows, GlobalWindows, Timestamp
 from apache_beam.typehints.decorators import TypeCheckError
 
 from faceveil.transforms import anonymize_images
-from faceveil.transforms.anonymize_images import AnonymizeKeyedImages, QuarantinedImage
+from faceveil.transforms.anonymize_images import AnonymizeKeyedImages
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
@@ -90,8 +90,16 @@ def test_other_types_are_refused_when_the_graph_is_built(transform: AnonymizeKey
         _ = pipeline() | beam.Create([("key", "text")]) | transform
 
 
-def test_a_quarantined_image_is_a_row_to_every_runner() -> None:
-    coder = coders.registry.get_coder(QuarantinedImage)
-    assert coder.to_runner_api(None).spec.urn == "beam:coder:row:v1"
-    image = QuarantinedImage("a", "truncated", None)
-    assert type(coder.decode(coder.encode(image))) is QuarantinedImage
+def test_a_quarantined_image_is_one_in_every_process(tmp_path: Path, transform: AnonymizeKeyedImages) -> None:
+    told = tmp_path / "told"
+    flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    with beam.Pipeline("FnApiRunner", PipelineOptions(flags)) as graph:
+        made = graph | beam.Create([("a", b"")]) | transform
+        (
+            made.quarantined | beam.Reshuffle() | beam.Map(_tell, str(told))
+        )  # a worker's class is told by that worker alone
+    assert told.read_text() == "faceveil.transforms.anonymize_images.QuarantinedImage"
+
+
+def _tell(value: object, path: str) -> None:
+    Path(path).write_text(f"{type(value).__module__}.{type(value).__name__}")

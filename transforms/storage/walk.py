@@ -185,22 +185,34 @@ class _Walk:
 
     def _divide(self, number: int, stretch: Stretch, first: str) -> Stretch | None:
         """Hands over what can be listed by others; gives what is left, if it begins where the stretch does."""
-        left_out: list[Span] = []
         folder = None if stretch.cuts else _folder_ahead(stretch, first)
+        left, rest = None, stretch
+        left_out: list[Span] = []
         if folder:
-            stretch = replace(stretch, known=stretch.known | {folder})
+            rest = replace(rest, known=rest.known | {folder})
             for page in self._pages(folder, one_level=True):
                 cuts, refused = _choose(self._trees[number], page)
-                ahead = tuple(cut for cut in cuts if cut > stretch.after and _is_ahead(cut, stretch))
-                stretch = replace(stretch, cuts=stretch.cuts + ahead)
+                ahead = tuple(cut for cut in cuts if cut > rest.after and _is_ahead(cut, rest))
                 left_out += refused
+                if ahead:  # what comes before the last of them is known now
+                    known = replace(rest, before=ahead[-1], cuts=ahead[:-1])
+                    left = self._keep_first(number, stretch, known, left_out) or left
+                    rest = replace(rest, after=ahead[-1])
+                    left_out = [span for span in left_out if span[0] > ahead[-1]]
                 if not page.folders or self._stopped:  # files, perhaps very many
                     break
-        [*others] = pieces(stretch, left_out, -(-len(stretch.cuts) // LISTINGS_AT_ONCE))
-        left = others.pop(0) if others and others[0].after == stretch.after else None
-        for piece in others:
-            self._hand_over(number, piece)
-        return left
+        return self._keep_first(number, stretch, rest, left_out) or left
+
+    def _keep_first(self, number: int, stretch: Stretch, known: Stretch, left_out: list[Span]) -> Stretch | None:
+        """Hands over the pieces of a part of a stretch, but for that at its beginning."""
+        kept = None
+        wanted = max(1, 2 * LISTINGS_AT_ONCE - self._unfinished)
+        for piece in pieces(known, left_out, -(-len(known.cuts) // wanted)):
+            if piece.after == stretch.after:
+                kept = piece
+            else:
+                self._hand_over(number, piece)
+        return kept
 
 
 def _folder_ahead(stretch: Stretch, first: str) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.inputs.globs import listed_prefix
+from faceveil.transforms.storage.base import REQUESTS_AT_ONCE
 
 
 def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
@@ -19,8 +22,10 @@ def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
         AccessError: naming the place, what is wrong and what to do.
     """
     FileSystems.set_options(beam_options)
-    for place in dict.fromkeys(g.pattern if g.is_list else listed_prefix(g.pattern) for g in options.inputs):
-        storage.check_readable(place)
+    places = dict.fromkeys(g.pattern if g.is_list else listed_prefix(g.pattern) for g in options.inputs)
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
+        for _ in pool.map(storage.check_readable, places):
+            pass
     for model in options.models:
         storage.check_readable(model)
     cloud = beam_options.view_as(GoogleCloudOptions)

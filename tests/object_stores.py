@@ -35,11 +35,13 @@ class Server:
         scheme: ``gs`` or ``s3``.
         address: of its HTTP endpoint.
         has_versions: whether it tells versions apart when objects are read and replaced.
+        has_pages: whether it lists in pages.
     """
 
     scheme: str
     address: str
     has_versions: bool
+    has_pages: bool = True
 
     def environment(self, address: str | None = None) -> dict[str, str]:
         """What leads a client there, or to a proxy before it."""
@@ -115,7 +117,7 @@ def cloud_storage() -> Iterator[Server]:
         server = create_server("127.0.0.1", port, in_memory=True)
         server.start()
         try:
-            yield Server("gs", address, has_versions=False)
+            yield Server("gs", address, has_versions=False, has_pages=False)
         finally:
             server.stop()
 

@@ -35,6 +35,7 @@ from faceveil.pipeline.runners.remote_job import RemoteJob
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
 from faceveil.transforms.formats.audit import Status
+from faceveil.transforms.inputs.inventory import is_inventory
 from faceveil.transforms.inputs.paths import read_path_list
 from faceveil.transforms.shard.progress import Progress
 
@@ -87,8 +88,9 @@ def _check_places(options: JobOptions, cloud: GoogleCloudOptions) -> None:
         if place and not place.startswith("gs://"):
             raise OptionError(f"--{name} {place}: must be in Cloud Storage with Dataflow, such as gs://bucket/temp")
     places = [("input", given.pattern) for given in options.inputs]
-    remote_lists = [given.pattern for given in options.inputs if given.is_list and not storage.is_local(given.pattern)]
-    places += [("input", line) for path in remote_lists for line in read_path_list(path) if line]
+    for given in options.inputs:
+        if given.is_list and not storage.is_local(given.pattern) and not is_inventory(given.pattern):
+            places += [("input", line) for line in read_path_list(given.pattern) if line]
     places += [("output", options.output), ("records_output", options.audit_directory)]
     for name, place in places:
         if storage.is_local(place):

@@ -11,6 +11,7 @@ _GLOB_TOKEN = re.compile(
     r"|\[(?P<negated>[!^]?)(?P<members>\]?[^\]]*)\]|\\(?P<escaped>.)|(?P<literal>.)",
     re.DOTALL,
 )
+_LIKE_ASCII = str.maketrans({"\u0130": "i", "\u0131": "i", "\u017f": "s", "\u212a": "k"})
 _TRANSLATED = {"folders": "(?:.*/)?", "all": ".*", "name": "[^/]*", "one": "[^/]"}
 
 
@@ -85,16 +86,62 @@ def translate_folders(pattern: str) -> re.Pattern[str]:
         [True, True, True, False]
     """
     prefix = fixed_prefix(pattern)
+    folders, any_folder = _folders(pattern, prefix)
+    folders += [any_folder] if any_folder else []
+    return re.compile(f"{re.escape(prefix)}(?i:{'|'.join(folders)})" if folders else "(?!)", re.DOTALL)
+
+
+def translate_wide_folders(pattern: str) -> re.Pattern[str]:
+    """The regular expression for the folders, slashes at their ends, below which a match may lie in any folder.
+
+    Example usage::
+
+        >>> wide = translate_wide_folders("photos/*/raw/**/*.jpg")
+        >>> [bool(wide.fullmatch(path)) for path in ("photos/a/", "photos/a/raw/", "photos/a/raw/b/")]
+        [False, True, True]
+    """
+    prefix = fixed_prefix(pattern)
+    any_folder = _folders(pattern, prefix)[1]
+    return re.compile(f"{re.escape(prefix)}(?i:{any_folder})" if any_folder else "(?!)", re.DOTALL)
+
+
+def _folders(pattern: str, prefix: str) -> tuple[list[str], str | None]:
+    """Expressions for folders a match may lie in: at each level, then below those levels for any, if there are such."""
     folders = []
     before = ""
     for token, expression in _tokens(pattern, len(prefix)):
         if expression == "/":
             folders.append(before)
         elif "/" in token[0] or re.fullmatch(expression, "/"):  # it may stand for slashes, so for any folders
-            folders.append(f"{before}.*")
-            break
+            return folders, f"{before}.*"
         before += expression
-    return re.compile(f"{re.escape(prefix)}(?i:{'|'.join(folders)})" if folders else "(?!)", re.DOTALL)
+    return folders, None
+
+
+def literal_start(glob: str) -> str:
+    """How a glob begins before its first special character, up to the first letter that is not in ASCII.
+
+    Example usage::
+
+        >>> literal_start("img_00*.jpg"), literal_start("m\xfcller-*.jpg"), literal_start("*.jpg")
+        ('img_00', 'm', '')
+    """
+    special = _SPECIAL.search(glob)
+    literal = glob[: special.start()] if special else glob
+    return next((literal[:place] for place, letter in enumerate(literal) if not letter.isascii()), literal)
+
+
+def folded(text: str) -> str:
+    """Another spelling of a text, the same for all that expressions take for one another where case is ignored.
+
+    Sure for letters of ASCII alone; as long as the text.
+
+    Example usage::
+
+        >>> folded("IMG_1"), folded("\u212alm")
+        ('img_1', 'klm')
+    """
+    return text.translate(_LIKE_ASCII).lower()
 
 
 def _tokens(pattern: str, position: int) -> Iterator[tuple[re.Match[str], str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,13 +58,27 @@ class IgnoredFiles:
     def __init__(self) -> None:
         self.files = 0
         self._endings: dict[str, dict[str, _Counted]] = {}
+        self._ranked: list[tuple[bool, int, str]] = []
 
     def add(self, file: IgnoredFile) -> None:
         """Counts a file."""
         self.files += 1
-        known = file.ending in self._endings or len(self._endings) < _MAX_ENDINGS
-        reasons = self._endings.setdefault(file.ending if known else OTHER, {})
-        reasons.setdefault(file.reason, _Counted()).add(1, [file.key])
+        ending = file.ending
+        if ending not in self._endings:
+            # Which are kept does not depend on their order: the first by their rank.
+            insort(self._ranked, _rank(ending))
+            self._endings[ending] = {}
+            if len(self._ranked) > _MAX_ENDINGS:
+                last = self._ranked.pop()[-1]
+                self._merge(self._endings.pop(last))
+                ending = ending if ending in self._endings else OTHER
+        self._endings.setdefault(ending, {}).setdefault(file.reason, _Counted()).add(1, [file.key])
+
+    def _merge(self, reasons: dict[str, _Counted]) -> None:
+        """Counts files among the others."""
+        others = self._endings.setdefault(OTHER, {})
+        for reason, counted in reasons.items():
+            others.setdefault(reason, _Counted()).add(counted.files, counted.examples)
 
     def told(self) -> dict[str, dict[str, Any]]:
         """``{ending: {"files": …, "reasons": {reason: files}, "examples": [key, …]}}``, for the manifest."""
@@ -98,6 +113,11 @@ class IgnoredFiles:
             for reason, counted in self._endings[ending].items():
                 into.setdefault(reason, _Counted()).add(counted.files, counted.examples)
         return merged
+
+
+def _rank(ending: str) -> tuple[bool, int, str]:
+    """Others first, then short ones without digits, for those of numbered names say nothing."""
+    return any(map(str.isdigit, ending)), 0 if ending == OTHER else len(ending), ending
 
 
 def printable(text: str) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints import with_output_types
+from apache_beam.utils.shared import Shared
 
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.kinds import Kind
-from faceveil.transforms.inputs.match import Input, InputFile, add_digests, list_inputs
+from faceveil.transforms.inputs.listing import Portion
+from faceveil.transforms.inputs.match import Input, InputFile, Inputs, add_digests
 from faceveil.transforms.inputs.parts import (
     MIN_SHARDS,
     PART_BYTES,
@@ -321,8 +323,10 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
         """Builds the graph."""
         packs = (
             begin
-            | "Inputs" >> beam.Create(list(range(len(self.inputs))), reshuffle=False)
-            | "Match" >> beam.FlatMap(_matched, self.inputs, self.layout).with_output_types(_PACKED)
+            | "Inputs" >> beam.Create([None], reshuffle=False)
+            | "Portions" >> beam.FlatMap(_portions, self.inputs)
+            | "SpreadPortions" >> beam.Reshuffle()
+            | "Match" >> beam.ParDo(_Match(self.inputs, self.layout)).with_output_types(_PACKED)
         )
         every_shard = (
             begin
@@ -339,8 +343,23 @@ class PlanShards(beam.PTransform):  # type: ignore[misc]
         return (planned[_WHOLE], parts) | "WithParts" >> beam.Flatten()
 
 
-def _matched(number: int, inputs: Sequence[Input], layout: Layout) -> Iterator[tuple[ShardKey, bytes]]:
-    return pack_files(list_inputs(inputs, number), layout)
+def _portions(_: None, inputs: Sequence[Input]) -> Iterator[Portion]:
+    return Inputs(inputs).spread()
+
+
+class _Match(beam.DoFn):  # type: ignore[misc]
+    """Lists portions; the inputs are made once for each process."""
+
+    def __init__(self, inputs: Sequence[Input], layout: Layout) -> None:
+        self._inputs = inputs
+        self._layout = layout
+        self._shared = Shared()
+
+    def process(self, portion: Portion) -> Iterator[tuple[ShardKey, bytes]]:
+        """The packs of a portion's files."""
+        made: Inputs = self._shared.acquire(lambda: Inputs(self._inputs))
+        files = (file for _, file in made.files([portion]) if isinstance(file, InputFile))
+        return pack_files(files, self._layout)
 
 
 def _numbered(split: str, layout: Layout) -> Iterator[tuple[ShardKey, bytes]]:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 from faceveil.transforms import storage
-from faceveil.transforms.inputs.globs import fixed_prefix, is_glob, translate_folders, translate_glob
+from faceveil.transforms.inputs.globs import (
+    fixed_prefix,
+    folded,
+    is_glob,
+    literal_start,
+    translate_folders,
+    translate_glob,
+    translate_wide_folders,
+)
 from faceveil.transforms.inputs.paths import as_path
 
 _EVERYTHING = re.compile(".*", re.DOTALL)
@@ -24,6 +34,8 @@ class Selection:
         prefix: how the path of each begins, a slash at its end; empty for what lies in the working folder.
         expression: what stands behind the prefix; None where it is the one file ``name``.
         folders: the folders below the prefix in which files may lie, their paths behind it.
+        wide: those, slashes at their ends, below which files may lie in any folder.
+        literal: how what stands behind the prefix begins, but for its case.
         name: of the one file, behind the prefix.
     """
 
@@ -32,6 +44,8 @@ class Selection:
     prefix: str
     expression: re.Pattern[str] | None = None
     folders: re.Pattern[str] | None = None
+    wide: re.Pattern[str] | None = None
+    literal: str = ""
     name: str = ""
 
     @property
@@ -53,13 +67,14 @@ def select(pattern: str, given: str, hint: str = "", *, one_of_many: bool = Fals
         AccessError: storage does not answer.
     """
     if _is_folder(pattern, one_of_many):
-        return Selection(given, hint, pattern.rstrip("/") + "/", _EVERYTHING, _EVERYTHING)
+        return Selection(given, hint, pattern.rstrip("/") + "/", _EVERYTHING, _EVERYTHING, _EVERYTHING)
     if not is_glob(pattern) or _is_file(pattern, one_of_many):
         prefix = pattern[: pattern.rfind("/") + 1]
         return Selection(given, hint, prefix, name=pattern[len(prefix) :])
     prefix = fixed_prefix(pattern)
     below = pattern[len(prefix) :]
-    return Selection(given, hint, prefix, translate_glob(below), translate_folders(below))
+    expressions = translate_glob(below), translate_folders(below), translate_wide_folders(below)
+    return Selection(given, hint, prefix, *expressions, literal_start(below))
 
 
 def _is_folder(pattern: str, one_of_many: bool) -> bool:
@@ -97,29 +112,68 @@ def real_prefix(prefix: str) -> str:
     return os.path.join(os.path.realpath(prefix or "."), "") if storage.is_local(prefix) else prefix
 
 
-@dataclass
 class Taken:
-    """The files that earlier inputs have selected, however they are spelt; each belongs to the first."""
+    """Which of some selections holds a file, however it is spelt; each belongs to the first.
 
-    resolve: Callable[[str], str] = real_prefix
-    files: set[str] = field(default_factory=set)
-    expressions: list[tuple[str, re.Pattern[str]]] = field(default_factory=list)
+    Files are looked up, and globs by the folders that they begin with and how they go on there, so that it does not
+    matter how many there are.
+
+    Attributes:
+        resolve: ``real_prefix``; remembers some answers.
+    """
+
+    def __init__(self) -> None:
+        self.resolve = lru_cache(maxsize=1024)(real_prefix)
+        self._count = 0
+        self._files: dict[str, int] = {}
+        self._globs: dict[str, _Globs] = {}
 
     def add(self, selection: Selection) -> None:
         """Takes what a selection holds."""
         prefix = self.resolve(selection.prefix)
         if selection.expression:
-            self.expressions.append((prefix, selection.expression))
+            self._globs.setdefault(prefix, _Globs()).add(self._count, selection.literal, selection.expression)
         else:
-            self.files.add(prefix + selection.name)
+            self._files.setdefault(prefix + selection.name, self._count)
+        self._count += 1
 
-    def holds(self, path: str) -> bool:
-        """Whether an earlier input has selected a path, spelt as by ``real_prefix``."""
-        if path in self.files:
+    def holds(self, path: str, number: int | None = None) -> bool:
+        """Whether a selection holds a path, spelt as by ``real_prefix``.
+
+        Args:
+            path: of a file.
+            number: of the selections that were added, how many count; None for all.
+        """
+        if number is None:
+            number = self._count
+        if self._files.get(path, number) < number:
             return True
-        for prefix, expression in self.expressions:
-            if path.startswith(prefix) and expression.fullmatch(path, len(prefix)):
+        place = 0
+        while place := path.find("/", place) + 1:
+            globs = self._globs.get(path[:place])
+            if globs and globs.match(path, place, number):
                 return True
+        return False
+
+
+class _Globs:
+    """Globs of one fixed prefix, by what follows it."""
+
+    def __init__(self) -> None:
+        self._by_start: dict[int, dict[str, dict[re.Pattern[str], int]]] = {}
+
+    def add(self, number: int, literal: str, expression: re.Pattern[str]) -> None:
+        start = folded(literal)
+        self._by_start.setdefault(len(start), {}).setdefault(start, {}).setdefault(expression, number)
+
+    def match(self, path: str, place: int, number: int) -> bool:
+        """Whether one of them, of a lower number, matches what stands in a path from a place on."""
+        for length, globs in self._by_start.items():
+            for expression, its_number in globs.get(folded(path[place : place + length]), {}).items():
+                if its_number >= number:
+                    break
+                if expression.fullmatch(path, place):
+                    return True
         return False
 
 
@@ -146,15 +200,39 @@ class Exclusion:
         self._expressions = [(glob, *_excluded(as_path(glob, glob=True))) for glob in globs]
         self.used: set[str] = set()
         self.count = 0
+        self._folders: set[str] = set()
+        self._lock = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._expressions)
 
     def leaves_out(self, prefix: str, below: str) -> bool:
         """Whether a file or folder is left out; counts it if it is."""
-        count = self.count
-        self.count += self.would_leave_out(prefix, below)
-        return self.count > count
+        is_left_out = self.would_leave_out(prefix, below)
+        with self._lock:
+            self.count += is_left_out
+        return is_left_out
+
+    def leaves_out_with_folder(self, prefix: str, below: str, top: int) -> bool:
+        """The same where files are listed whatever their folder; of what goes with a folder, the folder counts once.
+
+        Args:
+            prefix: as for ``leaves_out``.
+            below: the same.
+            top: the length of the part of it above which no folder counts.
+        """
+        if not self.would_leave_out(prefix, below):
+            return False
+        place = top
+        while (place := below.find("/", place) + 1) and not self.would_leave_out(prefix, below[: place - 1]):
+            pass
+        with self._lock:
+            if place == 0:
+                self.count += 1
+            elif (folder := prefix + below[:place]) not in self._folders:
+                self._folders.add(folder)
+                self.count += 1
+        return True
 
     def would_leave_out(self, prefix: str, below: str) -> bool:
         """The same for what is yet to be written."""
@@ -172,6 +250,7 @@ def _from_root(prefix: str) -> str:
     return os.path.join(os.path.abspath(prefix or "."), "") if storage.is_local(prefix) else prefix
 
 
+@lru_cache(maxsize=1024)
 def _excluded(glob: str) -> tuple[bool, re.Pattern[str]]:
     """Whether a glob is one of names, and the expression for what it leaves out."""
     is_name = "/" not in glob.rstrip("/")

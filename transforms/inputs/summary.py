@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.inputs.ignored import IgnoredFile, IgnoredFiles
-from faceveil.transforms.inputs.match import Input, InputFile, add_digests, listing_of, read_listing
+from faceveil.transforms.inputs.inventory import Repetitions
+from faceveil.transforms.inputs.match import Input, InputFile, Inputs, add_digests
 from faceveil.transforms.inputs.own_output import OwnOutput
 from faceveil.transforms.inputs.parts import MIN_SHARDS, PART_BYTES, are_plain, count_parts
 from faceveil.transforms.inputs.selection import Exclusion
@@ -36,9 +37,8 @@ class SplitSummary:
     tfrecord_bytes: int = 0
     largest_tfrecord: int = 0
     """Its bytes."""
-    first_tfrecords: list[InputFile] = field(default_factory=list)
-    """For a look at what is in them: ``MAX_SAMPLED`` files whose names differ in numbers only, one of each other
-    series of such files."""
+    samples: dict[tuple[int, str], list[InputFile]] = field(default_factory=dict)
+    """Of the first series of TFRecord files whose names differ in numbers only, by input and name, the first files."""
     more_parts: Counter[int] = field(default_factory=Counter)
     """By the bytes that fill a shard, how many more shards than TFRecord files there are."""
     compressed: int = 0
@@ -46,10 +46,10 @@ class SplitSummary:
     largest_compressed: int = 0
     """The bytes of the largest file that is one shard, whatever fills one, since it is compressed."""
     first_compressed: str = ""
-    """The path of one of these."""
+    """The first path of one of these."""
 
-    def add(self, file: InputFile) -> None:
-        """Adds a file of the split."""
+    def add(self, file: InputFile, number: int = 0) -> None:
+        """Adds a file of the split, of the input of this number; their order does not matter."""
         if file.kind == "image":
             self.images += 1
             self.image_bytes += file.size
@@ -57,11 +57,22 @@ class SplitSummary:
         self.tfrecords += 1
         self.tfrecord_bytes += file.size
         self.largest_tfrecord = max(self.largest_tfrecord, file.size)
-        sampled = [series_of(known) for known in self.first_tfrecords]
-        series = series_of(file)
-        most = MAX_SAMPLED if not sampled or series == sampled[0] else 1
-        if sampled.count(series) < most and len({*sampled, series}) <= _MAX_SERIES:
-            self.first_tfrecords.append(file)
+        series = number, series_of(file)
+        alike = self.samples.get(series, [])
+        if not alike and len(self.samples) == _MAX_SERIES:
+            last = max(self.samples)
+            if series > last:
+                return
+            del self.samples[last]
+        self.samples[series] = sorted([*alike, file], key=lambda each: each.path)[:MAX_SAMPLED]
+
+    @property
+    def first_tfrecords(self) -> list[InputFile]:
+        """For a look at what is in them: ``MAX_SAMPLED`` files of the first series, one of each other series."""
+        in_order = sorted(self.samples.items())
+        first = {name: files for (_, name), files in reversed(in_order)}
+        names = list(dict.fromkeys(name for (_, name), _ in in_order))
+        return [file for name in names for file in first[name][: MAX_SAMPLED if name == names[0] else 1]]
 
     def add_parts(self, file: InputFile, plain: bool, part_bytes: Sequence[int]) -> None:
         """Adds what a TFRecord file makes more than one shard, if it is not compressed."""
@@ -71,7 +82,7 @@ class SplitSummary:
         self.largest_compressed = max(self.largest_compressed, file.size)
         if file.size > part_bytes[0]:
             self.compressed += 1
-            self.first_compressed = self.first_compressed or file.path
+            self.first_compressed = min(self.first_compressed or file.path, file.path)
 
 
 def series_of(file: InputFile) -> str:
@@ -120,36 +131,51 @@ def summarize_inputs(
     """
     summary = InputSummary()
     own = OwnOutput(output, audit_directory or storage.join(output, "records"), {given.split for given in inputs})
+    some = Inputs(inputs, own)
     all_ignored = IgnoredFiles()
+    ignored: defaultdict[int, IgnoredFiles] = defaultdict(IgnoredFiles)
+    matched: set[int] = set()
+    repetitions = Repetitions()
     digest = 0
-    excluded, used = 0, set[str]()
     parts = _Parts(summary, (shard_bytes,) if shard_bytes else PART_BYTES)
+    for given in inputs:
+        summary.splits.setdefault(given.split, SplitSummary())
+    for number, file in some.files():
+        if isinstance(file, IgnoredFile):
+            ignored[number].add(file)
+            all_ignored.add(file)
+            continue
+        matched.add(number)
+        summary.splits[file.split].add(file, number)
+        digest += int(file.digest, 16)
+        if file.kind == "tfrecord":
+            parts.add(file)
+        if some.listings[number].inventory:
+            repetitions.add(file.path)
     for number, given in enumerate(inputs):
-        split = summary.splits.setdefault(given.split, SplitSummary())
-        ignored = IgnoredFiles()
-        listing = listing_of(inputs, number, own)
-        matched = False
-        for file in read_listing(listing, given):
-            if isinstance(file, IgnoredFile):
-                ignored.add(file)
-                all_ignored.add(file)
-                continue
-            matched = True
-            split.add(file)
-            digest += int(file.digest, 16)
-            if file.kind == "tfrecord":
-                parts.add(file)
-        if not matched:
-            raise AccessError(_nothing_matched(given, number, ignored, listing.exclusion))
-        excluded += listing.exclusion.count
-        used |= listing.exclusion.used
+        if number not in matched:
+            raise AccessError(_nothing_matched(given, number, ignored[number], some.listings[number].exclusion))
+    _check_repetitions(some, repetitions)
     parts.end()
     summary.ignored = all_ignored.files
     summary.ignored_files = all_ignored.told()
     summary.digest = add_digests([f"{digest:x}"])
     _tell_compressed([split for split in summary.splits.values() if split.compressed])
-    _tell(all_ignored, excluded, [glob for glob in inputs[0].exclude if glob not in used])
+    exclusions = [listing.exclusion for listing in some.listings]
+    used = {glob for exclusion in exclusions for glob in exclusion.used}
+    unused = [glob for glob in inputs[0].exclude if glob not in used]
+    _tell(all_ignored, sum(exclusion.count for exclusion in exclusions), unused)
     return summary
+
+
+def _check_repetitions(some: Inputs, repetitions: Repetitions) -> None:
+    inventories = [listing.inventory for listing in some.listings if listing.inventory]
+    if inventories:
+        again = (file.path for each in inventories for file in each.files(range(each.row_groups)))
+        twice = repetitions.find(again)
+        if twice:
+            names = " and ".join(f"@{each.path}" for each in inventories)
+            raise AccessError(f"--input {names}: list {twice} twice; give each object once, in its latest version")
 
 
 class _Parts:

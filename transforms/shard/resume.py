@@ -162,7 +162,7 @@ def changed_inputs(inputs: Sequence[Input], output: OutputLayout, complete: bool
 
 
 def _listed(inputs: Sequence[Input]) -> tuple[InputFile, ...]:
-    return sorted_and_distinct(file for number in range(len(inputs)) for file in list_inputs(inputs, number))
+    return sorted_and_distinct(list_inputs(inputs))
 
 
 def _versions(output: OutputLayout) -> dict[str, _Version]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.storage.base import CHECK_SECONDS, PATIENCE_SECONDS, PIECE, ObjectStore, StoredFile
+from faceveil.transforms.storage.base import CHECK_SECONDS, PATIENCE_SECONDS, PIECE, ObjectStore, Page, StoredFile
 from faceveil.transforms.storage.local import (
     EVERYTHING,
     Scope,
@@ -111,7 +111,15 @@ def list_files(folder: str, scope: Scope = EVERYTHING) -> Iterator[StoredFile]:
     Raises:
         AccessError: the folder cannot be listed, or a folder below it.
     """
-    return list_local(folder, scope) if is_local(folder) else _store(folder).list(join(folder, ""))
+    if is_local(folder):
+        return list_local(folder, scope)
+    prefix = join(folder, "")
+    return (file for page in _store(folder).pages(prefix) for file in page.files)
+
+
+def list_pages(prefix: str, after: str = "", before: str = "", *, one_level: bool = False) -> Iterator[Page]:
+    """What lies below a prefix of an object store, page by page; see ``ObjectStore.pages``."""
+    return _store(prefix).pages(prefix, after, before, one_level=one_level)
 
 
 def exists(path: str) -> bool:
@@ -315,9 +323,9 @@ def check_readable(path: str) -> None:
     if not is_local(path):
         store = _store(path, CHECK_SECONDS)
         try:
-            for found in store.list(path):
+            found = next((page.files[0] for page in store.pages(path) if page.files), None)
+            if found:
                 store.read(found.path, 1, None)
-                break
         except OSError as error:
             raise AccessError(f"cannot be read: {error}") from error
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 from faceveil.transforms.errors import AccessError
 
@@ -20,6 +20,8 @@ PATIENCE_SECONDS = 300.0
 """How long a request is repeated, with growing pauses, before the store counts as out of reach."""
 REQUESTS_AT_ONCE = 32
 """How many files are looked for or looked into side by side, since an answer takes its time."""
+LISTINGS_AT_ONCE = 16
+"""How many parts of object stores are listed side by side."""
 CHECK_SECONDS = 5.0
 """The same before a job begins, when a user is waiting and nothing is lost."""
 
@@ -42,6 +44,20 @@ class StoredFile:
     restricted: bool = False
 
 
+class Page(NamedTuple):
+    """What a store answers at once when it is asked what lies below a prefix.
+
+    Attributes:
+        files: objects, in the order of their paths.
+        folders: prefixes, slashes at their ends, in order; none where what lies below them is listed too.
+        is_last: whether nothing follows.
+    """
+
+    files: list[StoredFile]
+    folders: list[str]
+    is_last: bool
+
+
 class ObjectStore(Protocol):
     """One service, as the job uses it. Paths are whole, such as ``gs://bucket/name``.
 
@@ -51,10 +67,16 @@ class ObjectStore(Protocol):
         AccessError: the store cannot be reached, or refuses; says why and what to do, in one line.
     """
 
-    def list(self, prefix: str) -> Iterator[StoredFile]:
-        """The objects whose paths begin with a prefix, page by page, in the order of their names' bytes.
+    def pages(self, prefix: str, after: str = "", before: str = "", *, one_level: bool = False) -> Iterator[Page]:
+        """The objects whose paths begin with a prefix, in the order of their names' bytes; a request for each page.
 
         What stands for a folder (a name that ends in a slash) is left out.
+
+        Args:
+            prefix: of whole paths.
+            after: what comes before this path, and this itself, is left out.
+            before: this path and what comes after it is left out; empty for none.
+            one_level: whether what lies in folders below the prefix is left out, and the folders are named instead.
         """
 
     def stat(self, path: str) -> StoredFile | None:
@@ -109,6 +131,18 @@ def split_path(path: str) -> tuple[str, str]:
     if not bucket:
         raise AccessError(f"{path}: names no bucket; its name comes first and holds no wildcard")
     return bucket, name
+
+
+def is_sorted(path: str) -> bool:
+    """Whether the store lists objects beside a path in the order of their names, which S3's directory buckets do not:
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
+
+    Example usage::
+
+        >>> is_sorted("s3://photos/a.jpg"), is_sorted("s3://photos--usw2-az1--x-s3/a.jpg")
+        (True, False)
+    """
+    return not split_path(path)[0].endswith("--x-s3")
 
 
 def one_line(error: object) -> str:

@@ -25,10 +25,10 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.storage.base import PIECE, StoredFile, one_line, ranged_file, split_path
+from faceveil.transforms.storage.base import PIECE, Page, StoredFile, one_line, ranged_file, split_path
 
 _LOGIN = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS"
-_LISTED = "items(name,size,generation),nextPageToken"
+_LISTED = "items(name,size,generation),prefixes,nextPageToken"
 
 
 class GoogleCloudStorage:
@@ -50,16 +50,29 @@ class GoogleCloudStorage:
         # A client's session is not made to be shared by threads.
         self._of_thread = threading.local()
 
-    def list(self, prefix: str) -> Iterator[StoredFile]:
+    def pages(self, prefix: str, after: str = "", before: str = "", *, one_level: bool = False) -> Iterator[Page]:
         """See ``ObjectStore``."""
         bucket, name = split_path(prefix)
+        place = f"gs://{bucket}/"
+        last = ""
         with self._explained(prefix, "cannot be listed"):
             found = self._client().list_blobs(
-                bucket, prefix=name, fields=_LISTED, retry=self._retry, timeout=self._timeout
+                bucket,
+                prefix=name,
+                delimiter="/" if one_level else None,
+                start_offset=after.removeprefix(place) or None,
+                end_offset=before.removeprefix(place) or None,
+                fields=_LISTED,
+                retry=self._retry,
+                timeout=self._timeout,
             )
-            for blob in found:
-                if not blob.name.endswith("/"):
-                    yield _stored(bucket, blob)
+            for page in found.pages:
+                files = [_stored(bucket, blob) for blob in page if not blob.name.endswith("/")]
+                files = [file for file in files if file.path > after and (not before or file.path < before)]
+                # Another service of this protocol might name all of them on every page.
+                folders = sorted(place + folder for folder in page.prefixes if place + folder > last)
+                last = folders[-1] if folders else last
+                yield Page(files, folders, found.next_page_token is None)
 
     def stat(self, path: str) -> StoredFile | None:
         """See ``ObjectStore``."""

@@ -25,8 +25,10 @@ from faceveil.transforms.errors import AccessError
 from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.storage.base import (
     CHECK_SECONDS,
+    LISTINGS_AT_ONCE,
     PIECE,
     REQUESTS_AT_ONCE,
+    Page,
     StoredFile,
     one_line,
     ranged_file,
@@ -64,19 +66,31 @@ class S3:
             raise AccessError(f"s3://: the settings of AWS do not work: {one_line(error)}") from error
         self._retry = Retry(predicate=_is_passing, initial=0.5, maximum=20, multiplier=2, timeout=patience)
 
-    def list(self, prefix: str) -> Iterator[StoredFile]:
+    def pages(self, prefix: str, after: str = "", before: str = "", *, one_level: bool = False) -> Iterator[Page]:
         """See ``ObjectStore``."""
         bucket, name = split_path(prefix)
-        following: dict[str, str] = {}
+        place = f"s3://{bucket}/"
+        arguments = {"Bucket": bucket, "Prefix": name}
+        if one_level:
+            arguments["Delimiter"] = "/"
+        if after:
+            arguments["StartAfter"] = after.removeprefix(place)
         while True:
             with self._explained(prefix, "cannot be listed"):
-                page = self._again(self._client.list_objects_v2, Bucket=bucket, Prefix=name, **following)
-            for found in page.get("Contents", ()):
-                if not found["Key"].endswith("/"):
-                    yield StoredFile(f"s3://{bucket}/{found['Key']}", found["Size"], found["ETag"].strip('"'))
-            if not page["IsTruncated"]:
+                page = self._again(self._client.list_objects_v2, **arguments)
+            files = [
+                StoredFile(place + found["Key"], found["Size"], found["ETag"].strip('"'))
+                for found in page.get("Contents", ())
+                if not found["Key"].endswith("/")
+            ]
+            wanted = [file for file in files if file.path > after and (not before or file.path < before)]
+            folders = [place + found["Prefix"] for found in page.get("CommonPrefixes", ())]
+            is_past = bool(before and files and files[-1].path >= before)  # it takes no end
+            is_last = is_past or not page["IsTruncated"]
+            yield Page(wanted, folders, is_last)
+            if is_last:
                 return
-            following = {"ContinuationToken": page["NextContinuationToken"]}
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
 
     def stat(self, path: str) -> StoredFile | None:
         """See ``ObjectStore``."""
@@ -203,7 +217,7 @@ def _connect(options: S3Options, patience: float) -> tuple[Any, bool]:
         read_timeout=min(60, patience),
         retries={"mode": "standard", "total_max_attempts": 2 if patience <= CHECK_SECONDS else 8},
         # A pool's thread reads while shards are sent in two pieces each.
-        max_pool_connections=REQUESTS_AT_ONCE + 3 * usable_cores() + 7,
+        max_pool_connections=REQUESTS_AT_ONCE + LISTINGS_AT_ONCE + 3 * usable_cores() + 7,
         signature_version=UNSIGNED if anonymous else None,
     )
     client = session.client(

@@ -3,7 +3,14 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.transforms.inputs.globs import escape_glob, fixed_prefix, translate_folders, translate_glob
+from faceveil.transforms.inputs.globs import (
+    escape_glob,
+    fixed_prefix,
+    folded,
+    translate_folders,
+    translate_glob,
+    translate_wide_folders,
+)
 
 names = st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1, max_size=8)
 
@@ -46,3 +53,20 @@ def test_an_escaped_path_is_matched_by_itself_alone(parts: list[str]) -> None:
     path = "/".join(parts)
     assert translate_glob(escape_glob(path)).fullmatch(path)
     assert not translate_glob(escape_glob(path)).fullmatch(path + "x")
+
+
+def test_letters_that_expressions_take_for_ascii_are_folded_to_the_same() -> None:
+    letters = re.compile("[a-z]", re.IGNORECASE)
+    for letter in map(chr, range(0x110000)):
+        if letters.fullmatch(letter):
+            assert re.fullmatch(folded(letter), letter, re.IGNORECASE)
+            assert folded(letter).isascii()
+        assert len(folded(letter)) == 1
+
+
+@given(st.text("ab*?/[]"), st.text("ab/", max_size=6))
+def test_below_wide_folders_any_folder_may_hold_matches(glob: str, folder: str) -> None:
+    folders, wide = translate_folders(glob), translate_wide_folders(glob)
+    if wide.fullmatch(folder + "/"):
+        assert folders.fullmatch(folder + "/x")
+        assert folders.fullmatch(folder + "/x/y")

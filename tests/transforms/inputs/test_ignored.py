@@ -31,6 +31,15 @@ def test_it_does_not_grow_with_the_files() -> None:
     assert ignored.in_words().count("reason") == 10
 
 
+def test_which_endings_are_told_does_not_depend_on_the_order_of_very_many() -> None:
+    files = [IgnoredFile(f"x.{number}", f".{number}", "reason") for number in range(3000)]
+    files += [IgnoredFile("x", ending, "reason") for ending in (".json", OTHER, ".txt", ".json")]
+    in_order = told(files).told()
+    assert in_order == told(files[::-1]).told() == told(files[1500:] + files[:1500]).told()
+    assert in_order[".json"]["files"] == 2
+    assert sum(ending["files"] for ending in in_order.values()) == 3004
+
+
 def test_an_example_of_each_reason_is_told_in_one_line() -> None:
     words = told([IgnoredFile("a\nb", "no ending", "empty"), IgnoredFile("c", "no ending", "hidden")]).in_words()
     assert words == r"1 no ending (empty; such as a\nb), 1 no ending (hidden; such as c)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shlex
 import zlib
 from collections.abc import Callable, Sequence
@@ -13,9 +14,10 @@ import pytest
 
 from faceveil.transforms.errors import AccessError, OwnOutputError
 from faceveil.transforms.formats.tfrecord import frame
+from faceveil.transforms.inputs.globs import translate_glob
 from faceveil.transforms.inputs.keys import KeyHash
-from faceveil.transforms.inputs.listing import Listing
-from faceveil.transforms.inputs.match import Input, list_inputs
+from faceveil.transforms.inputs.listing import Listing, list_portions
+from faceveil.transforms.inputs.match import Input, Inputs, list_inputs
 from faceveil.transforms.inputs.own_output import OwnOutput
 from faceveil.transforms.inputs.selection import Exclusion, select
 from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
@@ -267,6 +269,62 @@ def test_paths_and_lists_in_buckets(object_store: Server, connect: Callable[...,
     summary_of(f"{bucket}/odd/**", output=f"{bucket}/odd/out", exclude=["out"])
 
 
+@pytest.fixture(scope="module")
+def folders(object_store: Server) -> list[str]:
+    """Names of objects in many folders of a bucket, nested and not."""
+    names = [f"many/{folder:02}/{number:02}.jpg" for folder in range(12) for number in range(20)]
+    names += [f"many/05/{sub}/{number}.jpg" for sub in ("thumbs", "raw") for number in range(15)]
+    names += [f"many/{folder:02}/raw/x.jpg" for folder in range(5)]
+    names += [f"many/{number}.jpg" for number in range(12)] + ["many/05/raw/a/b/c.jpg", "many/05-6/d.jpg"]
+    for name in names:
+        object_store.put("inputs", name, JPEG)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("pattern", "exclude"),
+    [("**", ()), ("**", ("thumbs", "07")), ("*/*", ()), ("*", ()), ("*/raw/**", ()), ("0[0-4]*/**/*.jpg", ("raw",))],
+)
+def test_buckets_are_listed_side_by_side_and_by_workers_with_every_file_once(
+    object_store: Server,
+    connect: Callable[..., FaultyProxy],
+    folders: list[str],
+    pattern: str,
+    exclude: tuple[str, ...],
+) -> None:
+    proxy = connect(page_size=10, share=0.05)
+    top = f"{object_store.scheme}://inputs/"
+    given = inputs(f"{top}many/1*.jpg", f"{top}many/{pattern}", exclude=exclude)
+    expression = translate_glob(f"many/{pattern}")
+    excluded = re.compile(rf"many/(.*/)?({'|'.join(exclude) or '(?!)'})(/.*)?")
+    expected = {
+        name
+        for name in folders
+        if expression.fullmatch(name) and not excluded.fullmatch(name) and not re.fullmatch(r"many/1[^/]*", name)
+    }
+    assert sorted(file.path.removeprefix(top) for file in list_inputs(given, 1)) == sorted(expected)
+    assert proxy.requests < 150  # listed one after the other they are 30 pages
+    if pattern == "*":  # what lies deeper is not asked for
+        assert proxy.requests < 15
+    some = Inputs(given)
+    portions = [portion for portion in some.spread() if portion.number == 1]
+    assert pattern == "*" or not object_store.has_pages or len(portions) > 4
+    spread = [file.path.removeprefix(top) for each in portions for _, file in Inputs(given).files([each])]  # type: ignore[union-attr]
+    assert sorted(spread) == sorted(expected)
+
+
+def test_what_is_left_out_of_buckets_counts_alike_whatever_the_pages(
+    object_store: Server, connect: Callable[..., FaultyProxy], folders: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert folders
+    caplog.set_level("INFO")
+    for page_size in (3, 10, 1000):
+        connect(page_size=page_size)
+        caplog.clear()
+        summary_of(f"{object_store.scheme}://inputs/many/**", exclude=["raw", "07", "1.jpg"])
+        assert "--exclude leaves out 9 files and folders" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("pattern", "output", "exclude"),
     [
@@ -330,7 +388,8 @@ def test_an_output_that_a_glob_matches_is_refused_before_it_is_there(
     _, told, glob = str(caught.value).partition("--exclude ")
     if told:  # what the message says to do helps, though some of these globs match nothing else
         own = OwnOutput(output, f"{output}/records", ["data"])
-        list(Listing([select(pattern, "")], exclusion=Exclusion(shlex.split(glob)), own=own).files())
+        listing = Listing([select(pattern, "")], exclusion=Exclusion(shlex.split(glob)), own=own)
+        list(list_portions([listing], [listing.portion(0)]))
 
 
 def test_an_audit_trail_that_a_glob_matches_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faceveil.transforms.inputs.globs import escape_glob
-from faceveil.transforms.inputs.selection import Exclusion, Taken, real_prefix, select
+from faceveil.transforms.inputs.selection import Exclusion, Selection, Taken, real_prefix, select
 
 CASES = [
     ("*.png", "a.png b/c.PNG", "a.jpg png"),
@@ -73,3 +73,46 @@ def test_a_file_is_taken_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest
         for prefix, below in (("photos/a/", "b.jpg"), ("link/", "a/b.jpg"), (f"{tmp_path}/link/../", "photos/a/b.jpg")):
             assert taken.holds(real_prefix(prefix) + below), (pattern, prefix)
         assert not taken.holds(f"{tmp_path}2/photos/a/b.jpg")
+
+
+globs = st.lists(
+    st.sampled_from(["a", "B", "\u0130", "k", "*", "?", "**", "/", "[ab]", ".jpg"]), min_size=1, max_size=6
+)
+
+
+@given(st.lists(globs.map("".join), max_size=8), st.lists(st.text("aBk\u212aiI\u0130./", max_size=8), max_size=8))
+def test_what_is_taken_is_what_one_of_the_earlier_selections_matches(patterns: list[str], names: list[str]) -> None:
+    selections = [select(f"gs://b/{pattern}", "", one_of_many=True) for pattern in patterns]
+    taken = Taken()
+    for selection in selections:
+        taken.add(selection)
+    for path in [f"gs://b/{name}" for name in names]:
+        matching = [number for number, each in enumerate(selections) if _holds(each, path)]
+        for number in range(len(selections) + 1):
+            assert taken.holds(path, number) == (min(matching, default=number) < number), (path, number)
+        assert taken.holds(path) == bool(matching)
+
+
+def _holds(selection: Selection, path: str) -> bool:
+    if not selection.expression:
+        return path == selection.path
+    start = len(selection.prefix)
+    return path.startswith(selection.prefix) and selection.expression.fullmatch(path, start) is not None
+
+
+def test_a_glob_without_an_expression_is_the_file_itself() -> None:
+    taken = Taken()
+    taken.add(select("gs://b/a.jpg", "", one_of_many=True))
+    assert taken.holds("gs://b/a.jpg")
+    assert not taken.holds("gs://b/a.jpg", 0)
+    assert not taken.holds("gs://b/A.jpg")
+
+
+def test_a_folder_that_is_left_out_counts_once_however_it_is_met() -> None:
+    exclusion = Exclusion(["thumbs", "*.png"])
+    for path in ("a/thumbs/", "a/thumbs/1.jpg", "a/thumbs/b/2.jpg", "a/1.png", "a/2.png", "thumbs/a/thumbs/3.jpg"):
+        assert exclusion.leaves_out_with_folder("gs://b/", path, 0)
+    assert exclusion.count == 4
+    assert not exclusion.leaves_out_with_folder("gs://b/", "a/1.jpg", 0)
+    assert exclusion.leaves_out_with_folder("gs://b/thumbs/", "thumbs/x/1.jpg", len("thumbs/"))
+    assert exclusion.count == 5

@@ -2,14 +2,18 @@ import gzip
 import logging
 import os
 import re
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.tfrecord import frame
-from faceveil.transforms.inputs.match import Input
-from faceveil.transforms.inputs.summary import summarize_inputs
+from faceveil.transforms.inputs.match import Input, InputFile
+from faceveil.transforms.inputs.summary import MAX_SAMPLED, SplitSummary, series_of, summarize_inputs
 
 
 @pytest.fixture
@@ -66,3 +70,32 @@ def test_what_would_be_divided_is_counted_and_compressed_files_are_told(
     assert (split.tfrecords, split.more_parts[10_000], split.compressed) == (4, 10, 2)
     assert "2 large TFRecord files are compressed, such as" in caplog.text
     assert split.first_compressed.endswith("b.tfrecord.gz")
+
+
+files = st.builds(
+    lambda number, name, part: (number, InputFile("data", "k", f"{number}/{name}-{part}", 1, "1", "tfrecord")),
+    st.integers(0, 3),
+    st.sampled_from("abcdefgh"),
+    st.integers(0, 9),
+)
+
+
+@given(st.lists(files, unique=True), st.randoms())
+def test_which_files_are_looked_into_does_not_depend_on_their_order(
+    drawn: list[tuple[int, InputFile]], chosen: Random
+) -> None:
+    sampled = []
+    for _ in range(2):
+        split = SplitSummary()
+        for number, file in drawn:
+            split.add(file, number)
+        sampled.append(split.first_tfrecords)
+        chosen.shuffle(drawn)
+    assert sampled[0] == sampled[1]
+    series = Counter(map(series_of, sampled[0]))
+    assert len(series) == min(8, len({series_of(file) for _, file in drawn}))
+    if drawn:
+        [first, *others] = series.values()
+        assert first <= MAX_SAMPLED
+        assert set(others) <= {1}
+        assert sampled[0][0].path == min(file.path for number, file in drawn if number == min(n for n, _ in drawn))

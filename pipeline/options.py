@@ -57,7 +57,8 @@ class JobOptions:
         (),
         "data",
         "globs of images (JPEG, PNG, WebP, …) and TFRecord files, quoted; ** includes sub-folders; NAME=GLOB puts the "
-        "files into a split of that name; @FILE is a list of globs or paths, one in each line",
+        "files into a split of that name; @FILE is a list of globs or paths, one in each line, or an inventory of a "
+        "bucket in Parquet",
         metavar="[SPLIT=]GLOB",
     )
     exclude: tuple[str, ...] = _option(

@@ -28,6 +28,9 @@ SKIMAGE_DATA = Path(skimage.__file__).parent / "data"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+collect_ignore = ["clusters/dag_run.py"]
+"""What runs in Airflow's environment alone."""
+
 
 @pytest.fixture(scope="session")
 def centerface() -> str:

@@ -231,6 +231,8 @@ def _written(parts: dict[int, bytes | _Segment]) -> dict[int, bytes]:
 
 def _define(reader: _Reader, marker: int, content: bytes) -> list[_Table]:
     """The tables that a segment defines (sections B.2.4.1 to B.2.4.4)."""
+    if marker == DRI and len(content) != 2:
+        raise _UnaccountedError
     found: list[_Table] = []
     position = 0
     while position < len(content):
@@ -263,8 +265,6 @@ def _define(reader: _Reader, marker: int, content: bytes) -> list[_Table]:
         reader.definitions.append(table)
         reader.tables[marker, kind] = table
         position = end
-    if marker == DRI and len(content) != 2:
-        raise _UnaccountedError
     return found
 
 

@@ -227,6 +227,16 @@ def test_arithmetic_coding_is_followed_too(tmp_path: Path) -> None:
         assert written is None or not holds_payload(written)
 
 
+@pytest.mark.parametrize("marker", [0xC4, 0xCC, 0xDB, 0xDD], ids=["DHT", "DAC", "DQT", "DRI"])
+@pytest.mark.parametrize("length", range(20))
+def test_a_segment_of_tables_of_any_length_comes_to_an_end(marker: int, length: int) -> None:
+    first, *rest = parts(photo())
+    for value in (0, 1, 255):
+        data = joined([first, (marker, segment(marker, bytes([value]) * length)), *rest])
+        followed = follow(data)
+        assert followed is None or length in ({2} if marker == 0xDD else set(range(20)))
+
+
 @pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, 0xCB])
 def test_other_processes_are_held_back(marker: int) -> None:
     """Lossless and hierarchical coding (table B.1)."""

@@ -11,9 +11,12 @@ from faceveil.pipeline.cli import main
 from faceveil.pipeline.graph import AnonymizeDataset, AnonymizeImages
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
+from faceveil.pipeline.prepare import prepare
+from faceveil.transforms import anonymize_shards
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame, read_limited_records
+from faceveil.transforms.shard.worker import Anonymization, Worker
 
 
 def options_of(photos: Path, output: Path, **more: object) -> JobOptions:
@@ -119,6 +122,26 @@ def test_options_about_whole_data_sets_are_refused_for_images(options: dict[str,
         (tmp_path / "salt").write_text("0123456789abcdef0123456789abcdef")
     with pytest.raises(OptionError, match=f"--{next(iter(options))}: has no effect here"):
         _ = beam.Pipeline() | beam.Create([("a", b"")]) | AnonymizeImages(JobOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("centerface")
+def test_a_model_that_is_loaded_before_a_job_is_not_loaded_again(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+
+    class Counted(Worker):
+        def __init__(self, config: Anonymization) -> None:
+            super().__init__(config)
+            loaded.append(config)
+
+    monkeypatch.setattr(anonymize_shards, "Worker", Counted)
+    options = options_of(photos, tmp_path / "out")
+    job = prepare(options, PipelineOptions([]))
+    job.anonymize.load()
+    with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([])) as pipeline:
+        assert_that(pipeline | AnonymizeDataset(options, job), equal_to([2]))
+    assert len(loaded) == 1
 
 
 def test_a_graph_without_an_input_is_refused() -> None:

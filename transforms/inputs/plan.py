@@ -13,7 +13,6 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints import with_output_types
-from apache_beam.utils.shared import Shared
 
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.kinds import Kind
@@ -348,17 +347,19 @@ def _portions(_: None, inputs: Sequence[Input]) -> Iterator[Portion]:
 
 
 class _Match(beam.DoFn):  # type: ignore[misc]
-    """Lists portions; the inputs are made once for each process."""
+    """Lists portions."""
 
     def __init__(self, inputs: Sequence[Input], layout: Layout) -> None:
         self._inputs = inputs
         self._layout = layout
-        self._shared = Shared()
+
+    def setup(self) -> None:
+        """Makes the inputs ready. Not by Beam's Shared: it would let go of a model that waits for its first use."""
+        self._made = Inputs(self._inputs)
 
     def process(self, portion: Portion) -> Iterator[tuple[ShardKey, bytes]]:
         """The packs of a portion's files."""
-        made: Inputs = self._shared.acquire(lambda: Inputs(self._inputs))
-        files = (file for _, file in made.files([portion]) if isinstance(file, InputFile))
+        files = (file for _, file in self._made.files([portion]) if isinstance(file, InputFile))
         return pack_files(files, self._layout)
 
 

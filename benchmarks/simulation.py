@@ -70,7 +70,7 @@ class Costs:
     launch: float = 10.0
     file: float = 50e-6
     request: float = 0.05
-    listers: int = 1
+    listers: int = 16
     machine_start: float = 180.0
     rate: float = 90.0
     shard: float = 1.0

@@ -69,7 +69,7 @@ def main() -> None:
         run = functools.partial(measure, model=model, repeat=given.repeat)
         least, most = (run(folder / str(count), machines=1, shards=count // 4000) for count in (few, 3 * few))
         fine = run(folder / str(few), machines=1, shards=few // 400)
-        shard = (fine.seconds - least.seconds) / (fine.shards - least.shards)
+        shard = max(0.0, (fine.seconds - least.seconds) / (fine.shards - least.shards))
         rate = 2 * few / (most.seconds - least.seconds - shard * (most.shards - least.shards))
         costs = replace(_LOCAL, rate=rate, shard=shard, launch=least.seconds - few / rate - shard * least.shards)
         print(f"fitted: {costs.launch:.1f} s to launch, {rate:.0f} records/s on a core, {1000 * shard:.0f} ms a shard")

@@ -74,7 +74,6 @@ TESTED_BY = {
     },
     "transforms.inputs": {
         "keys": "test_hash_keys.py",
-        "own_output": "transforms/inputs/test_listing.py",
     },
     "transforms.models": {"engines frameworks": "transforms/detectors/test_engine.py"},
     "transforms.shard": {

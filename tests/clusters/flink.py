@@ -119,4 +119,4 @@ class Cluster:
 
 
 if __name__ == "__main__":
-    run(partial(faults.check, "Flink", Cluster), photos=1000)
+    run(partial(faults.check, "Flink", Cluster), photos=400)

@@ -68,4 +68,4 @@ class Cluster:
 
 
 if __name__ == "__main__":
-    run(partial(faults.check, "Spark", Cluster), photos=1000)
+    run(partial(faults.check, "Spark", Cluster), photos=400)

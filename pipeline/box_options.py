@@ -45,7 +45,7 @@ def parse_class(value: Any) -> str:
     return str(value)
 
 
-def check_boxes(given: Sequence[dataclasses.Field[Any]], detects: bool) -> None:
+def check_box_options(given: Sequence[dataclasses.Field[Any]], detects: bool) -> None:
     """Refuses options that would do nothing with the annotated boxes that there are.
 
     Args:

@@ -14,6 +14,7 @@ from typing import Any
 from faceveil.pipeline.box_options import is_box_file
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
+from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.box_files import BoxFileError, read_box_file
 from faceveil.transforms.inputs.match import Input, InputFile
 from faceveil.transforms.shard.given import BoxSource
@@ -46,6 +47,8 @@ class AnnotationFile:
             read = read_box_file(self._path, options.box_classes, partial(shown_keys, inputs=options.inputs))
         except BoxFileError as error:
             raise OptionError(f"--boxes {error}") from error
+        except AccessError as error:
+            raise AccessError(f"--boxes {error}") from error
         self._table = read.table
         self._named = read.keys
         # Which records a TFRecord file has is not known yet, but whether any of them is named is.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, get_args
 
-from faceveil.pipeline.box_options import check_boxes, parse_boxes, parse_class
+from faceveil.pipeline.box_options import check_box_options, parse_boxes, parse_class
 from faceveil.pipeline.input_paths import parse_input
 from faceveil.pipeline.option_checks import check_feature_roles
 from faceveil.pipeline.option_values import OptionError, Range, checked_value, parse_path, parse_size
@@ -293,7 +293,9 @@ class JobOptions:
         for name, option in FIELDS.items():
             object.__setattr__(self, name, checked_value(option, getattr(self, name), f"--{name}"))
         check_feature_roles(self.features)
-        check_boxes([option for name, option in FIELDS.items() if getattr(self, name) != option.default], self.detects)
+        check_box_options(
+            [option for name, option in FIELDS.items() if getattr(self, name) != option.default], self.detects
+        )
         if self.method == SYNTHESIZE and not self.detects:
             raise OptionError(f"--method {SYNTHESIZE}: draws what a detector has found; use --boxes_mode add with it")
         if self.overwrite and self.retry_quarantined:

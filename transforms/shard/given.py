@@ -86,8 +86,11 @@ class GivenBoxes:
             return None
         if len(boxes) and info.format == "heif" and info.orientation != 1:
             raise _invalid("of a HEIC that is turned nobody knows whether they were drawn before; convert it first")
-        faces = Faces(_checked(boxes, info.width, info.height), np.ones(len(boxes), np.float32))
-        return reoriented(faces, 1, info.orientation, info.width, info.height)
+        checked = _checked(boxes, info.width, info.height)
+        # In float64, so that whole pixels stay whole when they are turned.
+        faces = Faces(checked.astype(np.float64), np.ones(len(boxes), np.float32))
+        turned = reoriented(faces, 1, info.orientation, info.width, info.height)
+        return Faces(turned.boxes.astype(np.float32), turned.scores)
 
     def _in_example(self, example: Example, info: ImageInfo) -> FloatArray | None:
         try:

@@ -114,7 +114,7 @@ class JobOptions:
         "annotated boxes to anonymize: the prefix of features such as image/object/bbox, or a .csv, .parquet or COCO "
         ".json file keyed as the records are",
         parse_boxes,
-        metavar="PREFIX|FILE",
+        metavar="PREFIX_OR_FILE",
     )
     boxes_mode: str = _option(
         "add",

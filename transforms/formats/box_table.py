@@ -91,7 +91,12 @@ class BoxTable:
 
     def holds(self, keys: Iterable[str]) -> BoolMask:
         """Of which of some records something is known."""
-        return np.isin(np.array([_hash(key) for key in keys], self.keys.dtype), self.keys)
+        hashed = np.array([_hash(key) for key in keys], self.keys.dtype)
+        if not len(self.keys):
+            return np.zeros(len(hashed), np.bool_)
+        places = np.minimum(np.searchsorted(self.keys, hashed), len(self.keys) - 1)
+        found: BoolMask = self.keys[places] == hashed
+        return found
 
     def save(self, folder: str) -> None:
         """Writes the arrays into a folder.

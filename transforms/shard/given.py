@@ -196,11 +196,11 @@ def with_given(found: Faces, given: Faces, geometry: MaskGeometry) -> Faces:
     if found.keypoints is not None:
         keypoints = np.full((len(given), *found.keypoints.shape[1:]), np.nan, np.float32)
     alone = np.ones(len(found), np.bool_)
-    overlaps = iou(found.boxes, given.boxes)
     for number, face in enumerate(found.boxes):
-        match = int(np.argmax(overlaps[number]))
+        overlaps = iou(face[np.newaxis], given.boxes)[0]  # one at a time: nobody knows how many are given
+        match = int(np.argmax(overlaps))
         both = _around(boxes[match], face)
-        if overlaps[number, match] < NMS_IOU or not _covers(both, (boxes[match], face), geometry):
+        if overlaps[match] < NMS_IOU or not _covers(both, (boxes[match], face), geometry):
             continue
         alone[number] = False
         boxes[match] = both

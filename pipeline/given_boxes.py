@@ -95,15 +95,15 @@ class AnnotationFile:
             )
         if not self._images:
             return
-        images = len(self._named) - sum(1 for key in self._named if _OF_RECORD.fullmatch(key))
+        images = sum(_OF_RECORD.fullmatch(key) is None for key in self._named)
         _LOGGER.info("--boxes names %d of the %d image files", self._images_found, self._images)
         if self._replace and self._images_found < self._images:
             _LOGGER.warning(
-                "--boxes_mode replace: the %d image files that it does not name will be quarantined",
+                "--boxes_mode replace: image files that it does not name will be quarantined: %d",
                 self._images - self._images_found,
             )
         if images > self._images_found:
-            _LOGGER.warning("--boxes names %d images that are not among the inputs", images - self._images_found)
+            _LOGGER.warning("--boxes names images that are not among the inputs: %d", images - self._images_found)
 
 
 def shown_keys(key: str, inputs: Sequence[Input]) -> Iterator[str]:

@@ -83,7 +83,9 @@ def write_boxes(path: Path, boxes: Mapping[str, Sequence[tuple[Box, str, int]]])
     if path.suffix == ".json":
         numbers = {number: name for labelled in boxes.values() for _, name, number in labelled}
         content = {
-            "images": [{"id": number, "file_name": key} for number, key in enumerate(boxes)],
+            "images": [
+                {"id": number, "file_name": key, "width": 512, "height": 512} for number, key in enumerate(boxes)
+            ],
             "annotations": [
                 {"id": 0, "image_id": number, "bbox": [x0, y0, x1 - x0, y1 - y0], "category_id": category}
                 for number, labelled in enumerate(boxes.values())
@@ -239,7 +241,7 @@ def test_added_boxes_are_masked_besides_the_faces_and_a_face_counts_once(
     job = ("--input", folder, "--output", tmp_path / "out", "--boxes", boxes, *EXACT, *FAST)
     said = said_by(capsys, *job, status=0)
     assert "--boxes names 3 of the 4 image files" in said
-    assert "--boxes names 1 images that are not among the inputs" in said
+    assert "--boxes names images that are not among the inputs: 1" in said
     trail, found = rows(tmp_path / "out"), examples(tmp_path / "out")
     detected = trail["unnamed.png"]["faces"]
     assert trail["none.png"]["faces"] == detected
@@ -299,7 +301,7 @@ def test_rows_of_a_file_that_are_no_boxes_quarantine_their_images_alone(
     )
     job = ("--input", photos / "things", "--output", tmp_path / "out", "--boxes", table, *REPLACE)
     said = said_by(capsys, *job, status=3)
-    assert "--boxes_mode replace: the 1 image files that it does not name will be quarantined" in said
+    assert "--boxes_mode replace: image files that it does not name will be quarantined: 1" in said
     reasons = {key: row["reason"] for key, row in rows(tmp_path / "out").items()}
     assert reasons == {"chelsea.jpg": None, "coffee.jpg": "invalid_boxes", "rocket.jpg": "missing_boxes"}
     assert list(examples(tmp_path / "out")) == ["chelsea.jpg"]

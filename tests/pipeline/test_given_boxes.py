@@ -75,8 +75,8 @@ def test_images_on_either_side_alone_are_counted(tmp_path: Path, caplog: pytest.
     file.check_inputs()
     assert [record.getMessage() for record in caplog.records] == [
         "--boxes names 10 of the 20 image files",
-        "--boxes_mode replace: the 10 image files that it does not name will be quarantined",
-        "--boxes names 4990 images that are not among the inputs",
+        "--boxes_mode replace: image files that it does not name will be quarantined: 10",
+        "--boxes names images that are not among the inputs: 4990",
     ]
 
 

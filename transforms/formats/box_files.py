@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from faceveil.transforms import storage
@@ -21,6 +22,7 @@ from faceveil.transforms.formats.box_table import BoxTable
 
 _KEY = "key"
 _LABELS = ("label", "number")
+_SIZE = ("width", "height")
 _MAX_NAMED = 20
 
 
@@ -47,9 +49,11 @@ def read_box_file(
     """Reads a file of annotated boxes, whole; by its ending it is one of these:
 
     * ``.csv`` or ``.parquet``: a row for each box with the columns ``key`` (the record's), ``xmin``, ``ymin``,
-      ``xmax``, ``ymax`` (pixels of the stored image) and maybe ``label``, a name or a number; others do not matter. A
-      row without any of the four says that its image is known; if it has no other row, it has no boxes.
-    * ``.json``: COCO's, https://cocodataset.org/#format-data: ``images`` (``id``, ``file_name``: the record's key),
+      ``xmax``, ``ymax`` (pixels of the stored image) and maybe ``label``, a name or a number, and ``width`` and
+      ``height`` of the image that they were drawn on; others do not matter. A row without any of the four sides says
+      that its image is known; if it has no other row, it has no boxes.
+    * ``.json``: COCO's, https://cocodataset.org/#format-data: ``images`` (``id``, ``file_name``: the record's key,
+      ``width``, ``height``),
       ``annotations`` (``image_id``, ``bbox``: x, y, width, height in pixels, ``category_id``), ``categories``
       (``id``, ``name``). Images without annotations are known to have no boxes.
 
@@ -78,9 +82,25 @@ def read_box_file(
     boxes = np.column_stack([rows.column(side).to_numpy() for side in BOX_SIDES])
     empty = np.logical_and.reduce([pc.is_null(rows.column(side)).to_numpy() for side in BOX_SIDES])
     wanted = ~empty & _of_classes(rows, classes, ~empty, path) if classes else ~empty
-    images = keys.indices.to_numpy().astype(np.int64)[wanted]
+    images = keys.indices.to_numpy().astype(np.int64)
     named = keys.dictionary.to_pylist()
-    return BoxFile(BoxTable.of(named, images, boxes[wanted].astype(np.float32), names), named)
+    sizes = _sizes(rows, images, named, path)
+    return BoxFile(BoxTable.of(named, images[wanted], boxes[wanted].astype(np.float32), names, sizes), named)
+
+
+def _sizes(rows: pa.Table, images: NDArray[np.int64], keys: Sequence[str], path: str) -> NDArray[np.int32]:
+    """Width and height of each image, 0 where no row tells."""
+    sizes = np.zeros((len(keys), len(_SIZE)), np.int32)
+    if not set(_SIZE) <= set(rows.schema.names):
+        return sizes
+    told = np.column_stack([pc.fill_null(rows.column(name), 0).to_numpy() for name in _SIZE])
+    is_told = (told > 0).all(axis=1)
+    images, told = images[is_told], told[is_told]
+    sizes[images] = told
+    differ = (sizes[images] != told).any(axis=1)
+    if differ.any():
+        raise BoxFileError(f"{path}: {keys[images[np.argmax(differ)]]} is of two sizes")
+    return sizes
 
 
 def _of_classes(rows: pa.Table, classes: Sequence[str], boxes: Any, path: str) -> Any:
@@ -115,13 +135,13 @@ def nearest_of(name: str, known: Iterable[str]) -> str:
 
 
 def _read_csv(path: str) -> pa.Table:
-    texts = dict.fromkeys((_KEY, _LABELS[0]), pa.string())
+    types = {**dict.fromkeys((_KEY, _LABELS[0]), pa.string()), **dict.fromkeys(_SIZE, pa.int32())}
     # Only what is empty is missing: what says nan has failed somewhere.
     convert = csv.ConvertOptions(
-        column_types={**texts, **dict.fromkeys(BOX_SIDES, pa.float64())}, null_values=[""], strings_can_be_null=True
+        column_types={**types, **dict.fromkeys(BOX_SIDES, pa.float64())}, null_values=[""], strings_can_be_null=True
     )
     with storage.open_to_read(path) as opened:
-        table = csv.read_csv(opened, convert_options=convert)
+        table = csv.read_csv(opened, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=convert)
     return table.select(_columns(table.schema, path))
 
 
@@ -134,6 +154,7 @@ def _read_parquet(path: str) -> pa.Table:
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
             raise BoxFileError(f"{path}: its column {side} holds no numbers, but {kind}")
         columns[side] = table.column(side).cast(pa.float64())
+    columns |= {name: table.column(name).cast(pa.int32()) for name in _SIZE if name in table.schema.names}
     return pa.table(columns)
 
 
@@ -148,14 +169,17 @@ def _columns(schema: pa.Schema, path: str) -> list[str]:
         if schema.names.count(name) != 1:
             has = ", ".join(schema.names[:_MAX_NAMED])
             raise BoxFileError(f"{path}: needs a column {name}, once; it has {has}")
-    return [name for name in (_KEY, *BOX_SIDES, _LABELS[0]) if name in schema.names]
+    return [name for name in (_KEY, *BOX_SIDES, _LABELS[0], *_SIZE) if name in schema.names]
 
 
 def _read_coco(path: str) -> pa.Table:
     with _explained(path):
         content = json.loads(storage.read_bytes(path))
         files = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        if len(files) < len(content["images"]):
+            raise ValueError("two images have the same id")
         categories = {category["id"]: str(category["name"]) for category in content.get("categories", ())}
+        sizes = [[int(image.get(name) or 0) for name in _SIZE] for image in content["images"]]
         keys, numbers = list(files.values()), [None for _ in files]
         boxes: list[list[float | None]] = [[None] * len(BOX_SIDES) for _ in files]
         for annotation in content["annotations"]:
@@ -163,6 +187,7 @@ def _read_coco(path: str) -> pa.Table:
             keys.append(files[annotation["image_id"]])
             boxes.append([x, y, x + width, y + height])
             numbers.append(annotation.get("category_id"))
+            sizes.append([0] * len(_SIZE))
         sides = zip(*boxes, strict=True) if boxes else [()] * len(BOX_SIDES)
         columns: dict[str, Any] = {
             _KEY: pa.array(keys, pa.string()),
@@ -170,6 +195,7 @@ def _read_coco(path: str) -> pa.Table:
             _LABELS[0]: pa.array([categories.get(number) for number in numbers], pa.string()),
             _LABELS[1]: pa.array([None if number is None else str(number) for number in numbers], pa.string()),
         }
+        columns |= {name: pa.array([size[place] for size in sizes], pa.int32()) for place, name in enumerate(_SIZE)}
         return pa.table(columns)
 
 
@@ -177,7 +203,7 @@ def _read_coco(path: str) -> pa.Table:
 def _explained(path: str) -> Iterator[None]:
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         said = f"{error} is missing" if isinstance(error, KeyError) else error
         raise BoxFileError(f"{path}: is no COCO JSON of images and annotations: {said}") from error
 

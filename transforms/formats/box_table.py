@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faceveil.transforms import storage
 from faceveil.transforms.arrays import BoolMask, FloatArray
 
-_NAMES = ("keys", "spans", "boxes")
+_NAMES = ("keys", "spans", "sizes", "boxes")
 _DIGEST_BYTES = 16
 
 
@@ -25,6 +25,7 @@ class BoxTable:
     Attributes:
         keys: ``[K]``, 16 bytes each, sorted: the hashes of record keys.
         spans: int64 ``[K, 2]``: where each key's boxes begin and end.
+        sizes: int32 ``[K, 2]``: width and height in pixels of the image that they were drawn on; 0 where nobody knows.
         boxes: float32 ``[N, 4]``, x0, y0, x1, y1 in pixels of the stored image, unchecked.
 
     Example usage::
@@ -37,6 +38,7 @@ class BoxTable:
 
     keys: NDArray[np.bytes_]
     spans: NDArray[np.int64]
+    sizes: NDArray[np.int32]
     boxes: FloatArray
 
     @classmethod
@@ -46,6 +48,7 @@ class BoxTable:
         images: NDArray[np.int64],
         boxes: FloatArray,
         names: Callable[[str], Iterable[str]] = lambda key: (key,),
+        sizes: NDArray[np.int32] | None = None,
     ) -> BoxTable:
         """The table of some images.
 
@@ -54,6 +57,7 @@ class BoxTable:
             images: ``[N]``: for each box, the number of its image among the keys.
             boxes: ``[N, 4]``.
             names: under which keys an image is found.
+            sizes: ``[K, 2]``, of the images; None where nobody knows.
         """
         in_order = sorted(range(len(keys)), key=keys.__getitem__)
         ranks = np.empty(len(keys), np.int64)
@@ -61,14 +65,15 @@ class BoxTable:
         ranks_of_boxes = ranks[images]
         ends = np.cumsum(np.bincount(ranks_of_boxes, minlength=len(keys)))
         hashed = [
-            (_hash(name), start, end)
+            (_hash(name), start, end, image)
             for image, (start, end) in zip(in_order, pairwise([0, *ends.tolist()]), strict=True)
             for name in names(keys[image])
         ]
         hashed.sort()
         return cls(
-            np.array([key for key, _, _ in hashed], f"S{_DIGEST_BYTES}"),
-            np.array([span for _, *span in hashed], np.int64).reshape(-1, 2),
+            np.array([key for key, *_ in hashed], f"S{_DIGEST_BYTES}"),
+            np.array([span for _, *span, _ in hashed], np.int64).reshape(-1, 2),
+            np.zeros((len(hashed), 2), np.int32) if sizes is None else sizes[[image for *_, image in hashed]],
             np.ascontiguousarray(boxes[np.argsort(ranks_of_boxes, kind="stable")], np.float32),
         )
 
@@ -82,12 +87,22 @@ class BoxTable:
 
     def find(self, key: str) -> FloatArray | None:
         """The boxes of a record; None where nothing is known of it."""
-        hashed = np.array(_hash(key), self.keys.dtype)
-        place = int(np.searchsorted(self.keys, hashed))
-        if place == len(self.keys) or self.keys[place] != hashed:
+        place = self._place(key)
+        if place is None:
             return None
         start, end = self.spans[place]
         return np.array(self.boxes[start:end])
+
+    def size(self, key: str) -> tuple[int, int] | None:
+        """Width and height in pixels of the image that a record's boxes were drawn on; None where nobody knows."""
+        place = self._place(key)
+        width, height = (0, 0) if place is None else self.sizes[place].tolist()
+        return (width, height) if width and height else None
+
+    def _place(self, key: str) -> int | None:
+        hashed = np.array(_hash(key), self.keys.dtype)
+        place = int(np.searchsorted(self.keys, hashed))
+        return place if place < len(self.keys) and self.keys[place] == hashed else None
 
     def holds(self, keys: Iterable[str]) -> BoolMask:
         """Of which of some records something is known."""

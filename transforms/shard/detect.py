@@ -115,10 +115,8 @@ def decode(
     images = []
     for number, ((name, data), info) in enumerate(zip(named, infos, strict=True)):
         with needs_memory(memory_for(info.width * info.height, len(data))), _naming(name, len(named)):
-            if boxes and number == 0:
-                images.append(_decode_image(data, info, detector, given, shown=not boxes.replace))
-            else:
-                images.append(_decode_image(data, info, detector))
+            annotated = (given, not (boxes and boxes.replace)) if number == 0 else ()
+            images.append(_decode_image(data, info, detector, *annotated))
     return Record(source.key, tuple(images), example)
 
 

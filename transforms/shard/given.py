@@ -84,6 +84,10 @@ class GivenBoxes:
             if self.replace:
                 raise Quarantine(Reason.MISSING_BOXES, f"{missing}; --boxes_mode replace needs boxes, or none, of each")
             return None
+        drawn_on = self._table.size(key) if self._table and len(boxes) else None
+        if drawn_on and drawn_on != (info.width, info.height):
+            stored = f"the stored image has {info.width} x {info.height} px"
+            raise _invalid(f"they were drawn on an image of {drawn_on[0]} x {drawn_on[1]} px, {stored}")
         if len(boxes) and info.format == "heif" and info.orientation != 1:
             raise _invalid("of a HEIC that is turned nobody knows whether they were drawn before; convert it first")
         checked = _checked(boxes, info.width, info.height)

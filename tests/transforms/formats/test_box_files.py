@@ -86,6 +86,18 @@ def test_coco_categories_are_chosen_by_number_too(tmp_path: Path) -> None:
     assert read_box_file(path, ("1",)).table.digest == read_box_file(path, ("plate",)).table.digest
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.json"])
+def test_files_may_tell_the_size_of_the_image_that_was_drawn_on(name: str, tmp_path: Path) -> None:
+    first, second = COCO["images"]
+    contents = {
+        "x.csv": "key,width,height,xmin,ymin,xmax,ymax\na.jpg,640,480,1,2,3,4\na.jpg,,480,5,6,7,8\nb.jpg,,,,,,\n",
+        "x.parquet": as_table(width=[640, None, 640], height=[480.0, None, 480.0]),
+        "x.json": {**COCO, "images": [{**first, "width": 640, "height": 480}, {**second, "width": None}]},
+    }
+    table = read_box_file(written(tmp_path, name, contents[name])).table
+    assert (table.size("a.jpg"), table.size("b.jpg")) == ((640, 480), None)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -122,13 +134,22 @@ def test_what_is_no_box_is_kept_so_that_its_image_is_refused(name: str, content:
         ("x.csv", CSV, ("Plate ",), "no box is of class Plate ; did you mean plate?"),
         ("x.csv", CSV.replace("7\n", "\n"), ("plate",), "a.jpg has a box without a label"),
         ("x.csv", "key,xmin,ymin,xmax,ymax\na,1,2,3,4\n", ("1",), "has no column label"),
+        (
+            "x.csv",
+            "key,xmin,ymin,xmax,ymax,width,height\nb,1,2,3,4,9,9\na,1,2,3,4,9,9\na,1,2,3,4,9,8\n",
+            (),
+            "a is of two sizes",
+        ),
         ("x.parquet", "PAR1 but no Parquet", (), "cannot be read as such a file"),
         ("x.parquet", as_table(xmin=["1", "2", "3"]), (), "its column xmin holds no numbers, but string"),
         ("x.parquet", as_table(key=["a", None, "b"]), (), "has a row without a key"),
         ("x.parquet", as_table(key=None), (), "needs a column key, once; it has xmin"),
         ("x.parquet", as_table(label=[1.5, None, 2.0]), (), "cannot be read as such a file"),
         ("x.json", "[1, 2", (), "is no COCO JSON of images and annotations"),
+        ("x.json", "[" * 10**5, (), "is no COCO JSON of images and annotations"),
         ("x.json", "[]", (), "is no COCO JSON of images and annotations"),
+        ("x.json", {**COCO, "images": COCO["images"] * 2}, (), "two images have the same id"),
+        ("x.json", {**COCO, "images": [{**COCO["images"][0], "width": 10**400}]}, (), "is no COCO JSON"),
         ("x.json", {"images": []}, (), "is no COCO JSON of images and annotations: 'annotations' is missing"),
         ("x.json", {"images": [], "annotations": []}, (), "names no image"),
         (

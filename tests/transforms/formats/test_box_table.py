@@ -46,8 +46,11 @@ def test_the_digest_tells_what_is_in_it_whatever_the_order_of_the_file(counts: d
     assert moved.digest == table.digest
     assert of({**counts, "another": 0})[0].digest != table.digest
     if len(table.boxes):
-        others = BoxTable(table.keys, table.spans, table.boxes + np.float32(1))
+        others = BoxTable(table.keys, table.spans, table.sizes, table.boxes + np.float32(1))
         assert others.digest != table.digest
+    if len(table.keys):
+        larger = BoxTable(table.keys, table.spans, table.sizes + np.int32(1), table.boxes)
+        assert larger.digest != table.digest
 
 
 def test_what_is_saved_is_mapped_again(tmp_path: Path) -> None:
@@ -62,6 +65,15 @@ def test_what_is_saved_is_mapped_again(tmp_path: Path) -> None:
             assert found is not None
             assert np.array_equal(found, boxes)
         assert again.find("c") is None
+
+
+def test_the_size_of_an_image_is_its_own() -> None:
+    keys = [f"{number}.jpg" for number in range(20)]
+    sizes = np.array([[number, 2 * number] for number in range(20)], np.int32)
+    table = BoxTable.of(keys, np.zeros(0, np.int64), np.zeros((0, 4), np.float32), sizes=sizes)
+    assert [table.size(key) for key in keys] == [None, *((number, 2 * number) for number in range(1, 20))]
+    assert table.size("other.jpg") is None
+    assert of({"a.jpg": 1})[0].size("a.jpg") is None
 
 
 def test_an_image_is_found_under_all_of_its_names() -> None:

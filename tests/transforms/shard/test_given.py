@@ -186,6 +186,16 @@ def test_boxes_of_a_table_are_found_by_key_in_pixels(tmp_path: Path) -> None:
     again = of.find("a.jpg", example(sides(ONE)), INFO)
     assert again is not None
     assert again.boxes.tolist() == first.boxes.tolist()
+    sized = np.array([[200, 100], [100, 200], [400, 200], [0, 0]], np.int32)
+    BoxTable.of(["a", "b", "c", "d"], np.array([0, 1, 2, 3]), boxes[[0] * 4], sizes=sized).save(str(tmp_path / "2"))
+    of_sizes = GivenBoxes(BoxSource(False, table=str(tmp_path / "2")))
+    for key in ("a", "d"):
+        assert of_sizes.find(key, None, INFO)
+    # As one draws on an upright image, or on one of another size.
+    for key in ("b", "c"):
+        with pytest.raises(Quarantine, match=r"drawn on an image of .* px, the stored image has 200 x 100 px") as wrong:
+            of_sizes.find(key, None, INFO)
+        assert wrong.value.reason is Reason.INVALID_BOXES
     none = of.find("d.jpg", None, INFO)
     assert none is not None
     assert len(none) == 0

@@ -114,8 +114,9 @@ def shown_keys(key: str, inputs: Sequence[Input]) -> Iterator[str]:
         >>> from faceveil.transforms.inputs.keys import KeyHash
         >>> list(shown_keys("a.tfrecord#3", [Input("data", "*")]))
         ['a.tfrecord#3']
-        >>> [shown[-3:] for shown in shown_keys("train/x#3", [Input("train", "*", True, KeyHash(b"salt"))])]
-        ['2f3', '#3']
+        >>> hidden = [Input("train", "*", named=True, key_hash=KeyHash(b"salt"))]
+        >>> list(shown_keys("train/x#3", hidden))  # an image of that name, or a record of the file x
+        ['train/6aeaf9ad2271b6e5485d2be7c10138db', 'train/555eb18440ae9c41f5d150d5628fa2b2#3']
     """
     first = inputs[0]
     if first.key_hash is None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
+from faceveil.pipeline.box_options import is_box_file
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.inputs.globs import listed_prefix
@@ -26,8 +27,8 @@ def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for _ in pool.map(storage.check_readable, places):
             pass
-    for model in options.models:
-        storage.check_readable(model)
+    for place in (*options.models, *([options.boxes] if options.boxes and is_box_file(options.boxes) else ())):
+        storage.check_readable(place)
     cloud = beam_options.view_as(GoogleCloudOptions)
     for folder in dict.fromkeys([options.output, options.records_output, cloud.temp_location, cloud.staging_location]):
         if folder:

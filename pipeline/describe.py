@@ -37,6 +37,8 @@ _DECISIVE_OPTIONS = (
 )
 _LATER_OPTIONS = ("strict_features", "allow_label_maps")
 """Told only where they are given, so that all other jobs are what they were before there were these options."""
+_BOX_OPTIONS = ("boxes", "boxes_mode", "box_classes")
+"""Told only together, for the same reason."""
 
 
 def describe_job(
@@ -45,6 +47,7 @@ def describe_job(
     layout: Layout,
     model: dict[str, Any],
     generator: ResolvedModel | None = None,
+    boxes: dict[str, Any] | None = None,
 ) -> JobDescription:
     """The job as its manifest and its lock file tell it.
 
@@ -54,6 +57,7 @@ def describe_job(
         layout: the shards.
         model: the detector's name and sha256.
         generator: what draws new faces, if any are drawn.
+        boxes: the annotated boxes of a file, if there is one.
 
     Returns:
         A description that is equal for two jobs exactly when their outputs are, on the same kind of CPU. Where the
@@ -64,6 +68,9 @@ def describe_job(
     for name in _LATER_OPTIONS:
         if getattr(options, name):
             job[name] = True
+    if options.boxes:
+        job["boxes"] = boxes or {"feature": options.boxes}
+        job["boxes_mode"], job["box_classes"] = options.boxes_mode, options.box_classes
     key_hash = options.key_hash
     job["hash_keys"] = key_hash.fingerprint if key_hash else None
     job["generator"] = generator and {"name": generator.name, "sha256": generator.sha256}
@@ -136,7 +143,7 @@ def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
 
 
 def _told(job: dict[str, Any], model: object) -> dict[str, Any]:
-    return {**dict.fromkeys(_LATER_OPTIONS, False), **job, "model": model}
+    return {**dict.fromkeys(_LATER_OPTIONS, False), **dict.fromkeys(_BOX_OPTIONS), **job, "model": model}
 
 
 # A manifest names what the workers really used; a job that has not begun only what was asked for.

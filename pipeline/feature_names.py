@@ -5,27 +5,33 @@ from __future__ import annotations
 import difflib
 import itertools
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+from faceveil.pipeline.box_options import is_box_file
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.codecs.signatures import DECODED, sniff
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.box_files import nearest_of
 from faceveil.transforms.formats.example import Example, InvalidExampleError
-from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.features import BoxFeatures, FeatureRoles
 from faceveil.transforms.formats.tfrecord import CorruptRecordError, OversizedRecord, read_limited_records
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.summary import InputSummary, series_of
 from faceveil.transforms.shard.compose import OWN_FEATURES
+from faceveil.transforms.shard.given import label_text
 
 _LOGGER = logging.getLogger(__name__)
 _RECORDS = 16  # of each file
 _LONGEST_RECORD = 64 * 2**20  # longer ones are passed over
 _FILES_AT_ONCE = 8
 _MAX_NAMED = 40  # features in a message
+_BOX_FILE = "name one that ends in .csv, .parquet or .json"
 _TYPO = 0.85  # difflib's ratio above which a name that is not there is surely another one, misspelt
 
 
@@ -39,6 +45,7 @@ class _Seen:
         all_records: whether the inputs hold no others.
         single: features that hold one value of bytes, as an image does.
         formats: of the images that features of bytes hold, by the feature's name.
+        labels: of annotated boxes.
     """
 
     names: set[str] = field(default_factory=set)
@@ -46,21 +53,24 @@ class _Seen:
     all_records: bool = True
     single: set[str] = field(default_factory=set)
     formats: dict[str, set[str]] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)
 
-    def note(self, record: bytes | OversizedRecord) -> None:
-        """Adds a record; what is no Example is left to the job."""
+    def note(self, record: bytes | OversizedRecord, labels: Collection[str] = ()) -> None:
+        """Adds a record; what is no Example is left to the job. The labels are in features of these names."""
         if isinstance(record, OversizedRecord):
             self.all_records = False
             return
         try:
             example = Example.parse(record)
             values = {name: example.bytes_values(name) or () for name in example.names()}
+            found_labels = [value for name in labels for value in _listed(example.values(name))]
         except InvalidExampleError:
             return
         if example.is_sequence:
             return
         self.records += 1
         self.names.update(values)
+        self.labels.update(map(label_text, found_labels))
         self.single.update(name for name, found in values.items() if len(found) == 1)
         for name, found in values.items():
             formats = {str(sniff(value)) for value in found if sniff(value) in DECODED}
@@ -73,6 +83,7 @@ class _Seen:
         self.records += other.records
         self.all_records &= other.all_records
         self.single |= other.single
+        self.labels |= other.labels
         for name, formats in other.formats.items():
             self.formats.setdefault(name, set()).update(formats)
 
@@ -105,16 +116,22 @@ def check_feature_names(options: JobOptions, summary: InputSummary) -> None:
             hold some.
     """
     roles = options.features
+    boxes = BoxFeatures(options.boxes) if options.boxes and not is_box_file(options.boxes) else None
+    labels = boxes.labels if boxes else ()
     splits = summary.splits.values()
     own = {*roles.written(), *(OWN_FEATURES if any(split.images for split in splits) else ())}
     if not any(split.tfrecords for split in splits):
         for name in roles.dropped:
             if name not in own and (close := _nearest(name, own, _TYPO)):
                 raise OptionError(f"--drop_features {name}: image files get no such feature; did you mean {close}?")
+        if boxes:
+            raise OptionError(f"--boxes {options.boxes}: image files have no features; {_BOX_FILE}")
         return
     looked_into = [file for split in splits for file in split.first_tfrecords]
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        found = list(zip(map(series_of, looked_into), pool.map(_look, looked_into), strict=True))
+        found = list(
+            zip(map(series_of, looked_into), pool.map(partial(_look, labels=labels), looked_into), strict=True)
+        )
     seen = _Seen(all_records=len(looked_into) == sum(split.tfrecords for split in splits))
     of_series: dict[str, _Seen] = {}
     for series, there in found:
@@ -127,6 +144,8 @@ def check_feature_names(options: JobOptions, summary: InputSummary) -> None:
             there.all_records = seen.all_records
             where = f" of {series}" if len(of_series) > 1 else ""
             _check_images(roles, there, where)
+    if boxes:
+        _check_boxes(boxes, options.box_classes, seen)
     if not roles.strict:  # else it goes anyway, whatever its name
         advice = (
             "If only later records have it, put a file that has it first, as an --input of its own, or use "
@@ -162,6 +181,20 @@ def _check_images(roles: FeatureRoles, seen: _Seen, where: str) -> None:
             raise OptionError(f"--image_feature {name}: holds {what} in {seen.looked}{where}. {advice}")
 
 
+def _check_boxes(boxes: BoxFeatures, classes: Sequence[str], seen: _Seen) -> None:
+    """Refuses features of boxes that no record has, and classes that no box has."""
+    for name in boxes.sides:
+        _check("--boxes", name, seen, seen.names, f"If boxes are in a file, {_BOX_FILE}")
+    for name in classes:
+        if name in seen.labels:
+            continue
+        if not seen.all_records and not _nearest(name, seen.labels, _TYPO):
+            _LOGGER.warning("--box_classes %s: no box of the first %d records is of it", name, seen.records)
+        else:
+            known = nearest_of(name, seen.labels)
+            raise OptionError(f"--box_classes {name}: no box of {seen.looked} is of this class{known}")
+
+
 def _check(
     option: str,
     name: str,
@@ -184,14 +217,18 @@ def _nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
     return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), None)
 
 
-def _look(file: InputFile) -> _Seen:
+def _listed(values: Any) -> list[Any]:
+    return [] if values is None else list(values)
+
+
+def _look(file: InputFile, labels: Collection[str] = ()) -> _Seen:
     """The features of the first records of a file; what cannot be read is left to the job."""
     seen = _Seen()
     try:
         with storage.open_to_read(file.path, file.version, file.size) as opened:
             records = read_limited_records(opened, _LONGEST_RECORD)
             for record in itertools.islice(records, _RECORDS):
-                seen.note(record)
+                seen.note(record, labels)
             seen.all_records &= next(records, None) is None
     except (AccessError, CorruptRecordError, OSError):
         seen.all_records = False

@@ -95,6 +95,8 @@ def _left(job: PreparedJob) -> str:
 
 
 def _log_detector(job: PreparedJob) -> None:
+    if not job.models:
+        _LOGGER.info("no detector: --boxes_mode replace")
     chosen = ", the default (--model takes another)" if job.options.model is None else ""
     for model, engine in zip(job.models, job.anonymize.load().detector.engines, strict=True):
         _LOGGER.info("detector %s%s; on %s, %s, %s", model.name, chosen, engine.name, engine.precision, engine.device)

@@ -17,6 +17,7 @@ _PAGES = {
     "exclude": "inputs.md#leaving-some-out",
     "retry_quarantined": "faults.md",
     "hash_keys": "output.md#hiding-the-names-of-files",
+    "boxes": "boxes.md",
     "strict_features": "output.md#features-of-examples",
     "method": "safe-fakes.md",
     "keep_metadata": "images.md#keeping-some-of-it",

@@ -150,6 +150,8 @@ def _check_given(options: JobOptions, named: Collection[str]) -> None:
     for name in ("generator", "fallback_method"):
         if name in named and options.method != SYNTHESIZE:
             raise OptionError(f"--{name}: is for --method {SYNTHESIZE}, not {options.method}")
+    if "boxes_mode" in named and options.boxes is None:
+        raise OptionError("--boxes_mode: is for the boxes of --boxes, which names none")
     painted_by = options.fallback_method if options.method == SYNTHESIZE else options.method
     if "strength" in named and painted_by not in WITH_STRENGTH:
         raise OptionError(f"--strength: is for {' and '.join(WITH_STRENGTH)}; --method {painted_by} has none")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, get_args
 
+from faceveil.pipeline.box_options import check_box_options, parse_boxes, parse_class
 from faceveil.pipeline.input_paths import parse_input
 from faceveil.pipeline.option_checks import check_feature_roles
 from faceveil.pipeline.option_values import OptionError, Range, checked_value, parse_path, parse_size
@@ -106,6 +107,23 @@ class JobOptions:
         "data",
         "leave out all features that neither --image_feature nor --allow_features names",
         parse=bool,
+    )
+    boxes: str | None = _option(
+        None,
+        "data",
+        "annotated boxes to anonymize: the prefix of features such as image/object/bbox, or a .csv, .parquet or COCO "
+        ".json file keyed as the records are",
+        parse_boxes,
+        metavar="PREFIX_OR_FILE",
+    )
+    boxes_mode: str = _option(
+        "add",
+        "data",
+        "add anonymizes the boxes of --boxes besides detected faces, replace instead of them",
+        allowed=("add", "replace"),
+    )
+    box_classes: tuple[str, ...] = _option(
+        (), "data", "classes of --boxes that are anonymized, by name or number (default: all)", parse_class
     )
     shard_bytes: int | None = _option(
         None,
@@ -275,6 +293,11 @@ class JobOptions:
         for name, option in FIELDS.items():
             object.__setattr__(self, name, checked_value(option, getattr(self, name), f"--{name}"))
         check_feature_roles(self.features)
+        check_box_options(
+            [option for name, option in FIELDS.items() if getattr(self, name) != option.default], self.detects
+        )
+        if self.method == SYNTHESIZE and not self.detects:
+            raise OptionError(f"--method {SYNTHESIZE}: draws what a detector has found; use --boxes_mode add with it")
         if self.overwrite and self.retry_quarantined:
             raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
         for given in self.inputs:
@@ -304,12 +327,19 @@ class JobOptions:
     @property
     def models(self) -> tuple[str, ...]:
         """The detectors, by name or folder."""
+        if not self.detects:
+            return ()
         if self.model is not None:
             return self.model
         # Eight bits are faster where OpenVINO computes with them; TensorFlow only imitates them.
         suffix = "-int8" if self.engine != "tensorflow" and self.precision == "auto" else ""
         names = ("centerface", "centerface-covered") if self.shares_views else ("centerface",)
         return tuple(name + suffix for name in names)
+
+    @property
+    def detects(self) -> bool:
+        """Whether a detector looks at any image: annotated boxes may replace what it finds in the main one."""
+        return self.boxes_mode != "replace" or len(self.image_feature) > 1
 
     @property
     def shares_views(self) -> bool:

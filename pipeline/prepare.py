@@ -10,6 +10,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from faceveil.pipeline.access import check_access
+from faceveil.pipeline.box_options import is_box_file
 from faceveil.pipeline.describe import describe_job
 from faceveil.pipeline.detection import (
     ResolvedModel,
@@ -19,6 +20,7 @@ from faceveil.pipeline.detection import (
     synthesis_config,
 )
 from faceveil.pipeline.feature_names import check_feature_names
+from faceveil.pipeline.given_boxes import box_source, resolve_boxes
 from faceveil.pipeline.lock import read_lock, refuse_live
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
@@ -37,6 +39,7 @@ from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
 from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.shard.given import BoxSource
 from faceveil.transforms.shard.resume import parts_before
 from faceveil.transforms.shard.worker import Anonymization
 
@@ -84,10 +87,14 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     if running and not (options.no_wait and running.id):
         raise dataflow.taken_by(running, options.output)
     refuse_live(options.output)
+    boxes = resolve_boxes(options)
+    note = boxes.note if boxes else None
     try:
-        summary = summarize_inputs(options.inputs, options.output, options.audit_directory, options.shard_bytes)
+        summary = summarize_inputs(options.inputs, options.output, options.audit_directory, options.shard_bytes, note)
     except OwnOutputError as error:
         raise OptionError(str(error)) from error
+    if boxes:
+        boxes.check_inputs()
     check_feature_names(options, summary)
     layout = _lay_out(options, summary)
     check_element_timeout(options, beam_options, summary, layout)
@@ -95,14 +102,14 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
-    description = describe_job(options, summary, layout, model, generator)
+    description = describe_job(options, summary, layout, model, generator, boxes.description if boxes else None)
     if running:
         # Who has the same job submitted a second time, as a scheduler that has lost sight of the first, wants that one.
         if _is_begun(options.output, description):
             raise LeftRunning(running, interrupted=False)
         raise dataflow.taken_by(running, options.output)
     output = OutputLayout(options.output, options.audit_directory, description.job["settings_digest"])
-    config = _anonymization(options, beam_options, models, generator)
+    config = _anonymization(options, beam_options, models, generator, box_source(options, boxes))
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
     anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
@@ -152,6 +159,7 @@ def _anonymization(
     beam_options: PipelineOptions,
     models: Sequence[ResolvedModel],
     generator: ResolvedModel | None,
+    boxes: BoxSource | None = None,
 ) -> Anonymization:
     return Anonymization(
         detector=detector_config(options, [model.directory for model in models], options.score_threshold),
@@ -165,6 +173,7 @@ def _anonymization(
         hashed_keys=options.hash_keys,
         allow_label_maps=options.allow_label_maps,
         memory_shortages=memory_shortages(),
+        boxes=boxes,
     )
 
 
@@ -186,7 +195,8 @@ def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
 def _check_staging(beam_options: PipelineOptions, options: JobOptions) -> None:
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
     local_models = any(map(storage.is_local, options.models)) or options.method == SYNTHESIZE
-    if not works_here(beam_options) and not temporary and local_models:
+    box_file = options.boxes is not None and is_box_file(options.boxes)
+    if not works_here(beam_options) and not temporary and (local_models or box_file):
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")
 
 

@@ -28,9 +28,10 @@ def format_report(
         3 records made in 1:15, 0.04 images/s
     """
     totals = manifest["totals"]
+    given = f", {totals['given_faces']} of them given" if "given_faces" in totals else ""
     lines = [
         f"{_counted(totals['records'], 'record')}: {totals['anonymized']} anonymized "
-        f"({_counted(totals['faces'], 'face')}), "
+        f"({_counted(totals['faces'], 'face')}{given}), "
         f"{totals['no_faces']} without faces, {totals['quarantined']} quarantined"
     ]
     if totals["quarantined"]:

@@ -188,3 +188,21 @@ def write_service_account(path: Path, token_server: str) -> Path:
     account = {"client_email": "a@b.iam.gserviceaccount.com", "token_uri": f"{token_server}/token", "private_key": pem}
     path.write_text(json.dumps({"type": "service_account", "project_id": "p", "private_key_id": "1", **account}))
     return path
+
+
+def test_boxes_may_be_in_a_bucket(
+    connect: Connect, object_store: Server, bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connect()
+    table = "key,xmin,ymin,xmax,ymax\npeople/portrait.jpeg,1,2,30,40\nthings/coffee.jpg,,,,\n"
+    object_store.put("inputs", "boxes.csv", table.encode())
+    boxes = f"{object_store.scheme}://inputs/boxes.csv"
+    job = ("run", "--input", bucket, "--max_quarantined", 1, "--boxes_mode", "replace")
+    assert faceveil(*job, "--output", tmp_path / "out", "--boxes", boxes) == 0
+    totals = json.loads((tmp_path / "out" / "manifest.json").read_text())["totals"]
+    assert (totals["anonymized"], totals["no_faces"], totals["quarantined"], totals["given_faces"]) == (1, 1, 4, 1)
+    capsys.readouterr()
+    assert faceveil(*job, "--output", tmp_path / "none", "--boxes", boxes.replace("boxes", "gone")) == 5
+    told = only_line(capsys.readouterr().err)
+    assert told.startswith("faceveil: --boxes ")
+    assert "gone.csv: cannot be read: " in told

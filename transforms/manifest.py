@@ -67,15 +67,16 @@ def build_manifest(
             for name in ("engine", "precision", "device")
         },
     }
+    counts = (*_COUNTS, "given_faces") if "boxes" in job else _COUNTS
     return {
         "schema": 1,
         "job": job,
         "model": description.model,
-        "totals": {**_totals(shards), "ignored": summary.ignored},
+        "totals": {**_totals(shards, counts), "ignored": summary.ignored},
         "ignored": summary.ignored_files,
         "quarantined_for": dict(sorted(reasons.items())),
         "faces_per_image": {str(faces): faces_per_image[faces] for faces in sorted(faces_per_image)},
-        "splits": {split: _totals(shard for shard in shards if shard.split == split) for split in layout},
+        "splits": {split: _totals((shard for shard in shards if shard.split == split), counts) for split in layout},
         "shards": [
             {
                 "file": f"{shard.name}.tfrecord",
@@ -90,9 +91,9 @@ def build_manifest(
     }
 
 
-def _totals(shards: Iterable[ShardResult]) -> dict[str, int]:
+def _totals(shards: Iterable[ShardResult], names: Iterable[str]) -> dict[str, int]:
     counted = list(shards)
-    return {name: sum(getattr(shard, name) for shard in counted) for name in _COUNTS}
+    return {name: sum(getattr(shard, name) for shard in counted) for name in names}
 
 
 def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSummary) -> None:

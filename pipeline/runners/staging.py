@@ -1,4 +1,4 @@
-"""Bringing models to where workers on other machines can reach them."""
+"""Bringing models and annotated boxes to where workers on other machines can reach them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from faceveil.pipeline.prepare import PreparedJob
 from faceveil.pipeline.runners.kinds import works_here
 from faceveil.transforms import storage
+from faceveil.transforms.formats.box_table import BoxTable
 from faceveil.transforms.models.saved_model import model_digest
 from faceveil.transforms.shard.worker import Anonymization
 
 
 def with_staged_models(job: PreparedJob, beam_options: PipelineOptions) -> PreparedJob:
-    """The same job with its models below ``--temp_location``, unless this machine does the work.
+    """The same job with its models and annotated boxes below ``--temp_location``, unless this machine does the work.
 
     Raises:
         AccessError: they cannot be written there.
@@ -40,6 +41,11 @@ def staged_models(config: Anonymization, beam_options: PipelineOptions) -> Anony
         storage.copy_folder(directory, target)
         return target
 
+    boxes = config.boxes
+    if boxes and boxes.table:
+        table = storage.join(temporary, "faceveil-boxes", BoxTable.open(boxes.table).digest)
+        storage.copy_folder(boxes.table, table)
+        boxes = replace(boxes, table=table)
     detector = replace(config.detector, model_dirs=tuple(map(stage, config.detector.model_dirs)))
     synthesis = config.synthesis and replace(config.synthesis, model_dir=stage(config.synthesis.model_dir))
-    return replace(config, detector=detector, synthesis=synthesis)
+    return replace(config, detector=detector, synthesis=synthesis, boxes=boxes)

@@ -170,3 +170,22 @@ def test_tfrecords_in_buckets_are_looked_into(object_store: Server, connect: Cal
         given = JobOptions(input=(f"{object_store.scheme}://inputs/tfds/{name}",), output="out")
         with pytest.raises(OptionError, match=r"image/encoded: is no feature of .*Images are in image \(jpeg\)"):
             check_feature_names(given, summarize_inputs(given.inputs, "elsewhere"))
+
+
+def test_a_class_of_boxes_that_only_later_records_may_have_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sides = {f"image/object/bbox/{side}": [0.5] for side in ("xmin", "ymin", "xmax", "ymax")}
+    plate = {**sides, "image/object/class/text": [b"plate"], "image/object/class/label": [7]}
+    write(tmp_path / "a.tfrecord", *[plate] * 16, {**plate, "image/object/class/text": [b"person"]})
+    with caplog.at_level(logging.WARNING):
+        check(tmp_path, boxes="image/object/bbox", box_classes=("plate", "7"))
+        assert not caplog.text
+        check(tmp_path, boxes="image/object/bbox", box_classes=("person",))
+    assert "--box_classes person: no box of the first 16 records is of it" in caplog.text
+    with pytest.raises(
+        OptionError, match=r"no box of the first 16 records is of this class; did you mean plate\? There"
+    ):
+        check(tmp_path, boxes="image/object/bbox", box_classes=("plates",))
+    with pytest.raises(OptionError, match="--boxes other/bbox/xmin: is no feature of the first 16 records"):
+        check(tmp_path, boxes="other/bbox")

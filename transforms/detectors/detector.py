@@ -35,7 +35,7 @@ class DetectorConfig:
     """How faces are found.
 
     Attributes:
-        model_dirs: the SavedModels' folders; what any of them finds counts.
+        model_dirs: the SavedModels' folders; what any of them finds counts. With none nothing is looked at.
         shares_views: whether two models share the views and are averaged as if they were one: the second sees the
             mirrored and the smaller ones, the first all others. It takes models whose scores mean the same.
         engine: ``auto``, ``openvino`` or ``tensorflow``.
@@ -89,7 +89,7 @@ class Detector:
     @property
     def batch_size(self) -> int:
         """How many images ``detect`` wants at once."""
-        return _GPU_BATCH if all(model.takes_batches for model in self._models) else 1
+        return _GPU_BATCH if self._models and all(model.takes_batches for model in self._models) else 1
 
     def side_needed(self, width: int, height: int) -> int:
         """The long side in pixels that ``prepare`` needs of an upright image of this size."""

@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
         pa.field("fallback_faces", pa.int32(), nullable=False),
     ]
 )
+_GIVEN_FACES = pa.field("given_faces", pa.int32(), nullable=False)
+"""A column of jobs with annotated boxes, so that the files of all others are as they were before there were any."""
 _STAMP_KEY = b"faceveil.shard"
 _ROWS_HELD = 4096
 
@@ -80,6 +82,7 @@ class Row:
         detail: more about the reason, such as the place of the damage.
         other_images: those that were named beside the main one, which width, height and faces speak of.
         fallback_faces: how many of the faces of all its images were left to another method.
+        given_faces: how many of the faces, the first ones, are annotated boxes.
     """
 
     key: str
@@ -92,6 +95,7 @@ class Row:
     detail: str | None = None
     other_images: tuple[OtherImage, ...] = ()
     fallback_faces: int = 0
+    given_faces: int = 0
 
     @property
     def face_count(self) -> int:
@@ -121,6 +125,7 @@ class ShardResult:
         reencoded: anonymized records whose lossy images were encoded again as a whole.
         inputs_digest: identifies the versions of the files it was made from.
         fallback_faces: faces that were left to another method.
+        given_faces: faces that are annotated boxes.
     """
 
     name: str
@@ -140,6 +145,7 @@ class ShardResult:
     reencoded: int = 0
     inputs_digest: str = ""
     fallback_faces: int = 0
+    given_faces: int = 0
 
     def count(self, row: Row) -> None:
         """Adds one record."""
@@ -152,6 +158,7 @@ class ShardResult:
         self.faces += faces
         self.reencoded += row.reencoded
         self.fallback_faces += row.fallback_faces
+        self.given_faces += row.given_faces
         self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
         if row.status is Status.ANONYMIZED:
             self.anonymized += 1
@@ -183,18 +190,28 @@ class Stamp:
         content = asdict(self)
         if self.parts == 1:  # as it was before files were divided
             del content["parts"]
+        if not self.result.given_faces:  # as it was before any were given
+            del content["result"]["given_faces"]
         return json.dumps(content, sort_keys=True).encode()
 
 
 class AuditFile:
-    """Collects the rows of one shard; memory holds them compressed."""
+    """Collects the rows of one shard; memory holds them compressed.
 
-    def __init__(self, split: str, shard_file: str, method: str) -> None:
+    Args:
+        split: the shard's.
+        shard_file: its name.
+        method: the job's.
+        with_given: whether the job has annotated boxes.
+    """
+
+    def __init__(self, split: str, shard_file: str, method: str, with_given: bool = False) -> None:
         self._constants = {"split": split, "method": method}
         self._shard_file = shard_file
         self._rows: list[dict[str, Any]] = []
         self._buffer = io.BytesIO()
-        self._writer = pq.ParquetWriter(self._buffer, SCHEMA, compression="zstd")
+        self._schema = SCHEMA.append(_GIVEN_FACES) if with_given else SCHEMA
+        self._writer = pq.ParquetWriter(self._buffer, self._schema, compression="zstd")
 
     def add(self, row: Row, index: int | None) -> None:
         """Adds a row; the index is the record's place in the shard, None where it was not written."""
@@ -208,9 +225,10 @@ class AuditFile:
                 "index": index,
                 "width": row.width,
                 "height": row.height,
-                "faces": list(_face_structs(row.faces)),
+                "faces": list(_face_structs(row.faces, row.given_faces)),
                 "reencoded": row.reencoded,
                 "fallback_faces": row.fallback_faces,
+                _GIVEN_FACES.name: row.given_faces,  # left out where the schema has no such column
                 "other_images": [{**vars(i), "faces": list(_face_structs(i.faces))} for i in row.other_images],
                 **self._constants,
             }
@@ -231,17 +249,18 @@ class AuditFile:
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
             self._rows.clear()
 
 
-def _face_structs(faces: Faces) -> Iterator[dict[str, Any]]:
+def _face_structs(faces: Faces, given: int = 0) -> Iterator[dict[str, Any]]:
     for number, (box, score) in enumerate(zip(faces.boxes, faces.scores, strict=True)):
-        keypoints = None if faces.keypoints is None else np.ravel(faces.keypoints[number]).tolist()
+        points = None if faces.keypoints is None else np.ravel(faces.keypoints[number])
+        is_known = points is not None and not (number < given and np.isnan(points).all())
         yield {
             **dict(zip(_SIDES, box, strict=True)),
             "score": score,
-            "keypoints": keypoints,
+            "keypoints": points.tolist() if points is not None and is_known else None,
         }
 
 
@@ -280,7 +299,8 @@ def read_rows(path: str) -> Iterator[Row]:
                 status, reencoded = Status(row["status"]), row["reencoded"]
                 others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row["other_images"])
                 named = {"fallback_faces": row["fallback_faces"], "other_images": others, "detail": row["detail"]}
-                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, **named)
+                given = row.get(_GIVEN_FACES.name, 0)
+                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, given_faces=given, **named)
 
 
 def _faces(structs: list[dict[str, Any]]) -> Faces:
@@ -289,5 +309,8 @@ def _faces(structs: list[dict[str, Any]]) -> Faces:
     boxes = np.array([[face[side] for side in _SIDES] for face in structs], np.float32)
     scores = np.array([face["score"] for face in structs], np.float32)
     points = [face["keypoints"] for face in structs]
-    keypoints = None if points[0] is None else np.array(points, np.float32).reshape(len(structs), -1, 2)
-    return Faces(boxes, scores, keypoints)
+    known = next((each for each in points if each is not None), None)
+    if known is None:
+        return Faces(boxes, scores)
+    rows = [each or [np.nan] * len(known) for each in points]
+    return Faces(boxes, scores, np.array(rows, np.float32).reshape(len(structs), -1, 2))

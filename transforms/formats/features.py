@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from faceveil.transforms.formats import BOX_SIDES
+
 _MAIN_PREFIX = "image"
 _FACE_FEATURES = ("count", "bbox/xmin", "bbox/ymin", "bbox/xmax", "bbox/ymax", "score")
 
@@ -42,3 +44,32 @@ class FeatureRoles:
         """The names of all features that the job writes into an Example."""
         faces = [f"{prefix}/face/{name}" for prefix in self.prefixes() for name in _FACE_FEATURES]
         return [*self.images, *faces]
+
+
+@dataclass(frozen=True)
+class BoxFeatures:
+    """The features of annotated boxes, laid out as TensorFlow's Object Detection API has them.
+
+    https://github.com/tensorflow/models/blob/master/research/object_detection/g3doc/using_your_own_dataset.md
+
+    Attributes:
+        prefix: what the names of the four sides begin with.
+
+    Example usage::
+
+        >>> BoxFeatures("image/object/bbox").sides[0], BoxFeatures("image/object/bbox").labels
+        ('image/object/bbox/xmin', ('image/object/class/text', 'image/object/class/label'))
+    """
+
+    prefix: str
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """Of floats, 0 to 1 of the stored image: left, top, right and bottom."""
+        return tuple(f"{self.prefix}/{side}" for side in BOX_SIDES)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes' names, of bytes, and their numbers; any of the two may be missing."""
+        folder = self.prefix.rpartition("/")[0]
+        return tuple("/".join(filter(None, (folder, "class", name))) for name in ("text", "label"))

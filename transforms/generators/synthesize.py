@@ -99,7 +99,7 @@ class Synthesizer:
         """How many images `draw` wants at once."""
         return _IMAGES
 
-    def plan(self, values: Values, faces: Faces, mode: str, style: Style, name: str) -> FacePlan:
+    def plan(self, values: Values, faces: Faces, mode: str, style: Style, name: str, given: int = 0) -> FacePlan:
         """Decides which faces of an image are drawn, and takes their crops.
 
         Args:
@@ -108,6 +108,8 @@ class Synthesizer:
             mode: the pixels' layout, as `Pixels` has it.
             style: the masks' shape.
             name: the image's, which with the salt and a face's number decides how that face will look.
+            given: how many of the faces, the first ones, are annotated boxes, which are drawn only if a detector has
+                found keypoints for them: else they may be no faces.
         """
         sizes, geometry = self.engine.sizes, style.geometry
         height, width = values.shape[:2]
@@ -119,7 +121,7 @@ class Synthesizer:
         for number, box in enumerate(faces.boxes if mode in _DRAWABLE else ()):
             keypoints = None if faces.keypoints is None else faces.keypoints[number].astype(np.float64)
             pose = find_pose(box, keypoints, geometry.margin)
-            if pose.profile or not masks[number][1].any():
+            if pose.profile or (number < given and pose.keypoints is None) or not masks[number][1].any():
                 continue
             affine = crop_affine(box, pose.tilt, geometry, sizes.crop)
             crop = take_crop(values, known, white, masks[number], affine, sizes.crop)

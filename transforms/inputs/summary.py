@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +115,11 @@ class InputSummary:
 
 
 def summarize_inputs(
-    inputs: Sequence[Input], output: str, audit_directory: str | None = None, shard_bytes: int | None = None
+    inputs: Sequence[Input],
+    output: str,
+    audit_directory: str | None = None,
+    shard_bytes: int | None = None,
+    on_file: Callable[[InputFile], None] | None = None,
 ) -> InputSummary:
     """Lists every glob once and adds up what is there.
 
@@ -124,6 +128,7 @@ def summarize_inputs(
         output: where the job writes; no input may lie there, nor may what is written match a glob.
         audit_directory: where it writes the audit trail, if elsewhere than in the output.
         shard_bytes: of TFRecord files, that fill a shard; None for any of ``PART_BYTES``.
+        on_file: called with each file that is read.
 
     Raises:
         AccessError: a place cannot be listed, a file not be read, or a glob matches no image and no TFRecord file.
@@ -148,6 +153,8 @@ def summarize_inputs(
         matched.add(number)
         summary.splits[file.split].add(file, number)
         digest += int(file.digest, 16)
+        if on_file:
+            on_file(file)
         if file.kind == "tfrecord":
             parts.add(file)
         if some.listings[number].inventory:

@@ -146,7 +146,7 @@ def _open_image(image: DetectedImage, name: str, masking: Masking) -> Canvas:
     values = upright(pixels.values, image.info.orientation)
     if masking.synthesizer is None:
         return Canvas(image, pixels, values)
-    plan = masking.synthesizer.plan(values, image.faces, pixels.mode, masking.style, name)
+    plan = masking.synthesizer.plan(values, image.faces, pixels.mode, masking.style, name, image.given)
     return Canvas(image, pixels, values, plan)
 
 
@@ -188,6 +188,7 @@ def _finish(record: _Open, masking: Masking, roles: FeatureRoles) -> Outcome:
         fallback_faces=sum(
             int((~image.plan.drawn).sum()) for image in record.images if isinstance(image, Canvas) and image.plan
         ),
+        given_faces=sum(image.given for image in detected),
     )
     originals = [image.data for image in detected]
     return Outcome(row, compose_example(record.key, record.example, originals, images, roles))

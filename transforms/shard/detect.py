@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.codecs import ImageInfo, Pixels, decode_for_detection, probe, reoriented
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.detectors.views import View
@@ -14,6 +15,7 @@ from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits, memory_for
 from faceveil.transforms.quarantine import Quarantine
 from faceveil.transforms.runtime.memory import needs_memory
+from faceveil.transforms.shard.given import GivenBoxes, with_given
 from faceveil.transforms.shard.read import HoldsRecords, Source, load, refuse_pixels
 from faceveil.transforms.shard.record import MAX_HELD_BYTES, Batch, Outcome, Record
 
@@ -33,6 +35,7 @@ class DecodedImage:
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
         faultless: that it is a JPEG that libjpeg decoded without a complaint.
         hides_pixels: whether the compressed data hold others than what was decoded, so that they may not be copied.
+        given: its annotated boxes, in pixels of the upright image; None where nothing is known of them.
     """
 
     data: bytes
@@ -42,6 +45,7 @@ class DecodedImage:
     pixels: Pixels | None
     faultless: bool
     hides_pixels: bool
+    given: Faces | None = None
 
     @property
     def nbytes(self) -> int:
@@ -61,6 +65,7 @@ class DetectedImage:
         faces: in pixels of the upright image.
         faultless: as ``DecodedImage`` has it.
         hides_pixels: as ``DecodedImage`` has it.
+        given: how many of the faces, the first ones, are annotated boxes.
     """
 
     data: bytes
@@ -69,6 +74,7 @@ class DetectedImage:
     faces: Faces
     faultless: bool
     hides_pixels: bool
+    given: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -77,12 +83,19 @@ class DetectedImage:
 
 
 def decode(
-    source: Source, roles: FeatureRoles, detector: Detector, limits: Limits, keep_metadata: Collection[str] = ()
+    source: Source,
+    roles: FeatureRoles,
+    detector: Detector,
+    limits: Limits,
+    keep_metadata: Collection[str] = (),
+    boxes: GivenBoxes | None = None,
 ) -> Record[DecodedImage] | Source:
     """Reads a record's images and prepares them for the detector; gives a file back that holds records in truth.
 
+    Annotated boxes are those of the main image. Where they replace detection it has no views, all others have.
+
     Raises:
-        Quarantine: one of them cannot be read or decoded.
+        Quarantine: one of them cannot be read or decoded, or its boxes are missing or wrong.
         OutOfMemoryError: that may be for want of memory.
         AccessError: as ``load``.
     """
@@ -98,10 +111,12 @@ def decode(
             with _naming(name, len(named)):
                 infos.append(probe(data, keep_metadata, limits.max_pixels))
         refuse_pixels(others, [(info.width, info.height) for info in infos])
+    given = boxes.find(source.key, example, infos[0]) if boxes else None
     images = []
-    for (name, data), info in zip(named, infos, strict=True):
+    for number, ((name, data), info) in enumerate(zip(named, infos, strict=True)):
         with needs_memory(memory_for(info.width * info.height, len(data))), _naming(name, len(named)):
-            images.append(_decode_image(data, info, detector))
+            annotated = (given, not (boxes and boxes.replace)) if number == 0 else ()
+            images.append(_decode_image(data, info, detector, *annotated))
     return Record(source.key, tuple(images), example)
 
 
@@ -133,16 +148,21 @@ def _naming(feature: str, images: int) -> Iterator[None]:
         raise Quarantine(error.reason, f"feature {feature}: {error.detail}") from error
 
 
-def _decode_image(data: bytes, info: ImageInfo, detector: Detector) -> DecodedImage:
-    preview = decode_for_detection(data, info, detector.side_needed(info.upright_width, info.upright_height))
+def _decode_image(
+    data: bytes, info: ImageInfo, detector: Detector, given: Faces | None = None, shown: bool = True
+) -> DecodedImage:
+    side = detector.side_needed(info.upright_width, info.upright_height)
+    if not shown:  # all of it is needed, or no more than shows that it is sound
+        side = max(info.width, info.height) if given is not None and len(given) else 1
+    preview = decode_for_detection(data, info, side)
     views, orientations = [], []
-    for rgb, orientation in preview.renderings():
+    for rgb, orientation in preview.renderings() if shown else ():
         views.append(detector.prepare(rgb, *info.upright_size(orientation)))
         orientations.append(orientation)
     kept = preview.pixels if preview.pixels and preview.pixels.nbytes <= MAX_HELD_BYTES else None
     return DecodedImage(
         *(data, info, tuple(views), tuple(orientations), kept),
-        *(preview.decoded.faultless, preview.hides_pixels),
+        *(preview.decoded.faultless, preview.hides_pixels, given),
     )
 
 
@@ -177,8 +197,15 @@ def _shapes(record: Record[DecodedImage]) -> tuple[tuple[int, ...], ...]:
     return tuple(view.pixels.shape for image in record.images for views in image.renderings for view in views)
 
 
-def detect(records: Sequence[Record[DecodedImage]], detector: Detector) -> list[Record[DetectedImage]]:
-    """Finds the faces of several records.
+def detect(
+    records: Sequence[Record[DecodedImage]], detector: Detector, geometry: MaskGeometry | None = None
+) -> list[Record[DetectedImage]]:
+    """Finds the faces of several records, and puts their annotated boxes among them.
+
+    Args:
+        records: the records.
+        detector: finds the faces.
+        geometry: of the masks, by which a face and an annotated box may be one.
 
     Raises:
         OutOfMemoryError: memory ran out.
@@ -188,15 +215,24 @@ def detect(records: Sequence[Record[DecodedImage]], detector: Detector) -> list[
         views = [views for record in records for image in record.images for views in image.renderings]
         faces = iter(detector.detect(views) if views else [])
     return [
-        Record(record.key, tuple(_detected(image, faces, detector) for image in record.images), record.example)
+        Record(
+            record.key,
+            tuple(_detected(image, faces, detector, geometry or MaskGeometry()) for image in record.images),
+            record.example,
+        )
         for record in records
     ]
 
 
-def _detected(image: DecodedImage, faces: Iterator[Faces], detector: Detector) -> DetectedImage:
+def _detected(image: DecodedImage, faces: Iterator[Faces], detector: Detector, geometry: MaskGeometry) -> DetectedImage:
     """Takes the faces of each rendering of an image, in their order."""
     info = image.info
     upright = [
         reoriented(next(faces), shown, info.orientation, info.width, info.height) for shown in image.orientations
     ]
-    return DetectedImage(image.data, info, image.pixels, detector.unite(upright), image.faultless, image.hides_pixels)
+    found = detector.unite(upright)
+    given = image.given or Faces.none()
+    return DetectedImage(
+        *(image.data, info, image.pixels, with_given(found, given, geometry)),
+        *(image.faultless, image.hides_pixels, len(given)),
+    )

@@ -37,6 +37,7 @@ from faceveil.transforms.shard.detect import (
     detect,
     with_records,
 )
+from faceveil.transforms.shard.given import BoxSource, GivenBoxes
 from faceveil.transforms.shard.read import (
     ReadAhead,
     Source,
@@ -79,6 +80,7 @@ class Anonymization:
         hashed_keys: whether the names of files are hidden, so that one in an Example is worth a warning.
         allow_label_maps: whether faces are masked in maps of labels and distances too.
         memory_shortages: how often memory has run out before; each time half as many threads are to work.
+        boxes: where annotated boxes come from, if there are any.
     """
 
     detector: DetectorConfig
@@ -92,6 +94,7 @@ class Anonymization:
     hashed_keys: bool = False
     allow_label_maps: bool = False
     memory_shortages: int = 0
+    boxes: BoxSource | None = None
 
 
 RecordSandbox = Sandbox[Source, Outcome | Source]
@@ -135,6 +138,7 @@ class Worker:
             generator = storage.local_copy(synthesis.model_dir)
             drawing = Synthesizer(replace(synthesis, model_dir=generator, threads=threads))
         self.masking = Masking(config.method, config.style, drawing, config.allow_label_maps)
+        self._boxes = GivenBoxes(config.boxes) if config.boxes else None
         self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
         # Storage takes its time to answer; threads of their own wait for it, so that those that compute do not.
         self._readers = OrderedPool(_READERS_PER_THREAD * threads, _READ_AHEAD_BYTES)
@@ -170,14 +174,16 @@ class Worker:
         config = self.config
         with self._watchdog.watching(source.key):
             with self.timings.measuring("decode", 1 if source.serialized is None else len(config.features.images)):
-                decoded = decode(source, config.features, self.detector, config.limits, config.keep_metadata)
+                limits, keep_metadata = config.limits, config.keep_metadata
+                decoded = decode(source, config.features, self.detector, limits, keep_metadata, self._boxes)
             if self._names and isinstance(decoded, Record) and decoded.example:
                 self._names.look(decoded.example, source.path)
         return decoded
 
     def detect(self, batch: Batch[Record[DecodedImage] | Outcome]) -> Batch[Record[DetectedImage] | Outcome]:
         """Finds the faces of several records."""
-        step = one_by_one_on_failure(functools.partial(detect, detector=self.detector), Reason.DETECTION_FAILED)
+        find = functools.partial(detect, detector=self.detector, geometry=self.config.style.geometry)
+        step = one_by_one_on_failure(find, Reason.DETECTION_FAILED)
         with self._watchdog.watching(_names_of(batch)), self.timings.measuring("detect", _count_images(batch)):
             return Batch(step(batch.items), batch.places)
 
@@ -258,7 +264,8 @@ def anonymize_shard(
             sources = worker.read_ahead(sources)
         read_records = functools.partial(read_tfrecord_sources, max_bytes=max_bytes)
         outcomes = anonymize_sources(sources, worker, read_records, alone, sandbox)
-        return write_shard(plan, outcomes, output, _empty_result(plan, worker.detector), config.method, on_record)
+        result = _empty_result(plan, worker.detector)
+        return write_shard(plan, outcomes, output, result, config.method, on_record, config.boxes is not None)
 
 
 def anonymize_record(source: Source, worker: Worker) -> Outcome | Source:

@@ -27,6 +27,7 @@ def write_shard(
     result: ShardResult,
     method: str,
     on_record: Callable[[Row], None],
+    with_given: bool = False,
 ) -> Callable[[], ShardResult]:
     """Writes a shard under no name yet.
 
@@ -37,6 +38,7 @@ def write_shard(
         result: the shard's result so far; it is completed.
         method: the job's method, for the audit trail.
         on_record: called with the row of each record as it is written.
+        with_given: whether the job has annotated boxes.
 
     Returns:
         What publishes it, then its audit file, which makes it count as done, and gives the result. It may be called by
@@ -47,7 +49,7 @@ def write_shard(
         AccountingError: an image file gave no record, or one too many.
     """
     file_name = output.shard_file(plan.name)
-    rows = AuditFile(plan.split, file_name, method)
+    rows = AuditFile(plan.split, file_name, method, with_given)
     checksum = hashlib.sha256()
     written = 0
     with ExitStack() as stack:

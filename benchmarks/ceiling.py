@@ -33,7 +33,7 @@ def main(folder: str, output: str, quality: QualityName, detect_size: int | None
     """
     options = JobOptions(quality=quality, detect_size=detect_size)
     threads = usable_cores()
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = detector_config(options, models, options.score_threshold)
     style = Style(options.geometry, options.strength)
     worker = Worker(Anonymization(detector, options.method, style, options.features, (), options.limits))

@@ -27,14 +27,15 @@ from faceveil.evaluation.report import describe_bands
 from faceveil.transforms.arrays import RGB
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
-from faceveil.transforms.detectors.quality import QUALITIES, Quality
-from faceveil.transforms.detectors.views import View, plan_windows, side_needed, take_view
+from faceveil.transforms.detectors.quality import FAST_QUALITIES, QUALITIES, Quality
+from faceveil.transforms.detectors.views import ShownImage, plan_windows, side_needed, take_view
 from faceveil.transforms.models.engines import EngineName, Precision
 from faceveil.transforms.runtime.pool import usable_cores
 
 _DEFAULT_THRESHOLD = DetectorConfig(()).score_threshold
 _THRESHOLDS = (0.15, _DEFAULT_THRESHOLD, 0.3, 0.5)
 _BOTH = "centerface-int8", "centerface-covered-int8"
+_PAIR = "yunet-s", "centerface-covered-int8"
 _TWO_SCALES = Quality(1024, scales=(1.0, 1.75))
 
 
@@ -45,7 +46,8 @@ class Way:
     Attributes:
         shown: what of a photo the detector sees.
         quality: the views.
-        models: names of known models; two share the views.
+        models: names of known models; two share the views, or the second looks again at what the first finds.
+        verifies: whether it does.
         engine: what runs it.
         precision: in which it computes.
         enlarges: whether photos that are smaller than the view are enlarged to it.
@@ -57,6 +59,7 @@ class Way:
     engine: EngineName = "openvino"
     precision: Precision = "auto"
     enlarges: bool = True
+    verifies: bool = False
 
 
 WAYS = {
@@ -80,6 +83,10 @@ WAYS = {
     "covered-1024-bf16": Way("1024 px, `centerface-covered`", Quality(1024), ("centerface-covered",)),
     "one-detector": Way("512, 768, 1024 and 1792 px, mirrored, small, turned, averaged", QUALITIES["thorough"]),
     "thorough": Way("the same, views shared with `centerface-covered` (`thorough`)", QUALITIES["thorough"], _BOTH),
+    "yunet": Way("YuNet-s alone at 832 px, small", FAST_QUALITIES["balanced"], _PAIR[:1]),
+    "verified-fast": Way("YuNet-s at 640 px, verified", FAST_QUALITIES["fast"], _PAIR, verifies=True),
+    "verified": Way("YuNet-s at 832 px, small, verified", FAST_QUALITIES["balanced"], _PAIR, verifies=True),
+    "verified-thorough": Way("YuNet-s at 1280 px, small, verified", FAST_QUALITIES["thorough"], _PAIR, verifies=True),
 }
 
 
@@ -93,9 +100,9 @@ class _NeverEnlarging(Detector):
     def side_needed(self, width: int, height: int) -> int:
         return side_needed(width, height, self._quality(width, height))
 
-    def prepare(self, rgb: RGB, width: int, height: int) -> tuple[View, ...]:
+    def prepare(self, rgb: RGB, width: int, height: int) -> ShownImage:
         windows = plan_windows(width, height, self._quality(width, height))
-        return tuple(take_view(rgb, window, width, height) for window in windows)
+        return ShownImage(tuple(take_view(rgb, window, width, height) for window in windows))
 
 
 def measure_way(way: Way, data: Path, every: int) -> dict[str, Any]:
@@ -114,7 +121,8 @@ def measure_way(way: Way, data: Path, every: int) -> dict[str, Any]:
         MIN_SCORE,
         way.quality,
         threads=usable_cores(),
-        shares_views=len(way.models) > 1,
+        shares_views=len(way.models) > 1 and not way.verifies,
+        verifies=way.verifies,
     )
     detector = (Detector if way.enlarges else _NeverEnlarging)(config)
     paths = [str(data / image.file) for image in images]

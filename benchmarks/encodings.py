@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="how many (default: %(default)s)")
     given = parser.parse_args()
     options = JobOptions()
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
     paths = sorted((given.data / "images").rglob("*.jpg"))
     total, found = faces_found(paths[:: max(1, len(paths) // given.photos)][: given.photos], detector)

@@ -67,7 +67,7 @@ def main() -> None:
 
 def _default_config() -> Anonymization:
     options = JobOptions()
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = detector_config(options, models, options.score_threshold)
     return Anonymization(detector, options.method, Style(options.geometry), options.features)
 

@@ -26,7 +26,7 @@ def cost_ratio(photos: Path, count: int) -> float:
         count: how many to take.
     """
     options = JobOptions(score_threshold=1.0)
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = detector_config(options, models, options.score_threshold)
     worker = Worker(Anonymization(detector, options.method, Style(), options.features, (), options.limits))
 

@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _ours(options: JobOptions, images: Sequence[AnnotatedImage], paths: Sequence[str]) -> list[ImageResult]:
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
     return list(detect_all(detector, images, paths, read_bytes))
 

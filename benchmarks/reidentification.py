@@ -241,7 +241,7 @@ def read_faces(data: Path, every: int, first: int) -> Iterator[Face]:
     """The faces of a folder's annotated photos that the default detector finds."""
     images = parse_annotations((data / "annotations.jsonl").read_text())[first::every]
     options = JobOptions()
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = Detector(detector_config(options, models, options.score_threshold, usable_cores()))
     paths = [str(data / image.file) for image in images]
     for path, image, result in zip(paths, images, detect_all(detector, images, paths, read_bytes), strict=True):

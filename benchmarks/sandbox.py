@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     given = parser.parse_args()
     options = JobOptions()
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = detector_config(options, models, options.score_threshold)
     worker = Worker(Anonymization(detector, options.method, Style(options.geometry), options.features))
     listed = sorted(list_inputs([Input("data", str(given.photos or find_photos()))], 0), key=lambda file: file.key)

@@ -38,7 +38,7 @@ def stages(photos: list[Path], quality: QualityName) -> list[float]:
     keep_freed_memory()  # as a worker does
     cv2.setNumThreads(1)
     options = JobOptions(quality=quality)
-    models = [model.directory for model in resolve_models(options.models)]
+    models = [model.directory for model in resolve_models(options.detector.models)]
     detector = Detector(detector_config(options, models, options.score_threshold))
     masking = Masking(options.method, Style(options.geometry, options.strength))
 

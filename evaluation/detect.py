@@ -77,7 +77,7 @@ def find_faces(detector: Detector, data: bytes, info: ImageInfo) -> Faces:
         (detector.prepare(rgb, *info.upright_size(orientation)), orientation)
         for rgb, orientation in preview.renderings()
     ]
-    found = detector.detect([views for views, _ in shown])
+    found = detector.detect([image for image, _ in shown])
     return detector.unite(
         [
             reoriented(faces, orientation, info.orientation, info.width, info.height)

@@ -27,7 +27,7 @@ def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
         for _ in pool.map(storage.check_readable, places):
             pass
-    for place in (*options.models, *([options.boxes] if options.boxes and is_box_file(options.boxes) else ())):
+    for place in (*options.detector.models, *([options.boxes] if options.boxes and is_box_file(options.boxes) else ())):
         storage.check_readable(place)
     cloud = beam_options.view_as(GoogleCloudOptions)
     for folder in dict.fromkeys([options.output, options.records_output, cloud.temp_location, cloud.staging_location]):

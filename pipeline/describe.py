@@ -31,7 +31,7 @@ RAISABLE = (*LIMITS, "allow_label_maps")
 """Options that may be raised, but not lowered, when what was quarantined is tried again."""
 _DECISIVE_OPTIONS = (
     *("method", "strength", "coverage", "margin", "shape"),
-    *("score_threshold", "quality", "detect_size", "shares_views", "classes", "engine", "precision"),
+    *("score_threshold", "quality", "detect_size", "classes", "engine", "precision"),
     *("image_feature", "drop_features", "allow_features", "keep_metadata"),
     *LIMITS,
 )
@@ -65,6 +65,9 @@ def describe_job(
     """
     job: dict[str, Any] = {name: getattr(options, name) for name in _DECISIVE_OPTIONS}
     job["shape"] = options.geometry.shape
+    job["shares_views"] = options.detector.shares_views
+    if options.detector.verifies:
+        job["verifies"] = True
     for name in _LATER_OPTIONS:
         if getattr(options, name):
             job[name] = True
@@ -143,7 +146,7 @@ def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
 
 
 def _told(job: dict[str, Any], model: object) -> dict[str, Any]:
-    return {**dict.fromkeys(_LATER_OPTIONS, False), **dict.fromkeys(_BOX_OPTIONS), **job, "model": model}
+    return {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys(_BOX_OPTIONS), **job, "model": model}
 
 
 # A manifest names what the workers really used; a job that has not begun only what was asked for.

@@ -86,13 +86,15 @@ def detector_config(
         score_threshold: least score of a face.
         threads: how many will detect at once; a job's workers find that out themselves.
     """
+    choice = options.detector
     return DetectorConfig(
         model_dirs=tuple(directories),
         engine=options.engine,
         precision=options.precision,
         score_threshold=score_threshold,
-        quality=options.detection_quality,
+        quality=choice.quality,
         classes=options.classes,
         threads=threads,
-        shares_views=options.shares_views,
+        shares_views=choice.shares_views,
+        verifies=choice.verifies,
     )

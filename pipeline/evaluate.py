@@ -53,7 +53,7 @@ def evaluate_detector(given: argparse.Namespace) -> None:
         images = parse_annotations(_read_text(given.annotations), given.format)
         paths = _list_images(given.images)
         located = locate_images(images, paths)
-        found = resolve_models(options.models)
+        found = resolve_models(options.detector.models)
         # Lower than any threshold that is asked for: those are applied to what was found.
         least = min(MIN_SCORE, options.score_threshold)
         directories = [storage.local_copy(model.directory) for model in found]

@@ -85,7 +85,7 @@ class FaceDetectorModelHandler(ModelHandler[RGB, Faces, LoadedDetector]):  # typ
             AccessError: one cannot be reached.
         """
         options = self._options
-        folders = [storage.local_copy(model.directory) for model in resolve_models(options.models)]
+        folders = [storage.local_copy(model.directory) for model in resolve_models(options.detector.models)]
         return LoadedDetector(detector_config(options, folders, options.score_threshold, usable_cores()))
 
     def run_inference(

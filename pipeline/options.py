@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, get_args
 
 from faceveil.pipeline.box_options import check_box_options, parse_boxes, parse_class
+from faceveil.pipeline.detector_choice import DetectorChoice, choose_detector
 from faceveil.pipeline.input_paths import parse_input
 from faceveil.pipeline.option_checks import check_feature_roles
 from faceveil.pipeline.option_values import OptionError, Range, checked_value, parse_path, parse_size
@@ -15,7 +16,7 @@ from faceveil.pipeline.salt import SALT, read_salt
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
-from faceveil.transforms.detectors.quality import QUALITIES, Quality, QualityName
+from faceveil.transforms.detectors.quality import QualityName
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.match import Input
@@ -244,6 +245,13 @@ class JobOptions:
         "--engine tensorflow or a --precision, those without -int8)",
         parse_path,
     )
+    verifier: str | None = _option(
+        None,
+        "detection",
+        "a second detector, named as --model is, that looks again at each face that the first finds: the mean of both "
+        "scores counts (default: none)",
+        parse_path,
+    )
     engine: EngineName = _option(
         "auto",
         "detection",
@@ -325,32 +333,17 @@ class JobOptions:
         )
 
     @property
-    def models(self) -> tuple[str, ...]:
-        """The detectors, by name or folder."""
-        if not self.detects:
-            return ()
-        if self.model is not None:
-            return self.model
+    def detector(self) -> DetectorChoice:
+        """What finds faces; nothing where annotated boxes replace them all."""
         # Eight bits are faster where OpenVINO computes with them; TensorFlow only imitates them.
-        suffix = "-int8" if self.engine != "tensorflow" and self.precision == "auto" else ""
-        names = ("centerface", "centerface-covered") if self.shares_views else ("centerface",)
-        return tuple(name + suffix for name in names)
+        int8 = self.engine != "tensorflow" and self.precision == "auto"
+        choice = choose_detector(self.model, self.verifier, self.quality, self.detect_size, int8)
+        return choice if self.detects else replace(choice, models=(), verifies=False)
 
     @property
     def detects(self) -> bool:
         """Whether a detector looks at any image: annotated boxes may replace what it finds in the main one."""
         return self.boxes_mode != "replace" or len(self.image_feature) > 1
-
-    @property
-    def shares_views(self) -> bool:
-        """Whether the default detectors share the views of an image, instead of each seeing all of them."""
-        return self.model is None and QUALITIES[self.quality].averaged
-
-    @property
-    def detection_quality(self) -> Quality:
-        """How closely images are looked at."""
-        quality = QUALITIES[self.quality]
-        return replace(quality, detect_size=self.detect_size) if self.detect_size else quality
 
     @property
     def limits(self) -> Limits:

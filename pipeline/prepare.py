@@ -98,7 +98,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     check_feature_names(options, summary)
     layout = _lay_out(options, summary)
     check_element_timeout(options, beam_options, summary, layout)
-    models = resolve_models(options.models)
+    models = resolve_models(options.detector.models)
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
@@ -128,7 +128,7 @@ def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonym
     _check_beam_options(beam_options)
     _check_staging(beam_options, options)
     check_access(options, beam_options)
-    return _anonymization(options, beam_options, resolve_models(options.models), resolve_generator(options))
+    return _anonymization(options, beam_options, resolve_models(options.detector.models), resolve_generator(options))
 
 
 def refuse_others(options: JobOptions, groups: Collection[str], names: Collection[str] = ()) -> None:
@@ -194,7 +194,7 @@ def check_runner(beam_options: PipelineOptions, options: JobOptions) -> None:
 
 def _check_staging(beam_options: PipelineOptions, options: JobOptions) -> None:
     temporary = beam_options.view_as(GoogleCloudOptions).temp_location
-    local_models = any(map(storage.is_local, options.models)) or options.method == SYNTHESIZE
+    local_models = any(map(storage.is_local, options.detector.models)) or options.method == SYNTHESIZE
     box_file = options.boxes is not None and is_box_file(options.boxes)
     if not works_here(beam_options) and not temporary and (local_models or box_file):
         raise OptionError("--temp_location: is required with this runner, a folder that all workers reach")

@@ -28,8 +28,8 @@ def test_classes_are_names_or_numbers() -> None:
 
 
 def test_a_detector_is_left_out_only_where_no_image_needs_one() -> None:
-    assert JobOptions(boxes="a").models
-    assert JobOptions(boxes="a", boxes_mode="replace").models == ()
-    assert JobOptions(boxes="a", boxes_mode="replace", image_feature=("left", "right"), quality="fast").models
+    assert JobOptions(boxes="a").detector.models
+    assert JobOptions(boxes="a", boxes_mode="replace").detector.models == ()
+    assert JobOptions(boxes="a", boxes_mode="replace", image_feature=("left", "right"), quality="fast").detector.models
     with pytest.raises(OptionError, match="--score_threshold: no detector runs with --boxes_mode replace"):
         JobOptions(boxes="a", boxes_mode="replace", score_threshold=0.5)

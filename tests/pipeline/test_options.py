@@ -26,23 +26,8 @@ def configured(tmp_path: Path, text: str, beam_flags: list[str] | None = None, *
 def test_defaults() -> None:
     options = built()
     assert (options.method, options.score_threshold, options.coverage) == ("blur", 0.21, 1.0)
-    assert options.detection_quality == QUALITIES["balanced"]
+    assert options.detector.quality == QUALITIES["balanced"]
     assert options.inputs == [Input("data", "a.jpg")]
-
-
-def test_the_default_detector_fits_the_engine_and_the_precision() -> None:
-    assert built().models == built(engine="openvino").models == ("centerface-int8",)
-    assert built(engine="tensorflow").models == built(precision="float32").models == ("centerface",)
-    assert built(model="a", engine="tensorflow").models == ("a",)
-
-
-def test_two_detectors_share_the_views_of_thorough() -> None:
-    thorough = built(quality="thorough")
-    assert (thorough.models, thorough.shares_views) == (("centerface-int8", "centerface-covered-int8"), True)
-    assert built(quality="thorough", engine="tensorflow").models == ("centerface", "centerface-covered")
-    own = built(quality="thorough", model=["a", "b"])
-    assert (own.models, own.shares_views) == (("a", "b"), False)
-    assert not built().shares_views
 
 
 def test_every_option_has_a_flag_and_help() -> None:
@@ -51,11 +36,6 @@ def test_every_option_has_a_flag_and_help() -> None:
     text = parser.format_help()
     for name in FIELDS:
         assert f"--{name}" in text
-
-
-def test_a_detect_size_replaces_the_quality_s() -> None:
-    looks = built(quality="thorough", detect_size="640").detection_quality
-    assert (looks.detect_size, looks.scales) == (640, QUALITIES["thorough"].scales)
 
 
 def test_splits() -> None:
@@ -81,7 +61,7 @@ def test_paths_in_quotes_and_files_may_begin_at_home_or_be_urls(
     (tmp_path / "c.yaml").write_text(f"{text}\nmethod: synthesize\ninput: {{train: ~/a/**, val: ~/b}}")
     options, _ = build_options({}, [], "~/c.yaml")
     assert (options.output, options.records_output) == (f"{tmp_path}/out", "/a b")
-    assert (options.models, options.generator) == ((f"{tmp_path}/m", "centerface"), f"{tmp_path}/g")
+    assert (options.detector.models, options.generator) == ((f"{tmp_path}/m", "centerface"), f"{tmp_path}/g")
     assert [given.pattern for given in options.inputs] == [f"{tmp_path}/a/**", f"{tmp_path}/b"]
     assert options.face_salt == b"salt" * 8
     with pytest.raises(OptionError, match="output 5: must be a text"):

@@ -19,7 +19,16 @@ from faceveil.transforms.detectors.merge import (
     suppress_overlaps,
 )
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
-from faceveil.transforms.detectors.views import View, faces_in_image, plan_windows, side_needed, take_view
+from faceveil.transforms.detectors.verify import MIN_PROPOSAL, cut_out, verified
+from faceveil.transforms.detectors.views import (
+    ShownImage,
+    View,
+    faces_in_image,
+    plan_windows,
+    resize,
+    side_needed,
+    take_view,
+)
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.models.engines import Engine, EngineName, Precision
 from faceveil.transforms.runtime.pool import usable_cores
@@ -27,7 +36,10 @@ from faceveil.transforms.runtime.pool import usable_cores
 _GPU_BATCH = 16
 
 _MIN_CANDIDATE = 0.02
-"""Where scores are averaged over views, a view's low one counts too; the threshold is for the average."""
+"""Where scores are averaged, over views or of two detectors, a low one counts too; the threshold is for the average."""
+
+_MAX_SOURCE = 2
+"""Of faces to be looked at again no more pixels are kept than of twice the side that the views need."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,7 @@ class DetectorConfig:
 
     Attributes:
         model_dirs: the SavedModels' folders; what any of them finds counts. With none nothing is looked at.
+        verifies: whether the last model looks again at each face that the others find, instead of the image.
         shares_views: whether two models share the views and are averaged as if they were one: the second sees the
             mirrored and the smaller ones, the first all others. It takes models whose scores mean the same.
         engine: ``auto``, ``openvino`` or ``tensorflow``.
@@ -55,6 +68,7 @@ class DetectorConfig:
     classes: tuple[int, ...] | None = None
     threads: int | None = 1
     shares_views: bool = False
+    verifies: bool = False
 
     @property
     def concurrency(self) -> int:
@@ -80,11 +94,13 @@ class Detector:
         self._models = [
             load_detector(folder, config.engine, config.precision, config.concurrency) for folder in config.model_dirs
         ]
+        self._verifier = self._models.pop() if config.verifies else None
 
     @property
     def engines(self) -> list[Engine]:
         """What runs each of its models."""
-        return [model.engine for model in self._models]
+        verifiers = [self._verifier] if self._verifier else []
+        return [model.engine for model in (*self._models, *verifiers)]
 
     @property
     def batch_size(self) -> int:
@@ -95,8 +111,8 @@ class Detector:
         """The long side in pixels that ``prepare`` needs of an upright image of this size."""
         return side_needed(width, height, self.config.quality)
 
-    def prepare(self, rgb: RGB, width: int, height: int) -> tuple[View, ...]:
-        """The views of an image.
+    def prepare(self, rgb: RGB, width: int, height: int) -> ShownImage:
+        """What the detector is shown of an image.
 
         Args:
             rgb: uint8 ``[h, w, 3]``, upright; may be a reduced decode, of ``side_needed`` or more.
@@ -104,21 +120,26 @@ class Detector:
             height: its height in pixels.
         """
         windows = plan_windows(width, height, self.config.quality)
-        return tuple(take_view(rgb, window, width, height) for window in windows)
+        views = tuple(take_view(rgb, window, width, height) for window in windows)
+        if self._verifier is None:
+            return ShownImage(views)
+        most = _MAX_SOURCE * self.side_needed(width, height) / max(rgb.shape[:2])
+        source = rgb if most >= 1 else resize(rgb, round(rgb.shape[1] * most), round(rgb.shape[0] * most))
+        return ShownImage(views, source)
 
-    def detect(self, images: Sequence[Sequence[View]]) -> list[Faces]:
+    def detect(self, images: Sequence[ShownImage]) -> list[Faces]:
         """The faces of each image, in pixels of its full upright size, cut to it, best score first.
 
         Args:
-            images: the views of each, at best of ``batch_size`` images whose views have the same shapes.
+            images: what ``prepare`` gave, at best of ``batch_size`` images whose views have the same shapes.
 
         Raises:
             ModelError: the model's outputs break the detector contract: wrong shapes, scores that are no numbers,
                 boxes that are nowhere in the image.
         """
         by_shape: dict[tuple[tuple[int, ...], tuple[int, ...]], list[tuple[int, View]]] = {}
-        for number, views in enumerate(images):
-            for view in views:
+        for number, image in enumerate(images):
+            for view in image.views:
                 by_shape.setdefault((view.pixels.shape, self._models_for(view)), []).append((number, view))
         # For each image, and each model, or all that share the views, its views with what was found in them.
         found: list[list[list[tuple[View, Faces]]]] = [[[] for _ in self._models] for _ in images]
@@ -132,7 +153,17 @@ class Detector:
                     group = 0 if self.config.shares_views else model
                     for number, view, candidates in zip(numbers, views, results, strict=True):
                         found[number][group].append((view, faces_in_image(self._checked(candidates), view)))
-        return [self._merged(by_model) for by_model in found]
+        merged = [self._merged(by_model) for by_model in found]
+        return [self._verified(image, faces) for image, faces in zip(images, merged, strict=True)]
+
+    def _verified(self, image: ShownImage, proposals: Faces) -> Faces:
+        """What the verifier, if there is one, leaves of the proposals."""
+        if self._verifier is None or image.source is None or not len(proposals):
+            return proposals
+        cut = cut_out(image.source, image.views[0].image_width, proposals)
+        found = [self._checked(candidates) for candidates in self._verifier.run(cut.mosaics, _MIN_CANDIDATE)]
+        faces = verified(proposals, cut, found)
+        return suppress_overlaps(faces.take(faces.scores >= self.config.score_threshold))
 
     def unite(self, shown: Sequence[Faces]) -> Faces:
         """The faces of an image that was shown in several renderings: what is seen in any of them counts."""
@@ -149,6 +180,8 @@ class Detector:
 
     @property
     def _min_candidate(self) -> float:
+        if self._verifier:
+            return MIN_PROPOSAL
         threshold = self.config.score_threshold
         return min(threshold, _MIN_CANDIDATE) if self.config.quality.averaged else threshold
 
@@ -156,7 +189,7 @@ class Detector:
         """The faces of one image: what any of the models finds counts."""
         if self.config.quality.averaged:
             averages = [average_views(parts) for parts in by_model]
-            threshold = self.config.score_threshold
+            threshold = MIN_PROPOSAL if self._verifier else self.config.score_threshold
             faces = join_faces(faces.take(faces.scores >= threshold) for faces in averages)
             return suppress_overlaps(faces, AVERAGED_IOU)
         return suppress_overlaps(join_faces(faces for parts in by_model for _, faces in parts))

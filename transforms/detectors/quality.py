@@ -42,3 +42,11 @@ QUALITIES: dict[QualityName, Quality] = {
         1024, scales=(1.0, 1.75), smaller=(768, 512, 256), reduce_at_most=1, mirrored=True, turned=1.125, averaged=True
     ),
 }
+"""Of a detector such as CenterFace."""
+
+FAST_QUALITIES: dict[QualityName, Quality] = {
+    "fast": Quality(640),
+    "balanced": Quality(832, reduce_at_most=2, smaller=(256,)),
+    "thorough": Quality(1280, reduce_at_most=1, smaller=(512, 256)),
+}
+"""Of YuNet-s."""

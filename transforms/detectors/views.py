@@ -80,6 +80,24 @@ class View:
     image_height: int
 
 
+@dataclass(frozen=True)
+class ShownImage:
+    """An image, or one rendering of it, as a detector is shown it.
+
+    Attributes:
+        views: what it sees at once.
+        source: uint8 ``[h, w, 3]``, upright, of which faces are cut out to be looked at again; None where none are.
+    """
+
+    views: tuple[View, ...]
+    source: RGB | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(view.pixels.nbytes for view in self.views) + (0 if self.source is None else self.source.nbytes)
+
+
 def plan_windows(width: int, height: int, quality: Quality) -> Iterator[Window]:
     """The windows through which an image is shown, the whole image first.
 
@@ -190,13 +208,13 @@ def take_view(rgb: RGB, window: Window, width: int, height: int) -> View:
     ]
     size = window.width, window.height
     if (part.shape[1], part.shape[0]) != size:
-        part = _resize(part, *size)
+        part = resize(part, *size)
     if window.mirrored:
         part = part[:, ::-1]
     return View(np.ascontiguousarray(np.rot90(part, window.turns)), window, width, height)
 
 
-def _resize(part: RGB, width: int, height: int) -> RGB:
+def resize(part: RGB, width: int, height: int) -> RGB:
     """Resizes by halves as far as they go, then linearly: no pixel is missed, in a third of the time of averaging."""
     while part.shape[0] >= 2 * height and part.shape[1] >= 2 * width:
         even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]

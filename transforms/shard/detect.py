@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.codecs import ImageInfo, Pixels, decode_for_detection, probe, reoriented
 from faceveil.transforms.detectors.detector import Detector
-from faceveil.transforms.detectors.views import View
+from faceveil.transforms.detectors.views import ShownImage
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits, memory_for
@@ -30,7 +30,7 @@ class DecodedImage:
     Attributes:
         data: the compressed image.
         info: its format, size and orientation.
-        renderings: for each way in which readers may show it, the views that the detector is shown.
+        renderings: for each way in which readers may show it, what the detector is shown.
         orientations: by which each of them is turned.
         pixels: its stored pixels, if they had to be decoded whole anyway and are not too large to keep.
         faultless: that it is a JPEG that libjpeg decoded without a complaint.
@@ -40,7 +40,7 @@ class DecodedImage:
 
     data: bytes
     info: ImageInfo
-    renderings: tuple[tuple[View, ...], ...]
+    renderings: tuple[ShownImage, ...]
     orientations: tuple[int, ...]
     pixels: Pixels | None
     faultless: bool
@@ -50,8 +50,8 @@ class DecodedImage:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        views = sum(int(view.pixels.nbytes) for views in self.renderings for view in views)
-        return len(self.data) + views + (self.pixels.nbytes if self.pixels else 0)
+        shown = sum(rendering.nbytes for rendering in self.renderings)
+        return len(self.data) + shown + (self.pixels.nbytes if self.pixels else 0)
 
 
 @dataclass(frozen=True)
@@ -149,19 +149,19 @@ def _naming(feature: str, images: int) -> Iterator[None]:
 
 
 def _decode_image(
-    data: bytes, info: ImageInfo, detector: Detector, given: Faces | None = None, shown: bool = True
+    data: bytes, info: ImageInfo, detector: Detector, given: Faces | None = None, looked_at: bool = True
 ) -> DecodedImage:
     side = detector.side_needed(info.upright_width, info.upright_height)
-    if not shown:  # all of it is needed, or no more than shows that it is sound
+    if not looked_at:  # all of it is needed, or no more than shows that it is sound
         side = max(info.width, info.height) if given is not None and len(given) else 1
     preview = decode_for_detection(data, info, side)
-    views, orientations = [], []
-    for rgb, orientation in preview.renderings() if shown else ():
-        views.append(detector.prepare(rgb, *info.upright_size(orientation)))
+    shown, orientations = [], []
+    for rgb, orientation in preview.renderings() if looked_at else ():
+        shown.append(detector.prepare(rgb, *info.upright_size(orientation)))
         orientations.append(orientation)
     kept = preview.pixels if preview.pixels and preview.pixels.nbytes <= MAX_HELD_BYTES else None
     return DecodedImage(
-        *(data, info, tuple(views), tuple(orientations), kept),
+        *(data, info, tuple(shown), tuple(orientations), kept),
         *(preview.decoded.faultless, preview.hides_pixels, given),
     )
 
@@ -194,7 +194,7 @@ def batch_like_shaped(
 
 
 def _shapes(record: Record[DecodedImage]) -> tuple[tuple[int, ...], ...]:
-    return tuple(view.pixels.shape for image in record.images for views in image.renderings for view in views)
+    return tuple(view.pixels.shape for image in record.images for shown in image.renderings for view in shown.views)
 
 
 def detect(
@@ -212,8 +212,8 @@ def detect(
         Exception: whatever the model raises.
     """
     with needs_memory(_DETECTION_BYTES):
-        views = [views for record in records for image in record.images for views in image.renderings]
-        faces = iter(detector.detect(views) if views else [])
+        shown = [shown for record in records for image in record.images for shown in image.renderings]
+        faces = iter(detector.detect(shown) if shown else [])
     return [
         Record(
             record.key,

@@ -7,6 +7,7 @@ import pytest
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.quality import Quality
+from faceveil.transforms.detectors.views import ShownImage
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.models.engines import EngineName
@@ -140,14 +141,14 @@ def test_two_models_share_the_views(make_model: MakeModel, outputs: dict[str, np
     quality = Quality(64, smaller=(32,), mirrored=True, turned=1)
     detector = Detector(DetectorConfig((one, make_model(elsewhere)), quality=quality, shares_views=True))
     alone = Detector(DetectorConfig((one,), quality=quality)), Detector(DetectorConfig(detector.config.model_dirs[1:]))
-    views = detector.prepare(BLACK, 1000, 1000)
-    by_second = [view.window.mirrored or view.window.min_face > 0 for view in views]
+    shown = detector.prepare(BLACK, 1000, 1000)
+    by_second = [view.window.mirrored or view.window.min_face > 0 for view in shown.views]
     assert by_second.count(False) == 4  # the whole image, and it turned
-    for view, second in zip(views, by_second, strict=True):
-        (shared,), (expected,) = detector.detect([[view]]), alone[second].detect([[view]])
+    for view, second in zip(shown.views, by_second, strict=True):
+        (shared,), (expected,) = detector.detect([ShownImage((view,))]), alone[second].detect([ShownImage((view,))])
         np.testing.assert_array_equal(shared.boxes, expected.boxes)
         np.testing.assert_array_equal(shared.scores, expected.scores)
-    heights = [np.ptp(each.detect([views])[0].boxes[:, 1::2], axis=1) for each in (detector, *alone)]
+    heights = [np.ptp(each.detect([shown])[0].boxes[:, 1::2], axis=1) for each in (detector, *alone)]
     assert (heights[0].max(), heights[0].min()) == (heights[1].max(), heights[2].min())
 
 

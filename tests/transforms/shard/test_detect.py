@@ -14,7 +14,7 @@ from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.codecs import ImageInfo
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
-from faceveil.transforms.detectors.views import View, Window
+from faceveil.transforms.detectors.views import ShownImage, View, Window
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -28,8 +28,12 @@ from tests.conftest import SKIMAGE_DATA
 def decoded(key: str, width: int = 32) -> Record[DecodedImage]:
     info = ImageInfo("jpeg", 32, 32, 1, "RGB")
     view = View(np.zeros((32, width, 3), np.uint8), Window(0, 0, 32, 32, width, 32), 32, 32)
-    image = DecodedImage(b"", info, ((view,),), (1,), None, faultless=False, hides_pixels=False)
+    image = DecodedImage(b"", info, (ShownImage((view,)),), (1,), None, faultless=False, hides_pixels=False)
     return Record(key, (image,), None)
+
+
+def _shape(record: Record[DecodedImage]) -> tuple[int, ...]:
+    return record.images[0].renderings[0].views[0].pixels.shape
 
 
 @given(st.lists(st.sampled_from([*range(32, 1024, 32), None]), max_size=80), st.integers(1, 5))
@@ -51,9 +55,7 @@ def test_batches_are_like_shaped_and_the_order_comes_back(widths: list[int | Non
         given_back += len(batch.items)
         batches.append(batch)
         assert len(batch.items) <= size
-        shapes = {
-            item.images[0].renderings[0][0].pixels.shape if isinstance(item, Record) else 0 for item in batch.items
-        }
+        shapes = {_shape(item) if isinstance(item, Record) else 0 for item in batch.items}
         assert len(shapes) <= 1
     assert [item.key for item in in_order(batches)] == [str(n) for n in range(len(items))]
 

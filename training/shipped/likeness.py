@@ -2,7 +2,7 @@
 
 Example usage::
 
-    python -m training.likeness --portraits portraits
+    python -m faceveil.training.shipped.likeness --portraits portraits
 
 **Unlinkability** is measured with matchers, trained for each way to anonymize on portraits that the generator was
 trained on, and tried on those held out.
@@ -33,16 +33,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from faceveil.transforms.anonymizers.geometry import MaskGeometry
-from faceveil.transforms.anonymizers.methods import METHODS
-from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.faces import Faces
-from faceveil.transforms.generators.embedded import embedded_generator
-from faceveil.transforms.generators.engine import GeneratorModel, Requests, load_generator
-from faceveil.transforms.generators.network import SIZE
-from training.crops import Crops, draw_crops
-from training.exchange import exchanged
-from training.matchers import (
+from faceveil.training.shipped.crops import Crops, draw_crops
+from faceveil.training.shipped.exchange import exchanged
+from faceveil.training.shipped.matchers import (
     BATCH,
     WHOLE_SIDE,
     Floats,
@@ -56,7 +49,14 @@ from training.matchers import (
     with_error,
     with_spots,
 )
-from training.portraits import Portraits, load_portraits
+from faceveil.training.shipped.portraits import Portraits, load_portraits
+from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.methods import METHODS
+from faceveil.transforms.anonymizers.style import Style
+from faceveil.transforms.faces import Faces
+from faceveil.transforms.generators.embedded import embedded_generator
+from faceveil.transforms.generators.engine import GeneratorModel, Requests, load_generator
+from faceveil.transforms.generators.network import SIZE
 
 _TAUGHT = 4000
 """Portraits that the matchers are trained on."""
@@ -241,7 +241,9 @@ def print_distances(material: Material, network: keras.Model) -> None:
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--portraits", required=True, metavar="DIR", help="what training.portraits has written")
+    parser.add_argument(
+        "--portraits", required=True, metavar="DIR", help="what faceveil.training.shipped.portraits has written"
+    )
     parser.add_argument("--generator", metavar="DIR", help="a SavedModel (default: the embedded one)")
     parser.add_argument("--steps", type=int, default=300, metavar="N", help="of each matcher (default: %(default)s)")
     given = parser.parse_args()

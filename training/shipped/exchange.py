@@ -7,7 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from training.crops import Crops
+from faceveil.training.shipped.crops import Crops
 
 
 def exchanged(places: Crops, faces: Crops) -> Crops:

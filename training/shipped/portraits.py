@@ -2,7 +2,7 @@
 
 Example usage::
 
-    python -m training.portraits --tar synthetic-faces.tar --output portraits
+    python -m faceveil.training.shipped.portraits --tar synthetic-faces.tar --output portraits
 
 writes ``portraits/images.npy`` (uint8 ``[N, 128, 128, 3]`` RGB) and ``portraits/faces.npz`` (``boxes`` and
 ``keypoints`` in pixels of them, ``held_out``: one in twenty by the hash of its file, which no training sees).

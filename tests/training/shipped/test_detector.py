@@ -8,6 +8,9 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faceveil.training.shipped.coverings import cover_by_block, cover_by_mask
+from faceveil.training.shipped.detector import sharpen, train
+from faceveil.training.shipped.photo_crops import SIDE, Photo, draw_crop, load_photos
 from faceveil.transforms.detectors.centerface import (
     HEATMAP,
     LANDMARKS,
@@ -22,9 +25,6 @@ from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import KNOWN_MODELS, known_model
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.detectors.quality import QUALITIES
-from training.coverings import cover_by_block, cover_by_mask
-from training.detector import sharpen, train
-from training.photo_crops import SIDE, Photo, draw_crop, load_photos
 
 ASTRONAUT = skimage.data.astronaut()
 BOX = np.array([181.0, 58.0, 270.0, 178.0])

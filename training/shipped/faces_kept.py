@@ -2,7 +2,7 @@
 
 Example usage::
 
-    python -m training.faces_kept --images 'wider-dev/images/*.jpg' --every 3
+    python -m faceveil.training.shipped.faces_kept --images 'wider-dev/images/*.jpg' --every 3
 
 Counted are faces that the default detector finds in the originals with a score of 0.5 or more, 16 px or higher. A face
 is found again where a box of at least that score overlaps its own by half (intersection over union). The second

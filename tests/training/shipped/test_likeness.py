@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
+from faceveil.training.shipped.crops import Crops
+from faceveil.training.shipped.exchange import exchanged
+from faceveil.training.shipped.matchers import Matcher, match, middles
 from tests.conftest import noise_image
-from training.crops import Crops
-from training.exchange import exchanged
-from training.matchers import Matcher, match, middles
 
 SIDE = 128
 POINTS = np.array([[50, 52], [78, 52], [64, 64], [54, 78], [74, 78]], np.float32)

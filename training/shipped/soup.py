@@ -2,7 +2,7 @@
 
 Example usage::
 
-    python -m training.soup before.npz after.npz --output transforms/generators/weights.npz
+    python -m faceveil.training.shipped.soup before.npz after.npz --output transforms/generators/weights.npz
 
 It helps where one was trained on from the other (Wortsman et al., "Model soups", ICML 2022,
 https://arxiv.org/abs/2203.05482): what the last steps of a GAN do to its faces differs from step to step.
@@ -18,7 +18,9 @@ import numpy as np
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="+", metavar="FILE", help="what training.generator has written")
+    parser.add_argument(
+        "weights", nargs="+", metavar="FILE", help="what faceveil.training.shipped.generator has written"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="the mean of them")
     given = parser.parse_args()
     files = [np.load(path) for path in given.weights]

@@ -7,13 +7,13 @@ import keras
 import numpy as np
 import pytest
 
+from faceveil.training.shipped.balance import draw_probabilities
+from faceveil.training.shipped.crops import draw_crops
+from faceveil.training.shipped.generator import train
+from faceveil.training.shipped.portraits import SIDE, Portraits
 from faceveil.transforms.generators.embedded import build_generator
 from faceveil.transforms.generators.network import SHAPES, SIZE, initial_weights
 from tests.conftest import noise_image
-from training.balance import draw_probabilities
-from training.crops import draw_crops
-from training.generator import train
-from training.portraits import SIDE, Portraits
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Example usage::
 
-    python -m training.detector --annotations wider-train/annotations.jsonl --seed 3 --output covered
+    python -m faceveil.training.shipped.detector --annotations wider-train/annotations.jsonl --seed 3 --output covered
 
 writes ``covered/weights.npz``, which the package ships as ``transforms/detectors/centerface_covered.npz``. On two
 cores a step takes 0.8 s.
@@ -27,6 +27,7 @@ import numpy as np
 import onnx
 import tensorflow as tf
 
+from faceveil.training.shipped.photo_crops import Crop, Photo, draw_crop, load_photos
 from faceveil.transforms.detectors.centerface import (
     HEATMAP,
     LANDMARKS,
@@ -36,7 +37,6 @@ from faceveil.transforms.detectors.centerface import (
     run_network,
 )
 from faceveil.transforms.detectors.models import KNOWN_MODELS
-from training.photo_crops import Crop, Photo, draw_crop, load_photos
 
 _BATCH = 8
 _RATE = 7e-4

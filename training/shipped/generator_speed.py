@@ -2,7 +2,7 @@
 
 Example usage::
 
-    python -m training.generator_speed
+    python -m faceveil.training.shipped.generator_speed
 """
 
 from __future__ import annotations

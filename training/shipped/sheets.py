@@ -2,8 +2,8 @@
 
 Example usage::
 
-    python -m training.sheets portraits --portraits portraits --output sheet.png
-    python -m training.sheets scenes --images 'photos/*.jpg' --every 10 --output scenes.png
+    python -m faceveil.training.shipped.sheets portraits --portraits portraits --output sheet.png
+    python -m faceveil.training.shipped.sheets scenes --images 'photos/*.jpg' --every 10 --output scenes.png
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.training.shipped.faces_kept import find, photos
+from faceveil.training.shipped.portraits import SIDE, Portraits, load_portraits
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
@@ -22,8 +24,6 @@ from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.generators.embedded import embedded_generator
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
-from training.faces_kept import find, photos
-from training.portraits import SIDE, Portraits, load_portraits
 
 _STYLE = Style(MaskGeometry(shape="box"))
 _HEIGHTS = 16, 32, 64, 128
@@ -85,7 +85,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
     of_portraits, of_scenes = kinds.add_parser("portraits"), kinds.add_parser("scenes")
-    of_portraits.add_argument("--portraits", required=True, metavar="DIR", help="what training.portraits has written")
+    of_portraits.add_argument(
+        "--portraits", required=True, metavar="DIR", help="what faceveil.training.shipped.portraits has written"
+    )
     of_portraits.add_argument("--count", type=int, default=12, metavar="N", help="(default: %(default)s)")
     of_scenes.add_argument("--images", required=True, metavar="GLOB", help="photos")
     of_scenes.add_argument("--every", type=int, default=10, metavar="N", help="take every Nth (default: %(default)s)")

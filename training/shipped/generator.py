@@ -2,8 +2,8 @@
 
 Example usage::
 
-    python -m training.portraits --tar synthetic-faces.tar --output portraits
-    python -m training.generator --portraits portraits --steps 8000 --output generator
+    python -m faceveil.training.shipped.portraits --tar synthetic-faces.tar --output portraits
+    python -m faceveil.training.shipped.generator --portraits portraits --steps 8000 --output generator
 
 writes ``generator/weights.npz``, in half precision as it is shipped, every few minutes, and with it
 ``generator/samples.png`` (held-out portraits). A training goes on from shipped weights with ``--init
@@ -30,11 +30,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from faceveil.training.shipped.balance import draw_probabilities
+from faceveil.training.shipped.critics import build_discriminator, build_encoder
+from faceveil.training.shipped.crops import Crops, draw_crops
+from faceveil.training.shipped.portraits import Portraits, load_portraits
 from faceveil.transforms.generators.network import RANDOM, SIZE, generate, initial_weights, keypoint_maps
-from training.balance import draw_probabilities
-from training.critics import build_discriminator, build_encoder
-from training.crops import Crops, draw_crops
-from training.portraits import Portraits, load_portraits
 
 _RECONSTRUCTION, _RESEMBLANCE, _DIVERGENCE, _TONE = 10.0, 5.0, 0.015, 10.0
 _SMOOTHNESS, _SMOOTHNESS_STEPS = 1.0, 8
@@ -236,7 +236,9 @@ def train(
 def main() -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--portraits", required=True, metavar="DIR", help="what training.portraits has written")
+    parser.add_argument(
+        "--portraits", required=True, metavar="DIR", help="what faceveil.training.shipped.portraits has written"
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="where to write; made if missing")
     parser.add_argument("--steps", type=int, default=8000, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")

@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from faceveil.training.shipped.coverings import Pixels, Points, cover_by_block, cover_by_mask
 from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.detectors.centerface import STRIDE
-from training.coverings import Pixels, Points, cover_by_block, cover_by_mask
 
 SIDE = 384
 """Of a crop, in pixels."""

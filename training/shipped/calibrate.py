@@ -2,7 +2,8 @@
 
 Example usage::
 
-    python -m training.calibrate --images 'photos/**' --output transforms/detectors/centerface_int8.json
+    python -m faceveil.training.shipped.calibrate --images 'photos/**' \\
+        --output transforms/detectors/centerface_int8.json
 
 A tensor that flows into a convolution is quantised, and what is added up to such a tensor. The last layer stays in
 floats: it takes a hundredth of the time and makes the scores. Inputs of depthwise convolutions have a range for each
@@ -111,7 +112,9 @@ def main() -> None:
     parser.add_argument("--images", required=True, metavar="GLOB", help="photos to measure on")
     parser.add_argument("--count", type=int, default=150, metavar="N", help="how many of them (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="chooses which (default: %(default)s)")
-    parser.add_argument("--weights", metavar="FILE", help="of training.detector (default: the published ones)")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="of faceveil.training.shipped.detector (default: the published ones)"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="the JSON file to write")
     given = parser.parse_args()
     graph = onnx.load(str(KNOWN_MODELS["centerface"].weights)).graph

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from faceveil.training.shipped.crops import Crops
 from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.generators.network import SIZE
-from training.crops import Crops
 
 Floats = FloatArray
 

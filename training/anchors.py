@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +12,22 @@ from faceveil.training.architectures import Architecture
 from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.detectors.nms import iou
 
-_SIDE = 2.0
+_SIDE = 2.5
 """Of a level's smallest anchor, in cells. EfficientDet's is 4, for objects; faces are smaller."""
 
 _SCALES = (1.0, 2**0.5)
+_LARGEST = 0.9
+"""Of the image's side: the coarsest level's anchors are spread from the next finer one's up to this."""
+
 _RATIOS = (1.0, 1.3)
 """Height over width: annotated faces are mostly between the two."""
 
 ANCHORS_PER_CELL = len(_SCALES) * len(_RATIOS)
 
-_POSITIVE, _NEGATIVE = 0.5, 0.4
-"""An anchor stands for a face that it overlaps by the first, for background if it overlaps none by the second (Lin et
-al., "Focal Loss for Dense Object Detection", 2017, https://arxiv.org/abs/1708.02002, section 4)."""
+_POSITIVE, _NEGATIVE = 0.4, 0.3
+"""An anchor stands for a face that it overlaps by the first, for background if it overlaps none by the second. They are
+0.1 less than RetinaNet's: small faces between cells overlap no anchor by more (Zhang et al., "S³FD", 2017,
+https://arxiv.org/abs/1708.05237, section 3.2)."""
 
 MAX_LOG = math.log(1000 / 16)
 """A face is this many times larger or smaller than its anchor at most, so that no exponential overflows."""
@@ -43,13 +48,16 @@ def make_anchors(architecture: Architecture) -> FloatArray:
         >>> make_anchors(ARCHITECTURES["d0"]).shape  # 64² + 32² + 16² + 8² + 4² cells
         (21824, 4)
     """
-    return np.concatenate([_level_anchors(2**level, architecture.size) for level in architecture.levels])
+    sides = {level: [_SIDE * 2**level * scale for scale in _SCALES] for level in architecture.levels}
+    finer = sides[architecture.max_level - 1][-1]
+    step = (_LARGEST * architecture.size / finer) ** (1 / len(_SCALES))
+    sides[architecture.max_level] = [finer * step ** (1 + place) for place in range(len(_SCALES))]
+    return np.concatenate([_level_anchors(2**level, architecture.size, sides[level]) for level in architecture.levels])
 
 
-def _level_anchors(stride: int, size: int) -> FloatArray:
+def _level_anchors(stride: int, size: int, sides: Sequence[float]) -> FloatArray:
     centres = (np.arange(math.ceil(size / stride)) + 0.5) * stride
-    shapes = [(scale / ratio**0.5, scale * ratio**0.5) for scale in _SCALES for ratio in _RATIOS]
-    half = np.array(shapes) * (_SIDE * stride / 2)
+    half = np.array([(side / ratio**0.5, side * ratio**0.5) for side in sides for ratio in _RATIOS]) / 2
     y, x = np.meshgrid(centres, centres, indexing="ij")
     middle = np.stack([x, y], axis=-1)[:, :, None]
     return np.concatenate([middle - half, middle + half], axis=-1).reshape(-1, 4).astype(np.float32)

@@ -53,10 +53,13 @@ def training_batches(
     def draw(position: np.int64) -> tuple[RGB, FloatArray, FloatArray]:
         random = np.random.default_rng((seed, epoch, int(position)))
         # The first photo is the epoch's next one, the others of a mosaic any.
-        chosen = [order[position % len(photos)]]
-        image = draw_image(
-            lambda: _photo(photos[chosen.pop() if chosen else random.integers(len(photos))], labels, size), size, random
-        )
+        chosen = [int(order[position % len(photos)])]
+
+        def draw_photo() -> TrainingImage:
+            place = chosen.pop() if chosen else int(random.integers(len(photos)))
+            return _photo(photos[place], labels, size)
+
+        image = draw_image(draw_photo, size, random)
         meant, encoded = assign(image.boxes, image.labels, image.ignored, anchors)
         return image.pixels, meant[:, None], encoded
 

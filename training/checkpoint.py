@@ -45,7 +45,7 @@ def write_checkpoint(path: Path, values: Sequence[NDArray[Any]], note: Mapping[s
     """
     named = {f"{place:05d}": value for place, value in enumerate(values)}
     with storage.atomic_write(str(path)) as file:
-        np.savez(file, **named, **{_NOTE: np.array(json.dumps(note))})
+        np.savez(file, **{_NOTE: np.array(json.dumps(note))}, **named)  # type: ignore[arg-type]  NumPy's, of its flag
 
 
 def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:

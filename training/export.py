@@ -1,6 +1,6 @@
 """Writes a trained detector as the SavedModel that ``faceveil run --model`` takes.
 
-    python -m faceveil.training.export FOLDER CHECKPOINT CONFIG IMAGE_SIZE CLASSES
+    python -m faceveil.training.export FOLDER CHECKPOINT ARCHITECTURE CLASSES
 
 The contract is that of ``transforms/detectors/engine.py``: images of any size in, all candidates out, overlaps not
 suppressed. Each image is padded to a square and resized to the model's size, so faces keep their shape. OpenVINO
@@ -10,19 +10,22 @@ computes a resize to a fixed size as TensorFlow does, but not one to a size that
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from faceveil.training.anchors import MAX_LOG, make_anchors
-from faceveil.training.architectures import ARCHITECTURES, Architecture
+from faceveil.training.architectures import Architecture
 from faceveil.training.checkpoint import assign_values, read_checkpoint
 from faceveil.training.settings import TrainingSettings
 from faceveil.transforms.errors import AccessError, ModelError
 from faceveil.transforms.models.saved_model import is_saved_model
 from faceveil.transforms.runtime.child_process import child_environment, module_command
+
+_MODULE = "faceveil.training.export"
 
 
 def export(checkpoint: Path, settings: TrainingSettings, target: Path) -> None:
@@ -36,8 +39,8 @@ def export(checkpoint: Path, settings: TrainingSettings, target: Path) -> None:
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as work:
         new, old = Path(work) / "new", Path(work) / "old"
-        arguments = (str(new), str(checkpoint), settings.config, str(settings.image_size), str(len(settings.labels)))
-        command = module_command(__name__, *arguments)
+        sizes = json.dumps(asdict(settings.architecture))
+        command = module_command(_MODULE, str(new), str(checkpoint), sizes, str(len(settings.labels)))
         environment = child_environment(KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
         if result.returncode or not is_saved_model(new):
@@ -98,14 +101,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("checkpoint")
-    parser.add_argument("config", choices=sorted(ARCHITECTURES))
-    parser.add_argument("image_size", type=int)
+    parser.add_argument("architecture", help="as JSON")
     parser.add_argument("classes", type=int)
     given = parser.parse_args()
 
     from faceveil.training.model import build_model  # loads TensorFlow
 
-    architecture = replace(ARCHITECTURES[given.config], size=given.image_size)
+    architecture = Architecture(**json.loads(given.architecture))
     model = build_model(architecture, given.classes)
     values, _ = read_checkpoint(Path(given.checkpoint))
     assign_values(model.variables, values, given.checkpoint)

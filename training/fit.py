@@ -89,7 +89,11 @@ def train(
                 photos, settings.labels, anchors, settings.image_size, settings.batch_size, settings.seed, epoch
             )
             losses = _fit(model, batches, _Progress(bar, settings.batch_size))
-            row = {"epoch": epoch + 1, **losses, "images_per_second": images / (time.perf_counter() - started)}
+            row: dict[str, Any] = {
+                "epoch": epoch + 1,
+                **losses,
+                "images_per_second": images / (time.perf_counter() - started),
+            }
             if (epoch + 1) % settings.validate_every == 0 or epoch + 1 == settings.epochs:
                 row["average_precision"] = _keep_best(model, settings, validation, folder, rows)
             rows.append(row)

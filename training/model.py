@@ -30,7 +30,7 @@ BOXES, LOGITS = "boxes", "logits"
 """The model's outputs."""
 
 
-class FastFusion(keras.layers.Layer):  # type: ignore[misc]
+class FastFusion(keras.layers.Layer):  # type: ignore[misc, name-defined]
     """Fast normalized fusion: a mean of feature maps by learnt weights of at least 0 (section 3.3)."""
 
     def build(self, input_shape: Any) -> None:
@@ -44,7 +44,7 @@ class FastFusion(keras.layers.Layer):  # type: ignore[misc]
         return sum(weights[place] * each for place, each in enumerate(inputs))
 
 
-def build_model(architecture: Architecture, classes: int, backbone_weights: str | None = None) -> keras.Model:
+def build_model(architecture: Architecture, classes: int, backbone_weights: str | None = None) -> Any:
     """A detector with random weights, the backbone's apart if those are given.
 
     It takes RGB float32 ``[B, S, S, 3]``, 0 to 255, S the architecture's size, and returns, for the anchors of
@@ -78,7 +78,7 @@ def _normalize(images: Any, architecture: Architecture) -> Any:
     return keras.layers.Rescaling(scale, offset, name="normalize")(images)
 
 
-def _backbone(architecture: Architecture, weights: str | None) -> keras.Model:
+def _backbone(architecture: Architecture, weights: str | None) -> Any:
     """From normalized images to the last feature map of each stride, from the finest level with anchors to level 5."""
     # Its preprocessing is ours, which published weights bring along as well.
     own = {} if architecture.backbone.startswith("EfficientNet") else {"include_preprocessing": False}
@@ -94,7 +94,7 @@ def _backbone(architecture: Architecture, weights: str | None) -> keras.Model:
     return keras.Model(whole.input, [last[level] for level in sorted(last)], name="backbone")
 
 
-def _load_backbone(backbone: keras.Model, name: str, path: str) -> None:
+def _load_backbone(backbone: Any, name: str, path: str) -> None:
     layers = [layer for layer in backbone.layers if isinstance(layer, keras.layers.Normalization)]
     before = [layer.get_weights() for layer in layers]
     try:
@@ -176,7 +176,7 @@ def _batch_norm(x: Any, name: str) -> Any:
     return keras.layers.BatchNormalization(epsilon=1e-3, name=name)(x)
 
 
-def set_momentum(model: keras.Model, momentum: float) -> None:
+def set_momentum(model: Any, momentum: float) -> None:
     """Sets how slowly the statistics of all batch normalizations follow; to be called before the model is trained."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_there_is_an_anchor_for_every_place_and_size(name: str) -> None:
             assert iou(face, anchors).max() >= enough, (height, ratio)
 
 
-def place(faces: list[list[float]], ignored: list[bool] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def place(faces: Sequence[Sequence[float]], ignored: list[bool] | None = None) -> tuple[np.ndarray, np.ndarray]:
     count = len(faces)
     return assign(
         np.array(faces, np.float32).reshape(-1, 4),

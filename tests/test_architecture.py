@@ -90,10 +90,16 @@ TESTED_BY = {
         "evaluate": "pipeline/test_evaluate_command.py",
         "option_checks option_parsing option_values salt": "pipeline/test_options.py",
         "restart supervise": "test_crashes.py",
+        "train_detector_command": "pipeline/test_train_detector.py",
     },
     "pipeline.runners": {
         "dataflow remote_job staging": "dataflow/test_request.py",
         "local": "test_crashes.py",
+    },
+    "training": {
+        "architectures": "training/test_anchors.py",
+        "batches": "training/test_augment.py",
+        "checkpoint export model settings validate": "training/test_fit.py",
     },
     "evaluation": {"report": "pipeline/test_evaluate_command.py"},
 }

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from faceveil.training.anchors import BACKGROUND, IGNORED, MAX_LOG
-from faceveil.transforms.models.frameworks import load_keras
-
-keras = load_keras()
+from faceveil.training.model import keras
 
 _ALPHA, _GAMMA = 0.25, 1.5
 """As EfficientDet has them (https://arxiv.org/abs/1911.09070, section 5.1)."""

@@ -18,7 +18,7 @@ SIZES = [(0, math.inf), (16, math.inf), (16, 32), (32, 64)]
 def draw_results(random: np.random.Generator, images: int, twice: bool) -> list[ImageResult]:
     """Faces far apart, found more or less well, some ignored, and others that are none.
 
-    Some are found twice if ``twice``, none of those that are ignored: for COCO only one detection may be on such a face.
+    Some are found twice if ``twice``, none of those that are ignored: for COCO only one detection may be on such one.
     """
     results = []
     for _ in range(images):

@@ -43,9 +43,10 @@ def write_checkpoint(path: Path, values: Sequence[NDArray[Any]], note: Mapping[s
     Raises:
         AccessError: the file cannot be written.
     """
-    named = {f"{place:05d}": value for place, value in enumerate(values)}
+    named: dict[str, Any] = {f"{place:05d}": value for place, value in enumerate(values)}
+    named[_NOTE] = np.array(json.dumps(note))
     with storage.atomic_write(str(path)) as file:
-        np.savez(file, **{_NOTE: np.array(json.dumps(note))}, **named)  # type: ignore[arg-type]  NumPy's, of its flag
+        np.savez(file, **named)
 
 
 def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:

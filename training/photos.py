@@ -16,7 +16,7 @@ from faceveil.evaluation.annotation_files import list_images, read_annotations
 from faceveil.evaluation.annotations import FACE, AnnotatedImage, AnnotationError, locate_images
 from faceveil.evaluation.detect import check_size
 from faceveil.transforms import storage
-from faceveil.transforms.arrays import RGB, BoolMask, FloatArray
+from faceveil.transforms.arrays import RGB, FloatArray
 from faceveil.transforms.codecs import decode_for_detection, probe, reoriented
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.faces import Faces
@@ -178,7 +178,7 @@ def _of_record(record: bytes | OversizedRecord, make: partial[AnnotatedPhoto], n
     boxes = np.stack(sides, axis=1).astype(np.float32) * np.tile(np.array([info.width, info.height], np.float32), 2)
     if not np.isfinite(boxes).all():
         raise AnnotationError(f"{name}: has a box that is no four numbers")
-    ignored: BoolMask = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    ignored = np.array(~(boxes[:, 2:] > boxes[:, :2]).all(axis=1), bool)
     for feature in _IGNORING:
         values = _numbers(example, feature)
         if len(values) == count:

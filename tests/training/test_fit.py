@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from faceveil.training.settings import TrainingFolder, TrainingSettings
 from faceveil.training.validate import detect_photos, validate
 from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.models.engines import EngineName
 from tests.conftest import ROOT
 from tests.training.conftest import TINY, cut
 
@@ -43,15 +45,15 @@ def trained(portraits: Path, tmp_path_factory: pytest.TempPathFactory) -> Traini
     return folder
 
 
-def rows(folder: TrainingFolder) -> list[dict[str, object]]:
+def rows(folder: TrainingFolder) -> list[dict[str, Any]]:
     return [json.loads(line) for line in folder.metrics.read_text().splitlines()]
 
 
 def test_four_photos_are_learnt_by_heart(trained: TrainingFolder) -> None:
     told = rows(trained)
     assert [row["epoch"] for row in told] == [1, 2, 3, 4]
-    assert told[-1]["average_precision"]["all"] >= 0.9  # type: ignore[index]
-    assert told[-1]["loss"] < 0.5 * told[0]["loss"]  # type: ignore[operator]
+    assert told[-1]["average_precision"]["all"] >= 0.9
+    assert told[-1]["loss"] < 0.5 * told[0]["loss"]
 
 
 def test_tensorboard_gets_the_curves(trained: TrainingFolder) -> None:
@@ -65,8 +67,8 @@ def test_tensorboard_gets_the_curves(trained: TrainingFolder) -> None:
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
-def test_the_export_finds_the_faces_on_both_engines(trained: TrainingFolder, engine: str) -> None:
-    detector = load_detector(str(trained.saved_model), engine, "float32")  # type: ignore[arg-type]
+def test_the_export_finds_the_faces_on_both_engines(trained: TrainingFolder, engine: EngineName) -> None:
+    detector = load_detector(str(trained.saved_model), engine, "float32")
     pixels, box = cut(0)
     tall = np.zeros((pixels.shape[0] + 90, pixels.shape[1], 3), np.uint8)
     tall[: pixels.shape[0]] = pixels
@@ -136,7 +138,7 @@ def test_a_killed_training_goes_on_and_refuses_others(
     after = rows(folder)
     assert after[: len(before)] == before
     assert [row["epoch"] for row in after] == [1, 2, 3, 4]
-    assert all(math.isfinite(row["loss"]) for row in after)  # type: ignore[arg-type]
+    assert all(math.isfinite(row["loss"]) for row in after)
     assert (folder.saved_model / "saved_model.pb").is_file()
     assert "--model" in capsys.readouterr().out
 
@@ -158,7 +160,7 @@ def test_a_training_begins_with_the_weights_of_another(
     output = tmp_path / "out"
     begun = [*base, *OPTIONS, "--init", str(trained.best), "--learning_rate", "1e-9", "--output", str(output)]
     assert main(begun) == DONE
-    assert rows(TrainingFolder(output))[0]["average_precision"]["all"] == 1  # type: ignore[index]
+    assert rows(TrainingFolder(output))[0]["average_precision"]["all"] == 1
     others = [*base, *OPTIONS, "--init", str(portraits / "annotations.jsonl"), "--output", str(tmp_path / "no")]
     assert main(others) != DONE
     assert "is no checkpoint of faceveil train-detector" in capsys.readouterr().err

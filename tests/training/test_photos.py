@@ -1,6 +1,8 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import cv2
@@ -24,7 +26,7 @@ from faceveil.training.photos import (
 from faceveil.transforms.errors import AccessError
 
 
-def entries(portraits: Path) -> list[dict[str, object]]:
+def entries(portraits: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (portraits / "annotations.jsonl").read_text().splitlines()]
 
 
@@ -33,7 +35,7 @@ def as_coco(folder: Path, portraits: Path) -> Path:
     images, annotations = [], []
     for number, entry in enumerate(entries(portraits)):
         images.append({"id": number, "file_name": entry["file"], "width": entry["width"], "height": entry["height"]})
-        for face in entry["faces"]:  # type: ignore[attr-defined]
+        for face in entry["faces"]:
             x0, y0, x1, y1 = face["box"]
             box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "category_id": names.index(face["label"])}
             annotations.append({"image_id": number, **box})
@@ -46,7 +48,7 @@ def as_coco(folder: Path, portraits: Path) -> Path:
 def as_wider(folder: Path, portraits: Path) -> Path:
     lines = []
     for entry in entries(portraits):
-        [face] = entry["faces"]  # type: ignore[misc]
+        [face] = entry["faces"]
         x0, y0, x1, y1 = face["box"]
         lines += [str(entry["file"]), "1", f"{x0} {y0} {x1 - x0} {y1 - y0} 0 0 0 0 0 0"]
     path = folder / "faces.txt"
@@ -58,7 +60,7 @@ def as_voc(folder: Path, portraits: Path) -> Path:
     xml = folder / "xml"
     xml.mkdir()
     for entry in entries(portraits):
-        [face] = entry["faces"]  # type: ignore[misc]
+        [face] = entry["faces"]
         sides = "".join(f"<{n}>{v}</{n}>" for n, v in zip(("xmin", "ymin", "xmax", "ymax"), face["box"], strict=True))
         name = str(entry["file"]).rpartition("/")[2]
         size = f"<size><width>{entry['width']}</width><height>{entry['height']}</height></size>"
@@ -75,8 +77,8 @@ def as_tfrecord(folder: Path, portraits: Path, options: str = "") -> Path:
 
     with tf.io.TFRecordWriter(str(path), options) as writer:
         for entry in entries(portraits):
-            [face] = entry["faces"]  # type: ignore[misc]
-            box = np.array(face["box"]) / np.tile([entry["width"], entry["height"]], 2)  # type: ignore[list-item]
+            [face] = entry["faces"]
+            box = np.array(face["box"]) / np.tile([entry["width"], entry["height"]], 2)
             features = {
                 f"image/object/bbox/{name}": floats(value)
                 for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box.tolist(), strict=True)
@@ -89,15 +91,15 @@ def as_tfrecord(folder: Path, portraits: Path, options: str = "") -> Path:
 
 
 def find(path: Path, images: Path | None = None) -> list[AnnotatedPhoto]:
-    photos, left_out = find_photos([str(path)], images and str(images))
+    photos, left_out = find_photos([str(path)], str(images) if images else None)
     assert left_out == {}
     return photos
 
 
 @pytest.mark.parametrize("write", [as_coco, as_wider, as_voc, as_tfrecord])
-def test_all_formats_say_the_same(write: object, portraits: Path, tmp_path: Path) -> None:
+def test_all_formats_say_the_same(write: Callable[[Path, Path], Path], portraits: Path, tmp_path: Path) -> None:
     expected = find(portraits / "annotations.jsonl")
-    found = find(write(tmp_path, portraits), portraits)  # type: ignore[operator]
+    found = find(write(tmp_path, portraits), portraits)
     assert len(found) == 4
     for one, other in zip(expected, found, strict=True):
         assert one.digest == other.digest

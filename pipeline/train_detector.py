@@ -48,8 +48,9 @@ def train_detector(given: argparse.Namespace) -> None:
     folder = TrainingFolder(Path(_local(given.output, "--output")))
     photos, validation, left_out = _photos(given, share, options["seed"])
     settings = TrainingSettings(labels=tuple(labels_of([*photos, *validation])), **options)
+    data = {**_identity(photos, validation, settings), "left_out": left_out}
     with folder.locked():
-        folder.claim(settings, {**_identity(photos, validation, settings), "left_out": left_out})
+        folder.claim(settings, data)
         _tell_begin(settings, photos, validation, left_out)
         from faceveil.training.fit import train  # loads TensorFlow
 

@@ -99,7 +99,7 @@ TESTED_BY = {
     "training": {
         "architectures": "training/test_anchors.py",
         "batches": "training/test_augment.py",
-        "checkpoint export model settings validate": "training/test_fit.py",
+        "checkpoint export settings validate": "training/test_fit.py",
     },
     "evaluation": {"report": "pipeline/test_evaluate_command.py"},
 }

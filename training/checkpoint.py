@@ -21,7 +21,7 @@ Arrays = list[NDArray[Any]]
 
 def take_values(variables: Sequence[Any]) -> Arrays:
     """Copies of the values of Keras' variables, whatever the backend."""
-    return [np.array(variable) for variable in variables]
+    return [np.array(variable.numpy()) for variable in variables]
 
 
 def assign_values(variables: Sequence[Any], values: Sequence[NDArray[Any]], source: str) -> None:

@@ -15,6 +15,8 @@ from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
 
 _SCHEMA = 1
+_BY_CONTENT = ("init", "backbone_weights")
+"""Files that are known by their digests, and may lie elsewhere another time."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class TrainingFolder:
         """
         # By way of JSON, in which tuples are lists.
         wanted = json.loads(json.dumps({"schema": _SCHEMA, **asdict(settings), **data}))
+        for name in _BY_CONTENT:
+            wanted[name] = wanted[name] and Path(wanted[name]).name
         if not self.description.exists():
             if others := [path.name for path in self.root.iterdir() if path.name != ".lock"]:
                 raise OutputError(f"--output {self.root}: holds {others[0]}, and no training; name another folder")

@@ -40,7 +40,7 @@ def trained(portraits: Path, tmp_path_factory: pytest.TempPathFactory) -> Traini
         settings = TrainingSettings("tiny", TINY.size, ("FACE",), 4, 8, 5e-3, seed=0, validate_every=4)
         with folder.locked():
             folder.claim(settings, {})
-            train(settings, photos * 120, photos, folder, print)
+            train(settings, photos * 100, photos, folder, print)
         export(folder.best, settings, folder.saved_model)
     return folder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from faceveil.training.photos import AnnotatedPhoto
 from faceveil.training.settings import TrainingFolder, TrainingSettings
 from faceveil.training.validate import validate
 from faceveil.transforms import storage
-from faceveil.transforms.errors import ModelError
+from faceveil.transforms.errors import AccessError, ModelError
 from faceveil.transforms.models.frameworks import load_tensorflow
 
 _WARM_UP = 0.05
@@ -149,7 +150,13 @@ def load_weights_into(model: Any, path: str) -> None:
 
 def _fit(model: Any, batches: Any, progress: Any) -> dict[str, float]:
     """Learns from the batches of an epoch; the losses, the mean of the epoch's steps."""
-    seen = model.fit(batches, shuffle=False, verbose=0, callbacks=[progress]).history
+    try:
+        seen = model.fit(batches, shuffle=False, verbose=0, callbacks=[progress]).history
+    except load_tensorflow().errors.OpError as error:
+        # What is raised where photos are read comes back as text.
+        if told := re.search(rf"{AccessError.__name__}: (.*)", str(error)):
+            raise AccessError(told[1]) from error
+        raise
     losses = {
         "loss": seen["loss"][-1],
         "scores_loss": seen[f"{LOGITS}_loss"][-1],

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from faceveil.training.settings import TrainingFolder, TrainingSettings
 from faceveil.training.validate import detect_photos, validate
 from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.errors import AccessError
 from faceveil.transforms.models.engines import EngineName
 from tests.conftest import ROOT
 from tests.training.conftest import TINY, cut
@@ -151,6 +153,15 @@ def test_a_killed_training_goes_on_and_refuses_others(
     assert "another training is writing there" in capsys.readouterr().err
     assert main(arguments) == DONE  # all is there already
     assert rows(folder) == after
+
+
+def test_a_photo_that_changes_ends_the_training(portraits: Path, tmp_path: Path) -> None:
+    shutil.copytree(portraits, tmp_path / "data")
+    photos, _ = find_photos([str(tmp_path / "data" / "annotations.jsonl")], None)
+    shutil.copy(photos[0].path, photos[1].path)
+    settings = TrainingSettings("tiny", TINY.size, ("with_mask", "without_mask"), 1, 2, 1e-3, 0, 1)
+    with pytest.raises(AccessError, match=r"1\.png: has changed while the training ran"):
+        train(settings, photos, [], TrainingFolder(tmp_path), print)
 
 
 def test_a_training_begins_with_the_weights_of_another(

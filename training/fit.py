@@ -121,8 +121,9 @@ def _compiled(settings: TrainingSettings, steps: int) -> Any:
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "fusion"])
     optimizer.build(model.trainable_variables)
-    # XLA takes a minute to compile it, and on a CPU makes a step take several times as long.
-    model.compile(optimizer=optimizer, loss={LOGITS: focal_loss, BOXES: box_loss}, jit_compile=False)
+    # TensorFlow's XLA takes a minute to compile it, and on a CPU makes a step take several times as long.
+    by_xla = keras.backend.backend() != "tensorflow"
+    model.compile(optimizer=optimizer, loss={LOGITS: focal_loss, BOXES: box_loss}, jit_compile=by_xla)
     return model
 
 

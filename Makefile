@@ -45,7 +45,7 @@ demo: setup
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
 	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
-		--ignore tests/training --ignore tests/benchmarks $(patsubst %,--ignore %,$(SURROUNDINGS))
+		--ignore tests/training/shipped --ignore faceveil/training/shipped --ignore tests/benchmarks $(patsubst %,--ignore %,$(SURROUNDINGS))
 
 # Jobs with too little memory, and every address that a job asks for, by strace: two minutes.
 SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py
@@ -54,7 +54,7 @@ test-surroundings: setup
 
 # What made the weights that the package ships, and what measures it: none of it is installed.
 test-training: setup
-	$(BIN)/python -m pytest tests/training tests/benchmarks
+	$(BIN)/python -m pytest tests/training/shipped tests/benchmarks
 
 # What is written from the code: the tables of options.
 docs: setup

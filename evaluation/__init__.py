@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-AnnotationFormat = Literal["auto", "jsonl", "coco", "wider"]
+AnnotationFormat = Literal["auto", "jsonl", "coco", "voc", "wider"]
 """Of a file of annotated images; ``auto`` tells by its content."""

@@ -1,16 +1,20 @@
-"""Annotated faces: readers of JSON lines, COCO's JSON and WIDER FACE's text."""
+"""Annotated faces: readers of JSON lines, COCO's JSON, Pascal VOC's XML and WIDER FACE's text."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
 from faceveil.evaluation import AnnotationFormat
 from faceveil.transforms.arrays import BoolMask, FloatArray
+
+FACE = "face"
+"""The label of what has none, as in WIDER's text."""
 
 
 class AnnotationError(ValueError):
@@ -25,23 +29,27 @@ class AnnotatedImage:
         file: the image's path as the annotations name it, with forward slashes.
         boxes: float32 ``[N, 4]``, x0, y0, x1, y1 in pixels of the stored image.
         ignored: bool ``[N]``: faces that count neither as found nor as missed, such as WIDER's invalid ones, COCO's
-            crowds, and boxes without area.
+            crowds, VOC's difficult ones, and boxes without area.
         size: width and height of the stored image in pixels, or None where the annotations do not tell.
+        labels: of each face; ``FACE`` where the annotations tell none.
     """
 
     file: str
     boxes: FloatArray
     ignored: BoolMask
     size: tuple[int, int] | None = None
+    labels: tuple[str, ...] = ()
 
 
 def parse_annotations(text: str, annotation_format: AnnotationFormat = "auto") -> list[AnnotatedImage]:
     """Reads annotated faces, an entry for every image, those without faces included.
 
     * ``jsonl``: a line of JSON for every image, ``{"file", "width", "height", "faces": [{"box": [x0, y0, x1, y1],
-      "invalid"}]}``; ``invalid`` 1 is ignored; other keys do not matter.
+      "label", "invalid"}]}``; ``invalid`` 1 is ignored; other keys do not matter.
     * ``coco``: https://cocodataset.org/#format-data, boxes as ``[x, y, width, height]``; every category counts as a
-      face; ``iscrowd`` 1 or ``ignore`` 1 is ignored.
+      face, its name is the label; ``iscrowd`` 1 or ``ignore`` 1 is ignored.
+    * ``voc``: the XML of one image, http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, as labelling tools
+      write it: ``bndbox`` counts pixels from 0; ``difficult`` 1 is ignored. Entities are refused.
     * ``wider``: the text files of http://shuoyang1213.me/WIDERFACE/: a path, a count, and for every face a line
       ``x y width height blur expression illumination invalid occlusion pose``; a count of 0 is followed by one line
       of zeros; ``invalid`` 1 is ignored.
@@ -61,6 +69,16 @@ def parse_annotations(text: str, annotation_format: AnnotationFormat = "auto") -
     """
     text = text.removeprefix("\ufeff")
     images = _READERS[_sniff(text) if annotation_format == "auto" else annotation_format](text)
+    check_distinct(images)
+    return images
+
+
+def check_distinct(images: Sequence[AnnotatedImage]) -> None:
+    """Refuses annotations that name an image twice, or none.
+
+    Raises:
+        AnnotationError: they do.
+    """
     if not images:
         raise AnnotationError("holds no annotated image")
     seen: set[str] = set()
@@ -68,7 +86,6 @@ def parse_annotations(text: str, annotation_format: AnnotationFormat = "auto") -
         if image.file in seen:
             raise AnnotationError(f"names {image.file} twice")
         seen.add(image.file)
-    return images
 
 
 def locate_images(images: Sequence[AnnotatedImage], paths: Mapping[str, str]) -> list[str]:
@@ -103,7 +120,9 @@ def locate_images(images: Sequence[AnnotatedImage], paths: Mapping[str, str]) ->
     return list(located)
 
 
-def _sniff(text: str) -> Literal["jsonl", "coco", "wider"]:
+def _sniff(text: str) -> AnnotationFormat:
+    if text.lstrip().startswith("<"):
+        return "voc"
     if not text.lstrip().startswith("{"):
         return "wider"
     try:
@@ -123,7 +142,8 @@ def _parse_jsonl(text: str) -> list[AnnotatedImage]:
             faces = entry["faces"]
             invalid = [bool(face.get("invalid", 0)) for face in faces]
             size = (int(entry["width"]), int(entry["height"])) if "width" in entry else None
-            images.append(_image(entry["file"], [face["box"] for face in faces], invalid, size))
+            labels = [str(face.get("label", FACE)) for face in faces]
+            images.append(_image(entry["file"], [face["box"] for face in faces], invalid, size, labels))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnnotationError(f"line {number}: is no annotated image: {_told(error)}") from error
     return images
@@ -134,21 +154,58 @@ def _parse_coco(text: str) -> list[AnnotatedImage]:
         content = json.loads(text)
         boxes: dict[Any, list[list[float]]] = {image["id"]: [] for image in content["images"]}
         ignored: dict[Any, list[bool]] = {image: [] for image in boxes}
+        labels: dict[Any, list[str]] = {image: [] for image in boxes}
+        names = {category["id"]: str(category["name"]) for category in content.get("categories", [])}
         for annotation in content["annotations"]:
             x, y, width, height = annotation["bbox"]
             boxes[annotation["image_id"]].append([x, y, x + width, y + height])
             ignored[annotation["image_id"]].append(bool(annotation.get("iscrowd") or annotation.get("ignore")))
+            category = annotation.get("category_id")
+            labels[annotation["image_id"]].append(names.get(category, FACE if category is None else str(category)))
         return [
             _image(
                 image["file_name"],
                 boxes[image["id"]],
                 ignored[image["id"]],
                 (int(image["width"]), int(image["height"])) if "width" in image else None,
+                labels[image["id"]],
             )
             for image in content["images"]
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AnnotationError(f"is no COCO JSON of images and annotations: {_told(error)}") from error
+
+
+def _parse_voc(text: str) -> list[AnnotatedImage]:
+    # Entities, which may grow to gigabytes or name files, are declared in a document type: without one there are none.
+    if "<!DOCTYPE" in text:
+        raise AnnotationError("has a document type, which may define entities; remove it")
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314  no entities
+    except (ElementTree.ParseError, ValueError) as error:
+        raise AnnotationError(f"is no XML: {error}") from error
+    try:
+        objects = root.findall("object")
+        boxes = [[_number(o, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")] for o in objects]
+        difficult = [o.findtext("difficult", "0").strip() == "1" for o in objects]
+        labels = [o.findtext("name", FACE).strip() for o in objects]
+        width, height = (int(_number(root, f"size/{side}")) if root.find("size") is not None else 0 for side in _SIDES)
+        # Some tools write sizes of 0.
+        size = (width, height) if width and height else None
+        return [_image(_text(root, "filename"), boxes, difficult, size, labels)]
+    except (KeyError, ValueError) as error:
+        raise AnnotationError(f"is no XML of Pascal VOC: {_told(error)}") from error
+
+
+def _number(element: ElementTree.Element, path: str) -> float:
+    return float(_text(element, path))
+
+
+def _text(element: ElementTree.Element, path: str) -> str:
+    text = element.findtext(path, "").strip()
+    if not text:
+        raise KeyError(f"{element.tag}/{path}")
+    return text
 
 
 def _parse_wider(text: str) -> list[AnnotatedImage]:
@@ -182,13 +239,19 @@ def _split_wider(faces: Iterable[list[float]]) -> tuple[list[list[float]], list[
 
 
 def _image(
-    file: str, boxes: Sequence[Sequence[float]], ignored: Sequence[bool], size: tuple[int, int] | None = None
+    file: str,
+    boxes: Sequence[Sequence[float]],
+    ignored: Sequence[bool],
+    size: tuple[int, int] | None = None,
+    labels: Sequence[str] | None = None,
 ) -> AnnotatedImage:
     corners = np.array(boxes, np.float32).reshape(len(boxes), 4)
     if not np.isfinite(corners).all():
         raise ValueError(f"{file} has a box that is no four numbers")
     empty = ~(corners[:, 2:] > corners[:, :2]).all(axis=1)
-    return AnnotatedImage(file.replace("\\", "/").removeprefix("./"), corners, np.array(ignored, bool) | empty, size)
+    path = file.replace("\\", "/").removeprefix("./")
+    told = [FACE] * len(boxes) if labels is None else labels
+    return AnnotatedImage(path, corners, np.array(ignored, bool) | empty, size, tuple(told))
 
 
 def _name(path: str) -> str:
@@ -199,4 +262,5 @@ def _told(error: Exception) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
-_READERS = {"jsonl": _parse_jsonl, "coco": _parse_coco, "wider": _parse_wider}
+_SIDES = ("width", "height")
+_READERS = {"jsonl": _parse_jsonl, "coco": _parse_coco, "voc": _parse_voc, "wider": _parse_wider}

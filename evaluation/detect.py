@@ -49,7 +49,7 @@ def detect_all(
         try:
             data = read(path)
             info = probe(data)
-            _check_size(image, info, path)
+            check_size(image, info, path)
             faces = find_faces(detector, data, info)
         except OSError as error:
             raise AccessError(f"{path}: cannot be read: {error}") from error
@@ -94,7 +94,12 @@ def _in_stored_image(faces: Faces, info: ImageInfo) -> np.ndarray:
     )
 
 
-def _check_size(image: AnnotatedImage, info: ImageInfo, path: str) -> None:
+def check_size(image: AnnotatedImage, info: ImageInfo, path: str) -> None:
+    """Refuses an image that is not of the size that its annotations say.
+
+    Raises:
+        AnnotationError: it is of another.
+    """
     if image.size not in (None, (info.width, info.height)):
         assert image.size
         raise AnnotationError(

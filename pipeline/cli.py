@@ -20,11 +20,17 @@ from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.pipeline.runners.remote_job import LeftRunning
+from faceveil.pipeline.train_detector_command import add_train_detector_command, run_train_detector_command
 from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError, WorkerDiedError
 from faceveil.transforms.runtime.memory import is_out_of_memory
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
 
+_COMMANDS = {
+    "models": run_models_command,
+    "evaluate": run_evaluate_command,
+    "train-detector": run_train_detector_command,
+}
 _EXIT_STATUSES = """\
 exit status:
   0  done
@@ -64,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(given, rest)
         if rest:
             parser.error(f"{rest[0]}: unrecognized argument of faceveil {given.command}")
-        return run_models_command(given) if given.command == "models" else run_evaluate_command(given)
+        return _COMMANDS[given.command](given)
     except LeftRunning as left:
         return _left_running(left)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  a bug is raised again
@@ -115,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(run)
     add_models_command(commands)
     add_evaluate_command(commands)
+    add_train_detector_command(commands)
     return parser
 
 

@@ -73,8 +73,8 @@ def tell_end() -> None:
 
 
 def is_job() -> bool:
-    """Whether the command runs a job, whose result is in files."""
-    return sys.argv[1:2] == ["run"]
+    """Whether the command runs a job or a training, whose result is in files, and which can be resumed."""
+    return sys.argv[1:2] in (["run"], ["train-detector"])
 
 
 def hint() -> str:

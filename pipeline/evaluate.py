@@ -13,12 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from faceveil.evaluation.annotations import (
-    AnnotatedImage,
-    AnnotationError,
-    locate_images,
-    parse_annotations,
-)
+from faceveil.evaluation.annotation_files import list_images, read_annotations
+from faceveil.evaluation.annotations import AnnotatedImage, AnnotationError, locate_images
 from faceveil.evaluation.detect import MIN_SCORE, detect_all
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.evaluation.report import describe_bands, draw_curves, format_tables
@@ -29,8 +25,6 @@ from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.detectors.detector import Detector
-from faceveil.transforms.errors import AccessError
-from faceveil.transforms.inputs.match import Input, list_inputs
 from faceveil.transforms.inputs.paths import as_path
 from faceveil.transforms.runtime.pool import usable_cores
 
@@ -50,8 +44,8 @@ def evaluate_detector(given: argparse.Namespace) -> None:
     if given.output and not importlib.util.find_spec("matplotlib"):
         raise OptionError("--output: curves.png needs matplotlib; run `pip install 'faceveil[evaluate]'`")
     try:
-        images = parse_annotations(_read_text(given.annotations), given.format)
-        paths = _list_images(given.images)
+        images = read_annotations(as_path(given.annotations), given.format)
+        paths = list_images(given.images)
         located = locate_images(images, paths)
         found = resolve_models(options.detector.models)
         # Lower than any threshold that is asked for: those are applied to what was found.
@@ -85,24 +79,6 @@ def evaluate_detector(given: argparse.Namespace) -> None:
         "peak_memory_bytes": _peak_memory_bytes(),
     }
     _report(run, results, options.score_threshold, given.output)
-
-
-def _read_text(path: str) -> str:
-    try:
-        return storage.read_bytes(path).decode()
-    except OSError as error:
-        raise AccessError(f"--annotations {path}: cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"is no text in UTF-8: {error}") from error
-
-
-def _list_images(pattern: str) -> dict[str, str]:
-    """The paths of the images, by what of them is below the glob's folder."""
-    files = list_inputs([Input("data", as_path(pattern, glob=True))], 0)
-    paths = {file.key: file.path for file in files if file.kind == "image"}
-    if not paths:
-        raise AccessError(f"--images {pattern}: matches no image; quote the glob, and use ** to include sub-folders")
-    return paths
 
 
 def _count_faces(images: list[AnnotatedImage]) -> dict[str, int]:

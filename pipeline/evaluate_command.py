@@ -32,7 +32,8 @@ def add_evaluate_command(commands: Any) -> None:
         allow_abbrev=False,
     )
     data = detector.add_argument_group("data")
-    data.add_argument("--annotations", required=True, metavar="FILE", help="the faces: JSON lines, COCO or WIDER FACE")
+    kinds = "JSON lines, COCO, WIDER FACE, or a folder of Pascal VOC's XML"
+    data.add_argument("--annotations", required=True, metavar="PATH", help=f"the faces: {kinds}")
     data.add_argument("--images", required=True, metavar="GLOB", help="a folder or a quoted glob of the images")
     data.add_argument("--format", default="auto", choices=get_args(AnnotationFormat), help="of the annotations")
     data.add_argument("--output", metavar="DIR", help="folder for detector.json and curves.png, local or gs://")

@@ -1,1 +1,1 @@
-"""Making what the package ships: run by the developers, never by a job."""
+"""Training a face detector of one's own: annotated images in, a SavedModel for ``--model`` out."""

@@ -46,6 +46,18 @@ images/none.jpg
 """
 
 
+VOC = """\
+<?xml version="1.0"?>
+<annotation>
+  <folder>images</folder><filename>a.jpg</filename><size><width>64</width><height>48</height><depth>3</depth></size>
+  <object><name>with_mask</name><difficult>0</difficult><bndbox>
+    <xmin>1</xmin><ymin>2</ymin><xmax>11.5</xmax><ymax>22</ymax></bndbox></object>
+  <object><name>face</name><difficult>1</difficult><bndbox>
+    <xmin>5</xmin><ymin>5</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>
+</annotation>
+"""
+
+
 @pytest.mark.parametrize("annotation_format", ["auto", "own"])
 @pytest.mark.parametrize(
     ("own", "text"),
@@ -70,6 +82,20 @@ def test_all_formats_say_the_same(annotation_format: str, own: AnnotationFormat,
     assert empty.size is None
 
 
+def test_pascal_voc_is_an_image_a_text() -> None:
+    [image] = parse_annotations(VOC)
+    assert (image.file, image.size, image.labels) == ("a.jpg", (64, 48), ("with_mask", "face"))
+    assert image.boxes.tolist() == [[1, 2, 11.5, 22], [5, 5, 9, 9]]
+    assert image.ignored.tolist() == [False, True]
+    assert parse_annotations(VOC.replace("64<", "0<"))[0].size is None
+
+
+def test_labels_are_those_of_the_annotations() -> None:
+    assert [image.labels for image in parse_annotations(json.dumps(COCO))] == [("face",), ("mask", "face"), ()]
+    assert [image.labels for image in parse_annotations(WIDER)] == [("face",), ("face", "face"), ()]
+    assert parse_annotations(JSONL.replace('"label": "face"', '"label": "mask"'))[0].labels == ("mask",)
+
+
 def test_boxes_without_area_are_ignored() -> None:
     [image] = parse_annotations("a.jpg\n3\n1 2 0 5 0 0 0 0 0 0\n1 2 3 0 0 0 0 0 0 0\n1 2 3 4 0 0 0 0 0 0\n")
     assert image.ignored.tolist() == [True, True, False]
@@ -89,6 +115,13 @@ def test_boxes_without_area_are_ignored() -> None:
         ("wider", "a.jpg\n2\n1 2 3 4 0 0 0 0 0 0\n", "line 3: the text ends within the faces of an image"),
         ("wider", "a.jpg\n", "line 1: the text ends within the faces of an image"),
         ("wider", "a.jpg\n1\n1 2 3 4\n", "line 3: is not WIDER's text: a face is ten numbers, not 4"),
+        ("auto", '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "has a document type, which may define"),
+        ("auto", "<annotation>&b;</annotation>", "is no XML: undefined entity"),
+        ("auto", "<annotation><filename>a", "is no XML"),
+        ("voc", "<annotation/>", "is no XML of Pascal VOC: 'annotation/filename' is missing"),
+        ("voc", VOC.replace("xmin>", "left>"), "is no XML of Pascal VOC: 'object/bndbox/xmin' is missing"),
+        ("voc", VOC.replace("11.5", "wide"), "is no XML of Pascal VOC: could not convert string to float: 'wide'"),
+        ("voc", VOC.replace("11.5", "nan"), "a.jpg has a box that is no four numbers"),
         ("auto", "name,x,y\na.jpg,1,2\n", "line 2: is not WIDER's text"),
     ],
 )

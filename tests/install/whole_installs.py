@@ -29,7 +29,7 @@ VERSIONS = ("3.11", "3.12", "3.13")
 OLDEST_PIP = {"3.11": "22.3", "3.12": "23.2", "3.13": "24.1"}
 """What came with each Python, or as old as works on it."""
 
-OWN_MODULES = ("evaluation", "pipeline", "transforms")
+OWN_MODULES = ("evaluation", "pipeline", "training", "transforms")
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.file)

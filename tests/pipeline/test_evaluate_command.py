@@ -57,7 +57,7 @@ def test_a_photo_set_is_measured(
     ("arguments", "status", "message"),
     [
         (["--score_threshold", "2"], WRONG_OPTIONS, "--score_threshold 2: must be more than 0 and at most 1"),
-        (["--annotations", "gone.jsonl"], UNREACHABLE, "--annotations gone.jsonl: cannot be read"),
+        (["--annotations", "gone.jsonl"], UNREACHABLE, "gone.jsonl: cannot be read"),
         (["--annotations", str(SKIMAGE_DATA / "coffee.png")], WRONG_OPTIONS, "coffee.png: is no text in UTF-8"),
         (["--format", "coco"], WRONG_OPTIONS, "annotations.jsonl: is no COCO JSON"),
         (["--images", "nowhere"], UNREACHABLE, "nowhere: does not exist"),

@@ -115,7 +115,7 @@ def read_weights(graph: onnx.GraphProto) -> dict[str, FloatArray]:
 
 
 def load_weights(file: str | Path) -> dict[str, FloatArray]:
-    """Reads weights that ``training/detector.py`` wrote."""
+    """Reads weights that ``training/shipped/detector.py`` wrote."""
     with np.load(file) as arrays:
         return {name: arrays[name].astype(np.float32) for name in arrays}
 

@@ -30,7 +30,7 @@ _LARGEST = 127
 
 
 def read_ranges(file: str | Path) -> dict[str, ActivationRange]:
-    """Reads the ranges that ``training/calibrate.py`` wrote: a JSON object of tensors' names to ``[low, high]``."""
+    """Reads the ranges that ``training/shipped/calibrate.py`` wrote: a JSON object of names to ``[low, high]``."""
     ranges: dict[str, ActivationRange] = {}
     for name, (low, high) in json.loads(Path(file).read_text()).items():
         ranges[name] = low, np.array(high, np.float32) if isinstance(high, list) else high

@@ -38,6 +38,14 @@ def load_tensorflow() -> Any:
     return tensorflow
 
 
+def load_keras() -> Any:
+    """The module ``keras``, its backend TensorFlow unless ``KERAS_BACKEND`` names another."""
+    load_tensorflow()  # which brings it along
+    with _keras_without_home(), _hidden("matplotlib"):
+        import keras
+    return keras
+
+
 @contextlib.contextmanager
 def _hidden(module: str) -> Iterator[None]:
     """Prevents imports of a module while the block runs, unless it is loaded already."""

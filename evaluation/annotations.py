@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from faceveil.evaluation import AnnotationFormat
 from faceveil.transforms.arrays import BoolMask, FloatArray
+
+_JSONL_KEYS = {"box", "invalid"}
+_COCO_KEYS = {"id", "image_id", "bbox", "area", "segmentation", "iscrowd", "ignore", "attributes"}
+_WIDER_ATTRIBUTES = {"blur": 4, "expression": 5, "illumination": 6, "occlusion": 8, "pose": 9}
+"""Places in a face's line."""
 
 
 class AnnotationError(ValueError):
@@ -27,24 +32,27 @@ class AnnotatedImage:
         ignored: bool ``[N]``: faces that count neither as found nor as missed, such as WIDER's invalid ones, COCO's
             crowds, and boxes without area.
         size: width and height of the stored image in pixels, or None where the annotations do not tell.
+        attributes: of each face, what else the annotations say of it, by name; empty where they say nothing.
     """
 
     file: str
     boxes: FloatArray
     ignored: BoolMask
     size: tuple[int, int] | None = None
+    attributes: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
 
 def parse_annotations(text: str, annotation_format: AnnotationFormat = "auto") -> list[AnnotatedImage]:
     """Reads annotated faces, an entry for every image, those without faces included.
 
     * ``jsonl``: a line of JSON for every image, ``{"file", "width", "height", "faces": [{"box": [x0, y0, x1, y1],
-      "invalid"}]}``; ``invalid`` 1 is ignored; other keys do not matter.
+      "invalid"}]}``; ``invalid`` 1 is ignored; other keys of a face are its attributes.
     * ``coco``: https://cocodataset.org/#format-data, boxes as ``[x, y, width, height]``; every category counts as a
-      face; ``iscrowd`` 1 or ``ignore`` 1 is ignored.
+      face; ``iscrowd`` 1 or ``ignore`` 1 is ignored; other keys of an annotation are attributes, and so is what a
+      dictionary ``attributes`` in it holds.
     * ``wider``: the text files of http://shuoyang1213.me/WIDERFACE/: a path, a count, and for every face a line
       ``x y width height blur expression illumination invalid occlusion pose``; a count of 0 is followed by one line
-      of zeros; ``invalid`` 1 is ignored.
+      of zeros; ``invalid`` 1 is ignored; blur, expression, illumination, occlusion and pose are attributes.
 
     Args:
         text: the file's content.
@@ -123,7 +131,8 @@ def _parse_jsonl(text: str) -> list[AnnotatedImage]:
             faces = entry["faces"]
             invalid = [bool(face.get("invalid", 0)) for face in faces]
             size = (int(entry["width"]), int(entry["height"])) if "width" in entry else None
-            images.append(_image(entry["file"], [face["box"] for face in faces], invalid, size))
+            attributes = [{name: face[name] for name in face if name not in _JSONL_KEYS} for face in faces]
+            images.append(_image(entry["file"], [face["box"] for face in faces], invalid, size, attributes))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnnotationError(f"line {number}: is no annotated image: {_told(error)}") from error
     return images
@@ -134,21 +143,30 @@ def _parse_coco(text: str) -> list[AnnotatedImage]:
         content = json.loads(text)
         boxes: dict[Any, list[list[float]]] = {image["id"]: [] for image in content["images"]}
         ignored: dict[Any, list[bool]] = {image: [] for image in boxes}
+        attributes: dict[Any, list[dict[str, Any]]] = {image: [] for image in boxes}
         for annotation in content["annotations"]:
             x, y, width, height = annotation["bbox"]
             boxes[annotation["image_id"]].append([x, y, x + width, y + height])
             ignored[annotation["image_id"]].append(bool(annotation.get("iscrowd") or annotation.get("ignore")))
+            attributes[annotation["image_id"]].append(_coco_attributes(annotation))
         return [
             _image(
                 image["file_name"],
                 boxes[image["id"]],
                 ignored[image["id"]],
                 (int(image["width"]), int(image["height"])) if "width" in image else None,
+                attributes[image["id"]],
             )
             for image in content["images"]
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AnnotationError(f"is no COCO JSON of images and annotations: {_told(error)}") from error
+
+
+def _coco_attributes(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    nested = annotation.get("attributes")
+    own = {name: value for name, value in annotation.items() if name not in _COCO_KEYS}
+    return {**own, **nested} if isinstance(nested, dict) else own
 
 
 def _parse_wider(text: str) -> list[AnnotatedImage]:
@@ -170,25 +188,33 @@ def _parse_wider(text: str) -> list[AnnotatedImage]:
     return images
 
 
-def _split_wider(faces: Iterable[list[float]]) -> tuple[list[list[float]], list[bool]]:
-    boxes, invalid = [], []
+def _split_wider(
+    faces: Iterable[list[float]],
+) -> tuple[list[list[float]], list[bool], None, list[dict[str, Any]]]:
+    boxes, invalid, attributes = [], [], []
     for face in faces:
         if len(face) < 8:
             raise ValueError(f"a face is ten numbers, not {len(face)}")
         x, y, width, height = face[:4]
         boxes.append([x, y, x + width, y + height])
         invalid.append(bool(face[7]))
-    return boxes, invalid
+        attributes.append({name: face[place] for name, place in _WIDER_ATTRIBUTES.items() if place < len(face)})
+    return boxes, invalid, None, attributes
 
 
 def _image(
-    file: str, boxes: Sequence[Sequence[float]], ignored: Sequence[bool], size: tuple[int, int] | None = None
+    file: str,
+    boxes: Sequence[Sequence[float]],
+    ignored: Sequence[bool],
+    size: tuple[int, int] | None,
+    attributes: Sequence[Mapping[str, Any]],
 ) -> AnnotatedImage:
     corners = np.array(boxes, np.float32).reshape(len(boxes), 4)
     if not np.isfinite(corners).all():
         raise ValueError(f"{file} has a box that is no four numbers")
     empty = ~(corners[:, 2:] > corners[:, :2]).all(axis=1)
-    return AnnotatedImage(file.replace("\\", "/").removeprefix("./"), corners, np.array(ignored, bool) | empty, size)
+    name = file.replace("\\", "/").removeprefix("./")
+    return AnnotatedImage(name, corners, np.array(ignored, bool) | empty, size, tuple(attributes))
 
 
 def _name(path: str) -> str:

@@ -13,6 +13,7 @@ examples:
   faceveil evaluate detector --annotations photos/annotations.jsonl --images photos
   faceveil evaluate detector --annotations wider_face_val_bbx_gt.txt --images WIDER_val/images --output quality
   faceveil evaluate detector --annotations instances.json --images 'photos/**/*.jpg' --model my/saved_model
+  faceveil evaluate detector --annotations wider_face_val_bbx_gt.txt --images WIDER_val/images --groups labels.csv
 """
 
 
@@ -35,6 +36,15 @@ def add_evaluate_command(commands: Any) -> None:
     data.add_argument("--annotations", required=True, metavar="FILE", help="the faces: JSON lines, COCO or WIDER FACE")
     data.add_argument("--images", required=True, metavar="GLOB", help="a folder or a quoted glob of the images")
     data.add_argument("--format", default="auto", choices=get_args(AnnotationFormat), help="of the annotations")
+    data.add_argument(
+        "--groups",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FEATURE|FILE",
+        help="compare groups of faces: by attributes that the annotations have of each face, or by the columns of a "
+        ".csv, .parquet or .jsonl file of image file, box and labels",
+    )
     data.add_argument("--output", metavar="DIR", help="folder for detector.json and curves.png, local or gs://")
     add_arguments(detector, only=["detection"])
 

@@ -33,8 +33,7 @@ def portraits(tar: Path, count: int) -> Iterator[RGB]:
         for member in sorted(archive.getmembers(), key=lambda member: member.name)[:count]:
             file = archive.extractfile(member)
             assert file
-            decoded = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
-            yield np.ascontiguousarray(decoded[..., ::-1])
+            yield np.asarray(cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def photo(portrait: RGB, random: np.random.Generator) -> bytes:

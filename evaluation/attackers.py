@@ -128,7 +128,8 @@ def by_network(known: Views) -> Comparison:
     teach((network, network), draw, _STEPS)
 
     def compare(references: Views, unknown: FloatArray) -> dict[str, Similarities]:
-        return {"": cosines(embed(network, _centred(unknown)), embed(network, _centred(references.images)))}
+        seen = (embed(network, _centred(images)) for images in (unknown, references.images))
+        return {"": cosines(*map(_flat, seen))}
 
     return compare
 
@@ -199,7 +200,8 @@ def _gradients(images: FloatArray) -> Vectors:
     ]
     blocks = np.stack(rows, axis=1)
     normalised = blocks / np.sqrt((blocks**2).sum(axis=2, keepdims=True) + _LEAST_GRADIENT**2)
-    return normalised.reshape(len(grey), -1)
+    features: Vectors = normalised.reshape(len(grey), -1)
+    return features
 
 
 def _discriminants(vectors: Vectors, persons: Persons) -> Callable[[Vectors], Vectors]:
@@ -209,17 +211,22 @@ def _discriminants(vectors: Vectors, persons: Persons) -> Callable[[Vectors], Ve
     kept = min(int((spread > 1e-6 * max(spread[0], 1e-12)).sum()), _COMPONENTS)
     basis = directions[: max(kept, 1)].T
     inner = (vectors - mean) @ basis
-    numbers = np.unique(persons, return_inverse=True)[1]
-    means = np.stack([inner[numbers == person].mean(axis=0) for person in range(numbers.max() + 1)])
-    within = np.cov((inner - means[numbers]).T).reshape(basis.shape[1], -1)
-    size = float(np.trace(within)) / len(within)
-    sphere = (_SHRINKAGE * size + 1e-9) * np.eye(len(within))
-    values, axes = np.linalg.eigh((1 - _SHRINKAGE) * within + sphere)
-    whitening = basis @ axes / np.sqrt(values)
-    _, between, turned = np.linalg.svd(means @ axes / np.sqrt(values), full_matrices=False)
-    chosen = turned[between > 1e-6 * max(between[0], 1e-12)].T
-    final = whitening @ (chosen if chosen.size else turned.T)
-    return lambda others: (others - mean) @ final
+    _, numbers, counts = np.unique(persons, return_inverse=True, return_counts=True)
+    means = np.stack([inner[numbers == person].mean(axis=0) for person in range(len(counts))])
+    within = (inner - means[numbers]).T @ (inner - means[numbers]) / max(len(inner) - len(means), 1)
+    sphere = np.eye(len(within)) * (np.trace(within) / len(within) + 1e-9)
+    values, axes = np.linalg.eigh((1 - _SHRINKAGE) * within + _SHRINKAGE * sphere)
+    whitening = axes / np.sqrt(values)
+    _, between, turned = np.linalg.svd(means @ whitening, full_matrices=False)
+    # By how much persons differ in a direction, in units of what photos of one do, which makes their means differ, too.
+    signal = np.maximum(between**2 / len(means) - (1 / counts).mean(), 0)
+    final = basis @ whitening @ turned.T * np.sqrt(signal / (signal + 1))
+
+    def project(others: Vectors) -> Vectors:
+        projected: Vectors = (others - mean) @ final
+        return projected
+
+    return project
 
 
 def _members(persons: Persons) -> list[NDArray[np.intp]]:

@@ -92,14 +92,9 @@ def cut_out(image: RGB, faces: Faces, number: int, around: float, largest_side: 
     part = image[start[1] : end[1], start[0] : end[0]]
     scale = min(largest_side / float(sides.max()), 1.0)
     small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else part
-    scales = np.array(small.shape[1::-1], np.float32) / np.array(part.shape[1::-1], np.float32)
+    scales = _ratio(small, part)
     order = np.array([number, *(other for other in range(len(faces)) if other != number)])
-    shift = start.astype(np.float32)
-    moved = Faces(
-        (faces.boxes[order] - np.tile(shift, 2)) * np.tile(scales, 2),
-        faces.scores[order],
-        None if faces.keypoints is None else (faces.keypoints[order] - shift) * scales,
-    )
+    moved = _moved(faces.take(order), start.astype(np.float32), scales)
     return Picture(np.ascontiguousarray(small), moved)
 
 
@@ -113,8 +108,17 @@ def copied(picture: Picture, scale: float, quality: int) -> Picture:
     """
     small = cv2.resize(picture.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    image = np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
-    scales = np.array(image.shape[1::-1], np.float32) / np.array(picture.image.shape[1::-1], np.float32)
-    faces = picture.faces
-    keypoints = None if faces.keypoints is None else faces.keypoints * scales
-    return Picture(image, Faces(faces.boxes * np.tile(scales, 2), faces.scores, keypoints))
+    image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
+    return Picture(image, _moved(picture.faces, np.zeros(2, np.float32), _ratio(image, picture.image)))
+
+
+def _ratio(image: RGB, original: RGB) -> FloatArray:
+    """How much larger an image is, in x and y."""
+    ratio: FloatArray = np.divide(image.shape[1::-1], original.shape[1::-1]).astype(np.float32)
+    return ratio
+
+
+def _moved(faces: Faces, shift: FloatArray, scales: FloatArray) -> Faces:
+    """Faces in a part of their image that begins at ``shift`` ``[2]`` and is then scaled by ``scales`` ``[2]``."""
+    keypoints: FloatArray | None = None if faces.keypoints is None else (faces.keypoints - shift) * scales
+    return Faces((faces.boxes - np.tile(shift, 2)) * np.tile(scales, 2), faces.scores, keypoints)

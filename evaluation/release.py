@@ -58,4 +58,4 @@ def _image(outcome: Outcome) -> RGB:
     if outcome.serialized is None:
         raise AccessError(f"{outcome.key}: cannot be anonymized: {outcome.row.reason}: {outcome.row.detail}")
     data = np.frombuffer(composed_image(outcome.serialized), np.uint8)
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)

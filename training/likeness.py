@@ -33,6 +33,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.evaluation.embedding import teach, tower
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.methods import METHODS
 from faceveil.transforms.anonymizers.style import Style
@@ -50,8 +51,6 @@ from training.matchers import (
     match,
     middles,
     spots,
-    teach,
-    tower,
     wholes,
     with_error,
     with_spots,

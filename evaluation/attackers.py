@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faceveil.evaluation.embedding import embed, seed_networks, teach, tower
-from faceveil.evaluation.pictures import Picture
+from faceveil.evaluation.pictures import FacePicture
 from faceveil.evaluation.similarity import (
     Similarities,
     Vectors,
@@ -63,7 +63,7 @@ class Views:
     persons: Persons
 
 
-def view(picture: Picture, around: float = 0) -> FloatArray:
+def view(picture: FacePicture, around: float = 0) -> FloatArray:
     """A face's box as an attacker sees it, float32 ``[VIEW_SIDE, VIEW_SIDE, 3]`` RGB, 0 to 1.
 
     Args:
@@ -80,15 +80,15 @@ def view(picture: Picture, around: float = 0) -> FloatArray:
     return np.asarray(seen, np.float32)
 
 
-Comparison = Callable[[Views, FloatArray], Mapping[str, Similarities]]
+Comparer = Callable[[Views, FloatArray], Mapping[str, Similarities]]
 """Takes the faces that unknown ones are compared with, and the views of these; gives for each of an attack's variants
 how alike every unknown face is to each of the others."""
 
-Attack = Callable[[Views], Comparison]
+Attack = Callable[[Views], Comparer]
 """Learns from the faces that an attacker knows."""
 
 
-def by_correlation(known: Views) -> Comparison:
+def by_correlation(known: Views) -> Comparer:
     """Pearson's correlation of all pixels, in colour and in grey; learns nothing."""
     del known
     return lambda references, unknown: {
@@ -97,13 +97,13 @@ def by_correlation(known: Views) -> Comparison:
     }
 
 
-def by_averages(known: Views) -> Comparison:
+def by_averages(known: Views) -> Comparer:
     """The averages over 5 x 5 parts, in colour, by four measures of likeness; learns nothing."""
     del known
     return lambda references, unknown: measures_of_likeness(_averages(unknown), _averages(references.images))
 
 
-def by_discriminants(known: Views) -> Comparison:
+def by_discriminants(known: Views) -> Comparer:
     """Linear discriminants of pixels, and of histograms of gradients (Belhumeur, Hespanha and Kriegman, PAMI 1997)."""
     kinds = {"pixels": _flat, "gradients": _gradients}
     project = {name: _discriminants(features(known.images), known.persons) for name, features in kinds.items()}
@@ -113,7 +113,7 @@ def by_discriminants(known: Views) -> Comparison:
     }
 
 
-def by_network(known: Views) -> Comparison:
+def by_network(known: Views) -> Comparer:
     """A small convolutional network that learns which anonymized faces are of the same person."""
     seed_networks()
     network = tower(VIEW_SIDE, 3)
@@ -143,7 +143,7 @@ ATTACKS: dict[str, Attack] = {
 """By their names."""
 
 
-def attempts(compare: Comparison, references: Views, unknown: Views) -> dict[str, NDArray[np.float64]]:
+def attempts(compare: Comparer, references: Views, unknown: Views) -> dict[str, NDArray[np.float64]]:
     """Whose faces are recognised: for each variant of an attack ``[N]``, 0 to 1, of the unknown ones.
 
     Each face is taken for that of the person one of whose references is most alike, or all of whose references are on

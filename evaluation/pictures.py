@@ -12,7 +12,7 @@ from faceveil.transforms.faces import Faces
 
 
 @dataclass(frozen=True)
-class Picture:
+class FacePicture:
     """A face and what is around it.
 
     Attributes:
@@ -75,7 +75,7 @@ def changed(image: RGB, box: FloatArray, change: Change, random: np.random.Gener
     return np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8)
 
 
-def cut_out(image: RGB, faces: Faces, number: int, around: float, largest_side: int) -> Picture:
+def cut_out(image: RGB, faces: Faces, number: int, around: float, largest_side: int) -> FacePicture:
     """One face of a photo with its surroundings, reduced if it is large.
 
     Args:
@@ -95,10 +95,10 @@ def cut_out(image: RGB, faces: Faces, number: int, around: float, largest_side: 
     scales = _ratio(small, part)
     order = np.array([number, *(other for other in range(len(faces)) if other != number)])
     moved = _moved(faces.take(order), start.astype(np.float32), scales)
-    return Picture(np.ascontiguousarray(small), moved)
+    return FacePicture(np.ascontiguousarray(small), moved)
 
 
-def copied(picture: Picture, scale: float, quality: int) -> Picture:
+def copied(picture: FacePicture, scale: float, quality: int) -> FacePicture:
     """A copy of a picture as it is passed on: smaller, and as a JPEG.
 
     Args:
@@ -109,7 +109,7 @@ def copied(picture: Picture, scale: float, quality: int) -> Picture:
     small = cv2.resize(picture.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
-    return Picture(image, _moved(picture.faces, np.zeros(2, np.float32), _ratio(image, picture.image)))
+    return FacePicture(image, _moved(picture.faces, np.zeros(2, np.float32), _ratio(image, picture.image)))
 
 
 def _ratio(image: RGB, original: RGB) -> FloatArray:

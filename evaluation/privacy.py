@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from faceveil.evaluation.attackers import ATTACKS, Persons, Views, attempts, view
 from faceveil.evaluation.bootstrap import CONFIDENCE, Interval, interval_of_share, resampled_counts
-from faceveil.evaluation.pictures import FRAME, Picture, changed, copied
+from faceveil.evaluation.pictures import FRAME, FacePicture, changed, copied
 from faceveil.transforms.arrays import FloatArray
 
 SETTINGS = ("same_photo", "another_photo", "averaged_frames")
 """What the attacker compares an anonymized photo with: a copy of the same photo, other photos of everybody; and the
 same with the average of several anonymized frames."""
 
-FRAMES = 10
+FRAMES_AVERAGED = 10
 """That are averaged."""
 
 AROUND = 1.0
@@ -36,7 +36,7 @@ _COPY_SCALE, _COPY_QUALITY = 0.8, 75
 SURROUNDINGS = 0.5
 """How much of them the control without a face sees, in sides of the box."""
 
-Release = Callable[[Sequence[Picture], str], list[Picture]]
+Release = Callable[[Sequence[FacePicture], str], list[FacePicture]]
 """Anonymizes pictures; the second argument tells one release from another, as another salt would."""
 
 
@@ -51,9 +51,9 @@ class Experiment:
         probe_persons: whose.
     """
 
-    known: list[Picture]
+    known: list[FacePicture]
     known_persons: Persons
-    probes: list[Picture]
+    probes: list[FacePicture]
     probe_persons: Persons
 
     @property
@@ -62,7 +62,7 @@ class Experiment:
         return len(np.unique(self.probe_persons))
 
 
-def divide(photos: Mapping[str, Sequence[Picture]]) -> Experiment:
+def divide(photos: Mapping[str, Sequence[FacePicture]]) -> Experiment:
     """Gives the first two thirds of each person's photos to the attacker, and anonymizes the others.
 
     Args:
@@ -76,8 +76,8 @@ def divide(photos: Mapping[str, Sequence[Picture]]) -> Experiment:
         raise ValueError(
             f"{len(enough)} persons have {MIN_PHOTOS} photos with a face or more; {MIN_PERSONS} persons are needed"
         )
-    known: list[tuple[Picture, int]] = []
-    probes: list[tuple[Picture, int]] = []
+    known: list[tuple[FacePicture, int]] = []
+    probes: list[tuple[FacePicture, int]] = []
     for person, pictures in enumerate(enough):
         first = len(pictures) - max(1, int(len(pictures) * _PROBE_SHARE))
         known += [(picture, person) for picture in pictures[:first]]
@@ -118,12 +118,15 @@ def recognise(experiment: Experiment, release: Release, around: float = 0) -> li
         around: how much of the surroundings attackers see, in sides of the face's box; 0 for the face alone.
     """
 
-    def seen(pictures: Sequence[Picture], name: str) -> FloatArray:
+    def seen(pictures: Sequence[FacePicture], name: str) -> FloatArray:
         return np.stack([view(picture, around) for picture in release(pictures, name)])
 
-    def seen_on_average(number: int, picture: Picture) -> FloatArray:
+    def seen_on_average(number: int, picture: FacePicture) -> FloatArray:
         random = np.random.default_rng((0, number))
-        frames = [Picture(changed(picture.image, picture.box, FRAME, random), picture.faces) for _ in range(FRAMES)]
+        frames = [
+            FacePicture(changed(picture.image, picture.box, FRAME, random), picture.faces)
+            for _ in range(FRAMES_AVERAGED)
+        ]
         average: FloatArray = seen(frames, f"frames of {number}").mean(axis=0)
         return average
 

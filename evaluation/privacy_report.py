@@ -6,13 +6,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from faceveil.evaluation.privacy import FRAMES, SETTINGS, Recognition
+from faceveil.evaluation.privacy import FRAMES_AVERAGED, SETTINGS, Recognition
 from faceveil.evaluation.report import format_columns
 
 _TITLES = {
     "same_photo": "same photo",
     "another_photo": "another photo",
-    "averaged_frames": f"{FRAMES} frames averaged",
+    "averaged_frames": f"{FRAMES_AVERAGED} frames averaged",
 }
 _BAR_WIDTH = 0.26
 

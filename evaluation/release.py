@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from faceveil.evaluation.pictures import Picture
+from faceveil.evaluation.pictures import FacePicture
 from faceveil.transforms.arrays import RGB
 from faceveil.transforms.codecs import probe
 from faceveil.transforms.errors import AccessError
@@ -19,7 +19,7 @@ from faceveil.transforms.shard.detect import DetectedImage
 from faceveil.transforms.shard.record import Outcome, Record
 
 
-def anonymized(pictures: Sequence[Picture], name: str, masking: Masking | None, threads: int) -> list[Picture]:
+def anonymized(pictures: Sequence[FacePicture], name: str, masking: Masking | None, threads: int) -> list[FacePicture]:
     """The pictures with all their faces anonymized.
 
     Args:
@@ -44,10 +44,10 @@ def anonymized(pictures: Sequence[Picture], name: str, masking: Masking | None, 
             lambda batch: [_image(outcome) for outcome in anonymize(batch, masking, FeatureRoles())], batches
         )
         images = [image for batch in made for image in batch]
-    return [Picture(image, picture.faces) for image, picture in zip(images, pictures, strict=True)]
+    return [FacePicture(image, picture.faces) for image, picture in zip(images, pictures, strict=True)]
 
 
-def _record(picture: Picture, key: str) -> Record[DetectedImage]:
+def _record(picture: FacePicture, key: str) -> Record[DetectedImage]:
     _, png = cv2.imencode(".png", picture.image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
     data = png.tobytes()
     image = DetectedImage(data, probe(data), None, picture.faces, faultless=False, hides_pixels=False)

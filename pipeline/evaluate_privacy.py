@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import faceveil
 from faceveil.evaluation.detect import find_faces
-from faceveil.evaluation.pictures import Picture, cut_out
+from faceveil.evaluation.pictures import FacePicture, cut_out
 from faceveil.evaluation.privacy import AROUND, LARGEST_SIDE, SURROUNDINGS, Experiment, divide, guessed, recognise
 from faceveil.evaluation.privacy_report import describe_recognition, draw_recognition, format_recognition
 from faceveil.evaluation.release import anonymized
@@ -69,7 +69,8 @@ def evaluate_privacy(given: argparse.Namespace) -> None:
         AccessError: a photo cannot be read, or the output cannot be written.
         ModelError: a model cannot be loaded.
     """
-    flags = {name: value for name, value in vars(given).items() if name in FIELDS}
+    # This output is another one than a job's.
+    flags = {name: value for name, value in vars(given).items() if name in FIELDS and name != "output"}
     options = JobOptions(**check_flags(flags))
     methods = tuple(dict.fromkeys(given.methods))
     _check(given, flags.keys(), methods)
@@ -142,9 +143,9 @@ def _load_detector(options: JobOptions, threads: int) -> Detector:
 
 def _find_people(
     photos: Iterable[IdentityPhoto], detector: Detector, threads: int
-) -> tuple[dict[str, list[Picture]], int]:
+) -> tuple[dict[str, list[FacePicture]], int]:
     """The largest face of each photo, by person, and in how many photos there is none."""
-    people: dict[str, list[Picture]] = {}
+    people: dict[str, list[FacePicture]] = {}
     faceless = 0
     with ThreadPoolExecutor(threads) as pool:
         found = pool.map(partial(_find_person, detector), photos)
@@ -156,7 +157,7 @@ def _find_people(
     return people, faceless
 
 
-def _find_person(detector: Detector, photo: IdentityPhoto) -> tuple[IdentityPhoto, Picture | None]:
+def _find_person(detector: Detector, photo: IdentityPhoto) -> tuple[IdentityPhoto, FacePicture | None]:
     try:
         info = probe(photo.data)
         faces = find_faces(detector, photo.data, info)

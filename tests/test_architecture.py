@@ -93,7 +93,10 @@ TESTED_BY = {
         "dataflow remote_job staging": "dataflow/test_request.py",
         "local": "test_crashes.py",
     },
-    "evaluation": {"group_report report": "pipeline/test_evaluate_command.py"},
+    "evaluation": {
+        "group_report report": "pipeline/test_evaluate_command.py",
+        "privacy_report": "pipeline/test_evaluate_privacy.py",
+    },
 }
 
 

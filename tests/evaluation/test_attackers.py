@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from faceveil.evaluation.attackers import ATTACKS, VIEW_SIDE, Views, attempts, view
-from faceveil.evaluation.pictures import Picture
+from faceveil.evaluation.pictures import FacePicture
 from faceveil.transforms.faces import Faces
 
 PERSONS, PHOTOS = 30, 4
@@ -38,12 +38,12 @@ def test_learning_beats_comparing_where_something_else_varies_more() -> None:
     """A corner tells persons apart; a strong light that has nothing to do with them falls on all the rest."""
     random = np.random.default_rng(0)
     persons = np.repeat(np.arange(PERSONS), PHOTOS)
-    corners = random.random((PERSONS, 3, 3, 3))
+    corners = np.stack([cv2.resize(corner, (12, 12)) for corner in random.random((PERSONS, 3, 3, 3))])
 
     def lit() -> Views:
         light = random.random((len(persons), 3, 3, 3)).astype(np.float32)
         images = np.stack([cv2.resize(patch, (VIEW_SIDE, VIEW_SIDE)) for patch in light])
-        images[:, :3, :3] = corners[persons]
+        images[:, :12, :12] = corners[persons]
         return Views(images.astype(np.float32), persons)
 
     known, unknown = lit(), lit()
@@ -58,7 +58,7 @@ def test_learning_beats_comparing_where_something_else_varies_more() -> None:
 def test_a_view_is_the_face_and_as_much_around_it_as_wanted() -> None:
     image = np.zeros((60, 60, 3), np.uint8)
     image[20:40, 20:40] = 255
-    picture = Picture(image, Faces(np.array([[20, 20, 40, 40]], np.float32), np.ones(1, np.float32)))
+    picture = FacePicture(image, Faces(np.array([[20, 20, 40, 40]], np.float32), np.ones(1, np.float32)))
     assert view(picture).min() == 1
     assert view(picture, around=0.5).mean() == pytest.approx(1 / 4)
     assert view(picture).shape == (VIEW_SIDE, VIEW_SIDE, 3)
@@ -66,5 +66,5 @@ def test_a_view_is_the_face_and_as_much_around_it_as_wanted() -> None:
 
 @pytest.mark.parametrize("box", [[-50, -50, -10, -10], [59.7, 10, 90, 30], [10, 10, 10, 10], [0, 0, 60, 60]])
 def test_a_box_anywhere_has_a_view(box: list[float]) -> None:
-    picture = Picture(np.zeros((60, 60, 3), np.uint8), Faces(np.array([box], np.float32), np.ones(1, np.float32)))
+    picture = FacePicture(np.zeros((60, 60, 3), np.uint8), Faces(np.array([box], np.float32), np.ones(1, np.float32)))
     assert np.isfinite(view(picture)).all()

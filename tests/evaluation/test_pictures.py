@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.evaluation.pictures import FRAME, Picture, changed, copied, cut_out
+from faceveil.evaluation.pictures import FRAME, FacePicture, changed, copied, cut_out
 from faceveil.transforms.faces import Faces
 from tests.conftest import noise_image
 
@@ -49,7 +49,7 @@ def test_a_face_is_cut_out_with_the_others_in_their_places(number: int, around: 
 
 def test_a_copy_is_smaller_and_much_the_same() -> None:
     boxes = np.array([[10, 20, 50, 80]], np.float32)
-    original = Picture(painted(100, 90, boxes), faces(boxes))
+    original = FacePicture(painted(100, 90, boxes), faces(boxes))
     copy = copied(original, 0.8, 75)
     assert copy.image.shape == (80, 72, 3)
     np.testing.assert_allclose(copy.box, 0.8 * boxes[0], rtol=1e-6)

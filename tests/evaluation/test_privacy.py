@@ -3,15 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.evaluation.pictures import Picture
+from faceveil.evaluation.pictures import FacePicture
 from faceveil.evaluation.privacy import MIN_PERSONS, MIN_PHOTOS, divide, guessed, share_of_persons
 from faceveil.transforms.faces import Faces
 
 
-def pictures(count: int) -> list[Picture]:
+def pictures(count: int) -> list[FacePicture]:
     box = np.array([[0, 0, 4, 4]], np.float32)
     return [
-        Picture(np.full((4, 4, 3), number, np.uint8), Faces(box, np.ones(1, np.float32))) for number in range(count)
+        FacePicture(np.full((4, 4, 3), number, np.uint8), Faces(box, np.ones(1, np.float32))) for number in range(count)
     ]
 
 

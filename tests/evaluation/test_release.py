@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from faceveil.evaluation.pictures import Picture
+from faceveil.evaluation.pictures import FacePicture
 from faceveil.evaluation.release import anonymized
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.methods import METHODS, painted_pixels
@@ -14,7 +14,7 @@ from tests.conftest import noise_image
 
 BOXES = np.array([[30, 30, 70, 80], [80, 10, 100, 40]], np.float32)
 FACES = Faces(BOXES, np.array([0.9, 0.8], np.float32))
-PICTURES = [Picture(noise_image(120, 110, seed), FACES) for seed in range(5)]
+PICTURES = [FacePicture(noise_image(120, 110, seed), FACES) for seed in range(5)]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -28,7 +28,7 @@ def test_correlation_does_not_mind_brightness_and_contrast() -> None:
     random = np.random.default_rng(0)
     vectors = random.random((6, 20))
     np.testing.assert_allclose(np.diag(correlations(vectors, 3 * vectors + 7)), 1)
-    np.testing.assert_allclose(correlations(vectors, vectors)[0, 1], np.corrcoef(vectors[:2])[0, 1])
+    np.testing.assert_allclose(correlations(vectors, vectors), np.corrcoef(vectors))
 
 
 def test_every_measure_finds_what_is_there() -> None:

@@ -238,7 +238,7 @@ def _centred(images: FloatArray) -> FloatArray:
 
 
 def _varied(images: FloatArray, random: np.random.Generator) -> FloatArray:
-    """Views as another photo might show them: shifted, in other light, maybe mirrored."""
+    """Views as another photo might show them: shifted, in other light."""
     edge = _MOST_SHIFT
     padded = np.pad(images, ((0, 0), (edge, edge), (edge, edge), (0, 0)), "edge")
     places = random.integers(0, 2 * edge + 1, (len(images), 2))

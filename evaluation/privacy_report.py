@@ -81,7 +81,7 @@ def draw_recognition(results: Sequence[Mapping[str, Any]], chance: float) -> byt
     axes.set(ylabel="share of persons recognised", ylim=(0, 1.02))
     axes.set_xticks(range(len(results)), [result["label"].replace(", ", "\n") for result in results])
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110)
     return png.getvalue()

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import hashlib
 import importlib.util
+import itertools
 import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from faceveil.transforms.runtime.pool import usable_cores
 from faceveil.transforms.shard.anonymize import Masking
 
 _FILE = "privacy.json"
+_PHOTOS_AT_ONCE = 32
 _SALT = bytes(32)
 """Chance enough here: what is drawn is published nowhere."""
 
@@ -100,6 +102,8 @@ def evaluate_privacy(given: argparse.Namespace) -> None:
         say(f"--output {output}: {_FILE} is of other photos or another version; starting anew")
     results: list[dict[str, Any]] = before["results"] if before and same else []
     ways = [way for way in _ways(options, methods, generator, threads) if not _is_done(way, results)]
+    if ways:
+        _write(output, content, results)  # what cannot be written is known before the work is done
     if results:
         say(f"resuming: {len(results)} ways to anonymize are done")
     for way in tqdm(ways, unit=" methods", disable=not sys.stderr.isatty()):
@@ -147,17 +151,19 @@ def _find_people(
     """The largest face of each photo, by person, and in how many photos there is none."""
     people: dict[str, list[FacePicture]] = {}
     faceless = 0
+    waiting = iter(tqdm(photos, unit=" photos", disable=not sys.stderr.isatty()))
     with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(partial(_find_person, detector), photos)
-        for photo, picture in tqdm(found, unit=" photos", disable=not sys.stderr.isatty()):
-            if picture is None:
-                faceless += 1
-            else:
-                people.setdefault(photo.person, []).append(picture)
+        # The pool takes all that it is given at once, and photos are large.
+        while some := list(itertools.islice(waiting, _PHOTOS_AT_ONCE)):
+            for photo, picture in zip(some, pool.map(partial(_find_person, detector), some), strict=True):
+                if picture is None:
+                    faceless += 1
+                else:
+                    people.setdefault(photo.person, []).append(picture)
     return people, faceless
 
 
-def _find_person(detector: Detector, photo: IdentityPhoto) -> tuple[IdentityPhoto, FacePicture | None]:
+def _find_person(detector: Detector, photo: IdentityPhoto) -> FacePicture | None:
     try:
         info = probe(photo.data)
         faces = find_faces(detector, photo.data, info)
@@ -165,9 +171,9 @@ def _find_person(detector: Detector, photo: IdentityPhoto) -> tuple[IdentityPhot
     except Quarantine as error:
         raise AccessError(f"--identities: {photo.key}: cannot be decoded: {error}; take it out") from error
     if not len(faces):
-        return photo, None
+        return None
     sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
-    return photo, cut_out(shown.rgb, faces, int(sides.prod(axis=1).argmax()), AROUND, LARGEST_SIDE)
+    return cut_out(shown.rgb, faces, int(sides.prod(axis=1).argmax()), AROUND, LARGEST_SIDE)
 
 
 def _ways(options: JobOptions, methods: Sequence[str], generator: ResolvedModel | None, threads: int) -> Iterator[_Way]:
@@ -196,7 +202,7 @@ def _ways(options: JobOptions, methods: Sequence[str], generator: ResolvedModel 
 
 
 def _is_done(way: _Way, results: Sequence[Mapping[str, Any]]) -> bool:
-    return any(result["how"] == way.settings for result in results)
+    return any(result.get("how") == way.settings for result in results)
 
 
 def _digest(experiment: Experiment) -> str:

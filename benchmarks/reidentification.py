@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 
 from faceveil.evaluation.annotations import parse_annotations
 from faceveil.evaluation.detect import detect_all
+from faceveil.evaluation.pictures import FRAME, TAKE, changed, cut_out
+from faceveil.evaluation.similarity import found_first
 from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.anonymizers.masks import face_mask
@@ -73,42 +75,6 @@ _Way = Callable[[Face, _Image], _Features]
 """What is shown of a face in one of its frames."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """By how much two pictures of a face differ.
-
-    Attributes:
-        place: most shift and change of size, of the box's sides.
-        angle: most turn, in degrees.
-        light: most change of light, as a logarithm.
-        balance: the same for each channel.
-        noise: standard deviation, in grey levels.
-    """
-
-    place: float
-    angle: float
-    light: float
-    balance: float
-    noise: float = 0
-
-
-TAKE = Change(place=0.06, angle=6, light=0.3, balance=0.1)
-FRAME = Change(place=0.03, angle=2, light=0.1, balance=0.02, noise=4)
-
-
-def changed(image: _Image, box: FloatArray, change: Change, random: np.random.Generator) -> _Image:
-    """Another picture of the face in a box."""
-    (x, y), (width, height) = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-    turn, size, right, down = random.uniform(-1, 1, 4)
-    affine = cv2.getRotationMatrix2D((float(x), float(y)), change.angle * turn, 1 + change.place * size)
-    affine[:, 2] += change.place * right * width, change.place * down * height
-    moved = cv2.warpAffine(image, affine, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    light = np.exp(random.uniform(-change.light, change.light) + random.uniform(-change.balance, change.balance, 3))
-    lit = moved * light.astype(np.float32)
-    lit += np.float32(change.noise) * random.standard_normal(lit.shape, np.float32)
-    return np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8)
-
-
 def features(image: _Image, box: FloatArray) -> _Features:
     """What the attacker compares: averages over parts of the mask, then of the box."""
     rectangle, mask = face_mask(box, Style().geometry, *image.shape[:2])
@@ -129,33 +95,6 @@ def code_of(image: _Image, box: FloatArray) -> _Features:
     """The code that the fill of a box has of a face."""
     rectangle, _ = face_mask(box, Style().geometry, *image.shape[:2])
     return [np.array(face_code(image[rectangle], 255)[:2], np.float64)]
-
-
-def found_first(probes: NDArray[np.float64], gallery: NDArray[np.float64]) -> float:
-    """The share of probes ``[N, D]`` that are most alike to their own, the first N of a gallery, by the best measure.
-
-    What is equally alike is ordered by lot.
-    """
-
-    def normal(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled: NDArray[np.float64] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return scaled
-
-    def near(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-        distances: NDArray[np.float64] = 2 * one @ other.T - (one**2).sum(1)[:, np.newaxis] - (other**2).sum(1)
-        return distances
-
-    own = [vectors - vectors.mean(1, keepdims=True) for vectors in (probes, gallery)]
-    common = [(vectors - vectors.mean(0)) / (vectors.std(0) + 1e-6) for vectors in (probes, gallery)]
-    alike = (
-        normal(own[0]) @ normal(own[1]).T,  # Pearson's correlation
-        normal(common[0]) @ normal(common[1]).T,
-        near(probes, gallery),
-        near(*common),
-    )
-    lots = np.random.default_rng(0).permutation(len(gallery))
-    numbers = np.arange(len(probes))
-    return max(float((lots[scores[:, lots].round(9).argmax(1)] == numbers).mean()) for scores in alike)
 
 
 def averaged(faces: Sequence[Face], ways: Mapping[str, _Way], frames: int, seed: int) -> dict[str, _Vectors]:
@@ -222,19 +161,11 @@ def table(
     return "\n".join(lines)
 
 
-def cut_out(image: _Image, boxes: FloatArray, number: int, annotated: FloatArray) -> Face:
-    """A face with its surroundings, as far as a fill may look."""
-    box = boxes[number]
-    sides = box[2:] - box[:2]
-    around = 0.75 * sides
-    start = np.maximum(box[:2] - around, 0).astype(int)
-    part = image[start[1] : int(box[3] + around[1]), start[0] : int(box[2] + around[0])]
-    shift = np.tile(start, 2).astype(np.float32)
-    scale = min(_LARGEST_SIDE / float(sides.max()), 1.0)
-    small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    scales = np.tile(np.array(small.shape[1::-1]) / part.shape[1::-1], 2).astype(np.float32)
-    first = np.roll(np.arange(len(boxes)), -number)
-    return Face(np.ascontiguousarray(small), (boxes[first] - shift) * scales, (annotated - shift) * scales)
+def cut_out_annotated(image: _Image, boxes: FloatArray, number: int, annotated: FloatArray) -> Face:
+    """A face with its surroundings, as far as a fill may look, and the annotated box in the same pixels."""
+    both = Faces(np.vstack([boxes, annotated]), np.ones(len(boxes) + 1, np.float32))
+    picture = cut_out(image, both, number, around=0.75, largest_side=_LARGEST_SIDE)
+    return Face(picture.image, picture.faces.boxes[:-1], picture.faces.boxes[-1])
 
 
 def read_faces(data: Path, every: int, first: int) -> Iterator[Face]:
@@ -251,7 +182,7 @@ def read_faces(data: Path, every: int, first: int) -> Iterator[Face]:
         for box, row in zip(wanted, overlaps, strict=True):
             number = int(row.argmax()) if len(row) else 0
             if len(row) and row[number] >= _OVERLAP and overlaps[:, number].max() == row[number]:
-                yield cut_out(pixels, result.boxes, number, box)
+                yield cut_out_annotated(pixels, result.boxes, number, box)
 
 
 def main() -> None:

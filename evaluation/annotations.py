@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,6 +15,10 @@ from faceveil.transforms.arrays import BoolMask, FloatArray
 
 FACE = "face"
 """The label of what has none, as in WIDER's text."""
+_JSONL_KEYS = {"box", "invalid"}
+_COCO_KEYS = {"id", "image_id", "bbox", "area", "segmentation", "iscrowd", "ignore", "attributes"}
+_WIDER_ATTRIBUTES = {"blur": 4, "expression": 5, "illumination": 6, "occlusion": 8, "pose": 9}
+"""Places in a face's line."""
 
 
 class AnnotationError(ValueError):
@@ -32,6 +36,7 @@ class AnnotatedImage:
             crowds, VOC's difficult ones, and boxes without area.
         size: width and height of the stored image in pixels, or None where the annotations do not tell.
         labels: of each face; ``FACE`` where the annotations tell none.
+        attributes: of each face, what else the annotations say of it, by name; empty where they say nothing.
     """
 
     file: str
@@ -39,20 +44,22 @@ class AnnotatedImage:
     ignored: BoolMask
     size: tuple[int, int] | None = None
     labels: tuple[str, ...] = ()
+    attributes: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
 
 def parse_annotations(text: str, annotation_format: AnnotationFormat = "auto") -> list[AnnotatedImage]:
     """Reads annotated faces, an entry for every image, those without faces included.
 
     * ``jsonl``: a line of JSON for every image, ``{"file", "width", "height", "faces": [{"box": [x0, y0, x1, y1],
-      "label", "invalid"}]}``; ``invalid`` 1 is ignored; other keys do not matter.
+      "label", "invalid"}]}``; ``invalid`` 1 is ignored; other keys of a face are its attributes.
     * ``coco``: https://cocodataset.org/#format-data, boxes as ``[x, y, width, height]``; every category counts as a
-      face, its name is the label; ``iscrowd`` 1 or ``ignore`` 1 is ignored.
+      face, its name is the label; ``iscrowd`` 1 or ``ignore`` 1 is ignored; other keys of an annotation are attributes,
+      and so is what a dictionary ``attributes`` in it holds.
     * ``voc``: the XML of one image, http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, as labelling tools
       write it: ``bndbox`` counts pixels from 0; ``difficult`` 1 is ignored. Entities are refused.
     * ``wider``: the text files of http://shuoyang1213.me/WIDERFACE/: a path, a count, and for every face a line
       ``x y width height blur expression illumination invalid occlusion pose``; a count of 0 is followed by one line
-      of zeros; ``invalid`` 1 is ignored.
+      of zeros; ``invalid`` 1 is ignored; blur, expression, illumination, occlusion and pose are attributes.
 
     Args:
         text: the file's content.
@@ -143,7 +150,9 @@ def _parse_jsonl(text: str) -> list[AnnotatedImage]:
             invalid = [bool(face.get("invalid", 0)) for face in faces]
             size = (int(entry["width"]), int(entry["height"])) if "width" in entry else None
             labels = [str(face.get("label", FACE)) for face in faces]
-            images.append(_image(entry["file"], [face["box"] for face in faces], invalid, size, labels))
+            attributes = [{name: face[name] for name in face if name not in _JSONL_KEYS} for face in faces]
+            boxes = [face["box"] for face in faces]
+            images.append(_image(entry["file"], boxes, invalid, size, labels, attributes))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnnotationError(f"line {number}: is no annotated image: {_told(error)}") from error
     return images
@@ -156,12 +165,14 @@ def _parse_coco(text: str) -> list[AnnotatedImage]:
         ignored: dict[Any, list[bool]] = {image: [] for image in boxes}
         labels: dict[Any, list[str]] = {image: [] for image in boxes}
         names = {category["id"]: str(category["name"]) for category in content.get("categories", [])}
+        attributes: dict[Any, list[dict[str, Any]]] = {image: [] for image in boxes}
         for annotation in content["annotations"]:
             x, y, width, height = annotation["bbox"]
             boxes[annotation["image_id"]].append([x, y, x + width, y + height])
             ignored[annotation["image_id"]].append(bool(annotation.get("iscrowd") or annotation.get("ignore")))
             category = annotation.get("category_id")
             labels[annotation["image_id"]].append(names.get(category, FACE if category is None else str(category)))
+            attributes[annotation["image_id"]].append(_coco_attributes(annotation))
         return [
             _image(
                 image["file_name"],
@@ -169,11 +180,18 @@ def _parse_coco(text: str) -> list[AnnotatedImage]:
                 ignored[image["id"]],
                 (int(image["width"]), int(image["height"])) if "width" in image else None,
                 labels[image["id"]],
+                attributes[image["id"]],
             )
             for image in content["images"]
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AnnotationError(f"is no COCO JSON of images and annotations: {_told(error)}") from error
+
+
+def _coco_attributes(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    nested = annotation.get("attributes")
+    own = {name: value for name, value in annotation.items() if name not in _COCO_KEYS}
+    return {**own, **nested} if isinstance(nested, dict) else own
 
 
 def _parse_voc(text: str) -> list[AnnotatedImage]:
@@ -227,15 +245,18 @@ def _parse_wider(text: str) -> list[AnnotatedImage]:
     return images
 
 
-def _split_wider(faces: Iterable[list[float]]) -> tuple[list[list[float]], list[bool]]:
-    boxes, invalid = [], []
+def _split_wider(
+    faces: Iterable[list[float]],
+) -> tuple[list[list[float]], list[bool], None, None, list[dict[str, Any]]]:
+    boxes, invalid, attributes = [], [], []
     for face in faces:
         if len(face) < 8:
             raise ValueError(f"a face is ten numbers, not {len(face)}")
         x, y, width, height = face[:4]
         boxes.append([x, y, x + width, y + height])
         invalid.append(bool(face[7]))
-    return boxes, invalid
+        attributes.append({name: face[place] for name, place in _WIDER_ATTRIBUTES.items() if place < len(face)})
+    return boxes, invalid, None, None, attributes
 
 
 def _image(
@@ -244,6 +265,7 @@ def _image(
     ignored: Sequence[bool],
     size: tuple[int, int] | None = None,
     labels: Sequence[str] | None = None,
+    attributes: Sequence[Mapping[str, Any]] = (),
 ) -> AnnotatedImage:
     corners = np.array(boxes, np.float32).reshape(len(boxes), 4)
     if not np.isfinite(corners).all():
@@ -251,7 +273,7 @@ def _image(
     empty = ~(corners[:, 2:] > corners[:, :2]).all(axis=1)
     path = file.replace("\\", "/").removeprefix("./")
     told = [FACE] * len(boxes) if labels is None else labels
-    return AnnotatedImage(path, corners, np.array(ignored, bool) | empty, size, tuple(told))
+    return AnnotatedImage(path, corners, np.array(ignored, bool) | empty, size, tuple(told), tuple(attributes))
 
 
 def _name(path: str) -> str:

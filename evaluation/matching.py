@@ -25,12 +25,18 @@ class Matching:
     """What became of an image's detections.
 
     Attributes:
-        correct: bool ``[M]``: the detection found a face that counts.
+        found: int ``[M]``: which face that counts a detection has found; -1 where it found none.
         neutral: bool ``[M]``: it counts neither as correct nor as wrong. All others are false positives.
     """
 
-    correct: BoolMask
+    found: NDArray[np.intp]
     neutral: BoolMask
+
+    @property
+    def correct(self) -> BoolMask:
+        """Bool ``[M]``: the detection found a face that counts."""
+        correct: BoolMask = self.found >= 0
+        return correct
 
 
 def match(faces: FloatArray, ignored: BoolMask, boxes: FloatArray, neutral: BoolMask) -> Matching:
@@ -58,15 +64,15 @@ def match(faces: FloatArray, ignored: BoolMask, boxes: FloatArray, neutral: Bool
     """
     overlaps = iou(boxes, faces)
     free = np.where(ignored, 0, overlaps)
-    correct = np.zeros(len(boxes), bool)
+    found = np.full(len(boxes), -1)
     if len(faces):
         for detection in range(len(boxes)):
             best = free[detection].argmax()
             if free[detection, best] >= MATCH_IOU:
-                correct[detection] = True
+                found[detection] = best
                 free[:, best] = 0
     on_ignored = ((overlaps >= MATCH_IOU) & ignored).any(axis=1)
-    return Matching(correct, ~correct & (on_ignored | neutral))
+    return Matching(found, (found < 0) & (on_ignored | neutral))
 
 
 def unmatched(faces: FloatArray, boxes: FloatArray) -> BoolMask:

@@ -48,7 +48,7 @@ def format_tables(results: Sequence[BandResult], score_threshold: float) -> str:
     """
     by_band = {result.band: result for result in results}
     lines = [f"at score {score_threshold:g}, by height of the faces in px:"]
-    lines += _table(
+    lines += format_columns(
         ("height", "faces", "AP@0.5", "recall", "precision", "covered", "false/image"),
         (
             (str(result.band), str(result.faces), _share(result.average_precision()), *_point(result, score_threshold))
@@ -56,7 +56,7 @@ def format_tables(results: Sequence[BandResult], score_threshold: float) -> str:
         ),
     )
     lines += ["", f"by score: recall and precision at {_COUNTED} px, share of faces at least half covered by height:"]
-    lines += _table(
+    lines += format_columns(
         ("score", "recall", "precision", *map(str, BANDS), "false/image"),
         (
             (
@@ -129,12 +129,12 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def format_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines with right-aligned columns.
 
     Example usage::
 
-        >>> _table(("a", "bcd"), [("10", "2")])
+        >>> format_columns(("a", "bcd"), [("10", "2")])
         ['   a  bcd', '  10    2']
     """
     cells = [header, *rows]

@@ -57,14 +57,22 @@ def resolve_generator(options: JobOptions) -> ResolvedModel | None:
         ModelError: it is no SavedModel, or could not be built.
         AccessError: it cannot be reached.
     """
-    if options.method != SYNTHESIZE:
-        return None
-    directory = options.generator or str(embedded_generator())
+    return find_generator(options.generator) if options.method == SYNTHESIZE else None
+
+
+def find_generator(named: str | None) -> ResolvedModel:
+    """Finds a generator by its folder; None for the embedded one.
+
+    Raises:
+        ModelError: it is no SavedModel, or could not be built.
+        AccessError: it cannot be reached.
+    """
+    directory = named or str(embedded_generator())
     try:
         digest = model_digest(storage.local_copy(directory))
     except ModelError as error:
         raise ModelError(f"--generator: {error}") from error
-    return ResolvedModel("embedded" if options.generator is None else _name(directory), directory, digest)
+    return ResolvedModel("embedded" if named is None else _name(directory), directory, digest)
 
 
 def synthesis_config(options: JobOptions, generator: ResolvedModel | None) -> SynthesisConfig | None:

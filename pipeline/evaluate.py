@@ -8,7 +8,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -16,15 +16,19 @@ from tqdm import tqdm
 from faceveil.evaluation.annotation_files import list_images, read_annotations
 from faceveil.evaluation.annotations import AnnotatedImage, AnnotationError, locate_images
 from faceveil.evaluation.detect import MIN_SCORE, detect_all
+from faceveil.evaluation.fairness import Comparison, compare_groups
+from faceveil.evaluation.group_report import describe_groups, format_groups
+from faceveil.evaluation.groups import GroupError, Grouping, group_by, is_label_table, read_labels, with_labels
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
 from faceveil.evaluation.report import describe_bands, draw_curves, format_tables
-from faceveil.pipeline.console import say_result
+from faceveil.pipeline.console import say, say_result
 from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.option_parsing import check_flags
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.errors import AccessError
 from faceveil.transforms.inputs.paths import as_path
 from faceveil.transforms.runtime.pool import usable_cores
 
@@ -36,7 +40,8 @@ def evaluate_detector(given: argparse.Namespace) -> None:
     """Measures a detector as the sub-command's arguments say, and reports.
 
     Raises:
-        OptionError: an option's value is not allowed, or the annotations do not fit their format or the images.
+        OptionError: an option's value is not allowed, the annotations do not fit their format or the images, or there
+            are no such groups.
         AccessError: the annotations or an image cannot be read, or the output cannot be written.
         ModelError: the detector cannot be loaded.
     """
@@ -45,6 +50,7 @@ def evaluate_detector(given: argparse.Namespace) -> None:
         raise OptionError("--output: curves.png needs matplotlib; run `pip install 'faceveil[evaluate]'`")
     try:
         images = read_annotations(as_path(given.annotations), given.format)
+        groupings = find_groups(images, given.groups)
         paths = list_images(given.images)
         located = locate_images(images, paths)
         found = resolve_models(options.detector.models)
@@ -78,7 +84,46 @@ def evaluate_detector(given: argparse.Namespace) -> None:
         "images_per_second": len(images) / seconds,
         "peak_memory_bytes": _peak_memory_bytes(),
     }
-    _report(run, results, options.score_threshold, given.output)
+    comparisons = [
+        comparison
+        for grouping in groupings
+        for comparison in compare_groups(results, grouping, options.score_threshold)
+    ]
+    _report(run, results, comparisons, options.score_threshold, given.output)
+
+
+def find_groups(images: Sequence[AnnotatedImage], named: Sequence[str]) -> list[Grouping]:
+    """The groups that ``--groups`` names.
+
+    Args:
+        images: the annotated images.
+        named: attributes of faces, and tables of labels. If tables alone are named, all of their labels are meant.
+
+    Raises:
+        OptionError: a table cannot be used, or the faces have no such groups.
+        AccessError: a table cannot be read.
+    """
+    labels: list[str] = []
+    for table in filter(is_label_table, named):
+        try:
+            images, names, left = with_labels(images, read_labels(_read_table(table), table))
+        except GroupError as error:
+            raise OptionError(f"--groups {table}: {error}") from error
+        labels += names
+        if left:
+            say(f"--groups {table}: {left} of its rows are of no annotated face and are left out")
+    features = [name for name in named if not is_label_table(name)]
+    try:
+        return [group_by(images, feature) for feature in dict.fromkeys(features or labels)]
+    except GroupError as error:
+        raise OptionError(f"--groups {error}") from error
+
+
+def _read_table(path: str) -> bytes:
+    try:
+        return storage.read_bytes(as_path(path))
+    except OSError as error:
+        raise AccessError(f"--groups {path}: cannot be read: {error}") from error
 
 
 def _count_faces(images: list[AnnotatedImage]) -> dict[str, int]:
@@ -92,7 +137,13 @@ def _peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
-def _report(run: Mapping[str, Any], images: list[ImageResult], score_threshold: float, output: str | None) -> None:
+def _report(
+    run: Mapping[str, Any],
+    images: Sequence[ImageResult],
+    comparisons: Sequence[Comparison],
+    score_threshold: float,
+    output: str | None,
+) -> None:
     """Prints the tables, and writes the output if there is to be one."""
     results = [measure(images, band) for band in BANDS]
     detectors = [
@@ -106,8 +157,12 @@ def _report(run: Mapping[str, Any], images: list[ImageResult], score_threshold: 
         f"peak memory {run['peak_memory_bytes'] / 2**20:.0f} MiB\n\n"
         f"{format_tables(results, score_threshold)}"
     )
+    if comparisons:
+        say_result(f"\n{format_groups(comparisons, score_threshold)}")
     if output:
         content = {"schema": 1, **run, "bands": describe_bands(results, score_threshold)}
+        if comparisons:
+            content["groups"] = describe_groups(comparisons)
         storage.write_bytes(storage.join(output, "detector.json"), json.dumps(content, indent=1).encode())
         storage.write_bytes(storage.join(output, "curves.png"), draw_curves(results, score_threshold))
         say_result(f"\ndetector.json and curves.png in {output}")

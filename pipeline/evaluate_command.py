@@ -1,4 +1,4 @@
-"""``faceveil evaluate``: how many annotated faces a detector finds, what it invents, and how fast it is."""
+"""``faceveil evaluate``: what a detector finds, and whom one still recognises after anonymization."""
 
 from __future__ import annotations
 
@@ -7,27 +7,41 @@ from typing import Any, get_args
 
 from faceveil.evaluation import AnnotationFormat
 from faceveil.pipeline.option_parsing import add_arguments
+from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 
-_EXAMPLES = """\
+_METHODS = (*METHOD_NAMES, SYNTHESIZE)
+_DETECTOR_EXAMPLES = """\
 examples:
   faceveil evaluate detector --annotations photos/annotations.jsonl --images photos
   faceveil evaluate detector --annotations wider_face_val_bbx_gt.txt --images WIDER_val/images --output quality
   faceveil evaluate detector --annotations instances.json --images 'photos/**/*.jpg' --model my/saved_model
+  faceveil evaluate detector --annotations wider_face_val_bbx_gt.txt --images WIDER_val/images --groups labels.csv
+"""
+_PRIVACY_EXAMPLES = """\
+examples:
+  faceveil evaluate privacy --identities people --output privacy
+  faceveil evaluate privacy --identities people --methods blur --strength 0.2 --output privacy
+  faceveil evaluate privacy --identities 'people/*.tfrecord' --identity_feature person/id
 """
 
 
 def add_evaluate_command(commands: Any) -> None:
     """Adds the sub-command to the parser's."""
     parser = commands.add_parser(
-        "evaluate", help="measure a detector on annotated images", description="Measures what faceveil does."
+        "evaluate", help="measure detectors and anonymization", description="Measures what faceveil does."
     )
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
+    _add_detector(subjects)
+    _add_privacy(subjects)
+
+
+def _add_detector(subjects: Any) -> None:
     detector = subjects.add_parser(
         "detector",
         help="measure a detector on annotated images",
         description="Measures a detector on annotated images: average precision, recall, the share of faces that its "
         "boxes cover, false positives, speed and memory, by height of the faces and over score thresholds.",
-        epilog=_EXAMPLES,
+        epilog=_DETECTOR_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -36,19 +50,69 @@ def add_evaluate_command(commands: Any) -> None:
     data.add_argument("--annotations", required=True, metavar="PATH", help=f"the faces: {kinds}")
     data.add_argument("--images", required=True, metavar="GLOB", help="a folder or a quoted glob of the images")
     data.add_argument("--format", default="auto", choices=get_args(AnnotationFormat), help="of the annotations")
+    data.add_argument(
+        "--groups",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FEATURE|FILE",
+        help="compare groups of faces: by attributes that the annotations have of each face, or by the columns of a "
+        ".csv, .parquet or .jsonl file of image file, box and labels",
+    )
     data.add_argument("--output", metavar="DIR", help="folder for detector.json and curves.png, local or gs://")
     add_arguments(detector, only=["detection"])
+
+
+def _add_privacy(subjects: Any) -> None:
+    privacy = subjects.add_parser(
+        "privacy",
+        help="measure how many persons are recognised after anonymization",
+        description="Anonymizes photos of known persons in several ways. Attackers who know how it was done, and have "
+        "other photos of everybody, say who is who.",
+        epilog=_PRIVACY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    people = privacy.add_argument_group("people")
+    people.add_argument(
+        "--identities",
+        required=True,
+        metavar="GLOB",
+        help="a folder with a folder of photos for each person, or a quoted glob of TFRecords",
+    )
+    people.add_argument("--identity_feature", metavar="NAME", help="of Examples: says whose photo it is")
+    people.add_argument(
+        "--methods",
+        nargs="+",
+        default=_METHODS,
+        choices=_METHODS,
+        metavar="NAME",
+        help=f"ways to anonymize (default: {' '.join(_METHODS)}); no anonymization is always measured, too",
+    )
+    people.add_argument(
+        "--output",
+        metavar="DIR",
+        help="folder for privacy.json and privacy.png, local or gs://; methods that are in there are not done again",
+    )
+    anonymization = ["strength", "coverage", "margin", "shape", "generator", "fallback_method"]
+    add_arguments(privacy, only=["image_feature", *anonymization, "detection"])
 
 
 def run_evaluate_command(given: argparse.Namespace) -> int:
     """Runs the sub-command and returns its exit status.
 
     Raises:
-        OptionError: an option's value is not allowed, or the annotations do not fit their format or the images.
-        AccessError: the annotations or an image cannot be read, or the output cannot be written.
-        ModelError: the detector cannot be loaded.
+        OptionError: an option's value is not allowed, or annotations or identities cannot be used.
+        AccessError: annotations or an image cannot be read, or the output cannot be written.
+        ModelError: a model cannot be loaded.
     """
-    from faceveil.pipeline.evaluate import evaluate_detector  # loads NumPy, which `faceveil --help` has no need of
+    # These load NumPy, which `faceveil --help` has no need of.
+    if given.subject == "privacy":
+        from faceveil.pipeline.evaluate_privacy import evaluate_privacy
+
+        evaluate_privacy(given)
+        return 0
+    from faceveil.pipeline.evaluate import evaluate_detector
 
     evaluate_detector(given)
     return 0

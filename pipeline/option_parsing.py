@@ -20,10 +20,15 @@ from faceveil.transforms.inputs.paths import as_path
 
 
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
-    """Adds every option to a parser, or those of some groups only, as text; ``build_options`` turns it into values."""
+    """Adds options to a parser, as text; ``build_options`` turns it into values.
+
+    Args:
+        parser: the command's.
+        only: names of options and of groups of them; all if there are none.
+    """
     groups: dict[str, Any] = {}
     for name, option in FIELDS.items():
-        if only and option.metadata["group"] not in only:
+        if only and not {name, option.metadata["group"]} & set(only):
             continue
         group = groups.setdefault(option.metadata["group"], parser.add_argument_group(option.metadata["group"]))
         help_text = option.metadata["help"].replace("%", "%%")

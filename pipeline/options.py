@@ -328,9 +328,11 @@ class JobOptions:
     @property
     def geometry(self) -> MaskGeometry:
         """The masks' shape."""
-        return MaskGeometry(
-            self.coverage, self.margin, self.shape or ("box" if self.method == SYNTHESIZE else "ellipse")
-        )
+        return self.geometry_of(self.method)
+
+    def geometry_of(self, method: str) -> MaskGeometry:
+        """The masks' shape with another method."""
+        return MaskGeometry(self.coverage, self.margin, self.shape or ("box" if method == SYNTHESIZE else "ellipse"))
 
     @property
     def detector(self) -> DetectorChoice:

@@ -101,7 +101,10 @@ TESTED_BY = {
         "batches": "training/test_augment.py",
         "checkpoint export settings validate": "training/test_fit.py",
     },
-    "evaluation": {"report": "pipeline/test_evaluate_command.py"},
+    "evaluation": {
+        "group_report report": "pipeline/test_evaluate_command.py",
+        "privacy_report": "pipeline/test_evaluate_privacy.py",
+    },
 }
 
 

@@ -58,7 +58,7 @@ def draw_image(draw_photo: Callable[[], TrainingImage], size: int, random: np.ra
     canvas = np.zeros((size, size, 3), np.uint8)
     parts = []
     for x0, y0, x1, y1 in quarters if random.random() < _MOSAIC else (whole,):
-        part = cut_out(draw_photo(), x1 - x0, y1 - y0, random)
+        part = cut_window(draw_photo(), x1 - x0, y1 - y0, random)
         canvas[y0:y1, x0:x1] = part.pixels
         parts.append((part.boxes + np.array([x0, y0, x0, y0], np.float32), part.labels, part.ignored))
     boxes, labels, ignored = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -67,7 +67,7 @@ def draw_image(draw_photo: Callable[[], TrainingImage], size: int, random: np.ra
     return TrainingImage(recolour(canvas, random), boxes, labels, ignored)
 
 
-def cut_out(photo: TrainingImage, width: int, height: int, random: np.random.Generator) -> TrainingImage:
+def cut_window(photo: TrainingImage, width: int, height: int, random: np.random.Generator) -> TrainingImage:
     """A part of a photo, scaled at random, somewhere in a rectangle of this size."""
     scale = max(width, height) / max(photo.pixels.shape[:2]) * np.exp(random.uniform(*np.log(_SCALE)))
     x, from_width, at_x, to_width = _cut(photo.pixels.shape[1], width, scale, random)

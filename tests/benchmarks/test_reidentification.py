@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from benchmarks.reidentification import FRAME, Face, changed, found_first, read_faces, table
+from benchmarks.reidentification import Face, read_faces, table
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +41,6 @@ def test_others_are_in_the_gallery_alone(faces: list[Face]) -> None:
 
 def test_a_table_is_the_same_with_the_same_seed(faces: list[Face]) -> None:
     assert table(faces[:4], ["blur"], [1.0], 2, 7) == table(faces[:4], ["blur"], [1.0], 2, 7)
-
-
-def test_what_is_all_alike_is_found_by_chance() -> None:
-    alike = np.zeros((500, 3))
-    assert found_first(alike, alike) < 0.02
-    different = np.random.default_rng(0).random((500, 3))
-    assert found_first(different, different) == 1
-
-
-def test_frames_differ_a_little(faces: list[Face]) -> None:
-    random = np.random.default_rng(0)
-    one, other = (changed(faces[0].image, faces[0].boxes[0], FRAME, random).astype(int) for _ in range(2))
-    assert 1 < np.abs(one - other).mean() < 20
 
 
 def test_faces_are_read_as_detector_and_annotator_have_them(tmp_path: Path, centerface_int8: str) -> None:

@@ -27,6 +27,7 @@ RUN = ["run", "--input", "in", "--output", "out"]
         (["--help"], 0, "exit status:"),
         (["run", "--help"], 0, "--score_threshold SCORE"),
         (["evaluate", "detector", "--help"], 0, "--annotations FILE"),
+        (["evaluate", "privacy", "--help"], 0, "--identities GLOB"),
         (["models"], 0, "centerface-int8"),
         (["run", "--output", "out"], 2, "--input: is required"),
         ([*RUN, "--method", "foo"], 2, "--method foo: must be one of"),

@@ -53,6 +53,41 @@ def test_a_photo_set_is_measured(
     assert "at score 0.22, by height" in told
 
 
+def test_groups_are_compared(
+    centerface_int8: str, annotated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del centerface_int8
+    lines = [json.loads(line) for line in (annotated / "annotations.jsonl").read_text().splitlines()]
+    rows, counts = [], {"left": 0, "right": 0}
+    for line in lines:
+        for face in line["faces"]:
+            x0, y0, x1, y1 = face["box"]
+            side = "left" if x0 + x1 < line["width"] else "right"
+            if not face["invalid"]:
+                counts[side] += 1
+                rows.append(f"{line['file']},{x0 + 1},{y0},{x1},{y1},{side},7")
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["file,x0,y0,x1,y1,side,same", *rows[:-1], "other.jpg,1,1,2,2,left,7"]))
+    counts[rows[-1].split(",")[-2]] -= 1
+    data = ("--annotations", annotated / "annotations.jsonl", "--images", annotated, "--output", tmp_path)
+    assert evaluate(*data, "--groups", table, "--groups", "label", "side") == 0
+    told = capsys.readouterr()
+    assert "labels.csv: 1 of its rows are of no annotated face" in told.err
+    assert "by side, faces of all heights, at score 0.21" in told.out
+    assert "by same" not in told.out
+    label, _, side, _ = json.loads((tmp_path / "detector.json").read_text())["groups"]
+    assert [group["group"] for group in label["groups"]] == ["face"]
+    assert {group["group"]: group["faces"] for group in side["groups"]} == counts
+    assert side["not_annotated"]["faces"] == 1
+    content = json.loads((tmp_path / "detector.json").read_text())
+    assert label["groups"][0]["average_precision"]["value"] == pytest.approx(content["bands"][0]["average_precision"])
+    [difference] = side["differences"]["recall"]
+    assert difference["low"] <= difference["difference"] <= difference["high"]
+    capsys.readouterr()
+    assert evaluate(*data, "--groups", table) == 0
+    assert "by same" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -64,6 +99,8 @@ def test_a_photo_set_is_measured(
         (["--images", "*.jpg"], UNREACHABLE, "--images *.jpg: matches no image"),
         (["--images", str(SKIMAGE_DATA)], WRONG_OPTIONS, "gone.jpg is not among the"),
         (["--model", "nowhere"], UNREACHABLE, "--model nowhere: neither a SavedModel"),
+        (["--groups", "skin"], WRONG_OPTIONS, "--groups skin: no annotated face has it; they have nothing but boxes"),
+        (["--groups", "gone.csv"], UNREACHABLE, "--groups gone.csv: cannot be read"),
     ],
 )
 def test_errors(

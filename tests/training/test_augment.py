@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceveil.training.augment import TrainingImage, cut_out, draw_image, fit_into, mirror, recolour
+from faceveil.training.augment import TrainingImage, cut_window, draw_image, fit_into, mirror, recolour
 from faceveil.training.batches import training_batches
 
 GREEN = np.array([0, 255, 0])
@@ -21,7 +21,7 @@ def photo(width: int, height: int, box: tuple[int, int, int, int]) -> TrainingIm
 @given(st.integers(0, 2**32), st.integers(20, 400), st.integers(20, 400))
 def test_a_face_stays_where_its_pixels_are(seed: int, width: int, height: int) -> None:
     face = (width // 4, height // 4, width // 4 + width // 2, height // 4 + height // 2)
-    cut = cut_out(photo(width, height, face), 160, 120, np.random.default_rng(seed))
+    cut = cut_window(photo(width, height, face), 160, 120, np.random.default_rng(seed))
     assert cut.pixels.shape == (120, 160, 3)
     green = (np.abs(cut.pixels.astype(int) - GREEN).max(axis=2) < 64).nonzero()
     if not len(cut.boxes):
@@ -49,7 +49,7 @@ def test_images_of_one_or_four_photos_have_their_faces(seed: int) -> None:
 def test_what_is_cut_off_counts_neither_way() -> None:
     random, seen = np.random.default_rng(0), []
     for _ in range(200):
-        cut = cut_out(photo(300, 300, (0, 100, 60, 160)), 100, 100, random)
+        cut = cut_window(photo(300, 300, (0, 100, 60, 160)), 100, 100, random)
         whole = 60 * 100 / 300
         for box, ignored in zip(cut.boxes, cut.ignored, strict=True):
             sides = box[2:] - box[:2]

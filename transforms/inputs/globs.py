@@ -31,10 +31,10 @@ def escape_glob(path: str) -> str:
 
     Example usage::
 
-        >>> escape_glob("photos/a[1].jpg")
-        'photos/a[[]1].jpg'
+        >>> escape_glob("photos/a[1].jpg"), escape_glob("~")  # which stands for the user's home otherwise
+        ('photos/a[[]1].jpg', '[~]')
     """
-    return re.sub(r"[*?\[\\]", lambda special: rf"\{special[0]}" if special[0] == "\\" else f"[{special[0]}]", path)
+    return re.sub(r"^~|[*?\[\\]", lambda special: rf"\{special[0]}" if special[0] == "\\" else f"[{special[0]}]", path)
 
 
 def fixed_prefix(pattern: str) -> str:

@@ -163,6 +163,10 @@ class Listing:
         """Whether ``--exclude`` leaves out a path, as it is listed; counts it if it does."""
         return bool(self.exclusion) and self.exclusion.leaves_out(self.start, path[len(self.start) :])
 
+    def would_leave_out(self, path: str) -> bool:
+        """The same without counting it."""
+        return self.exclusion.would_leave_out(self.start, path[len(self.start) :])
+
     def _leaves_out(self, path: str, top: int) -> bool:
         start = len(self.start)
         return bool(self.exclusion) and self.exclusion.leaves_out_with_folder(self.start, path[start:], top - start)
@@ -176,7 +180,7 @@ class Listing:
         assert selection.expression
         for path, folder in self.own.files_below(listed, identity) if self.own else ():
             matches = selection.expression.fullmatch(path[len(selection.prefix) :])
-            if matches and not self.exclusion.would_leave_out(self.start, path[len(self.start) :]):
+            if matches and not self.would_leave_out(path):
                 place = os.path.dirname(path)
                 is_below = len(place) > len(self.start.rstrip("/"))
                 hint = f", or leave it out with --exclude {shlex.quote(escape_glob(place))}" if is_below else ""

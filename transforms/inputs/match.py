@@ -157,7 +157,7 @@ class Inputs:
                 self.listings.append(listing)
                 if inventory is None:
                     for selection in selections:
-                        taken.add(selection)
+                        taken.add(selection, listing.would_leave_out if each.exclude else None)
                     first += len(selections)
         _check_order(given, self.listings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -116,7 +116,7 @@ class Taken:
     """Which of some selections holds a file, however it is spelt; each belongs to the first.
 
     Files are looked up, and globs by the folders that they begin with and how they go on there, so that it does not
-    matter how many there are.
+    matter how many there are. What is left out of a selection is not held by it, but may be by another.
 
     Attributes:
         resolve: ``real_prefix``; remembers some answers.
@@ -128,12 +128,18 @@ class Taken:
         self._files: dict[str, int] = {}
         self._globs: dict[str, _Globs] = {}
 
-    def add(self, selection: Selection) -> None:
-        """Takes what a selection holds."""
+    def add(self, selection: Selection, leaves_out: Callable[[str], bool] | None = None) -> None:
+        """Takes what a selection holds.
+
+        Args:
+            selection: the selection.
+            leaves_out: whether a path, as the selection spells it, is left out of it; None for none.
+        """
         prefix = self.resolve(selection.prefix)
         if selection.expression:
-            self._globs.setdefault(prefix, _Globs()).add(self._count, selection.literal, selection.expression)
-        else:
+            keeps = leaves_out and (lambda below: not leaves_out(selection.prefix + below))
+            self._globs.setdefault(prefix, _Globs()).add(self._count, selection.literal, selection.expression, keeps)
+        elif not leaves_out or not leaves_out(selection.path):
             self._files.setdefault(prefix + selection.name, self._count)
         self._count += 1
 
@@ -156,23 +162,27 @@ class Taken:
         return False
 
 
+_Keeps = Callable[[str], bool]
+"""Whether what a glob matches is not left out, by its path below the glob's fixed prefix."""
+
+
 class _Globs:
     """Globs of one fixed prefix, by what follows it."""
 
     def __init__(self) -> None:
-        self._by_start: dict[int, dict[str, dict[re.Pattern[str], int]]] = {}
+        self._by_start: dict[int, dict[str, dict[tuple[re.Pattern[str], _Keeps | None], int]]] = {}
 
-    def add(self, number: int, literal: str, expression: re.Pattern[str]) -> None:
+    def add(self, number: int, literal: str, expression: re.Pattern[str], keeps: _Keeps | None) -> None:
         start = folded(literal)
-        self._by_start.setdefault(len(start), {}).setdefault(start, {}).setdefault(expression, number)
+        self._by_start.setdefault(len(start), {}).setdefault(start, {}).setdefault((expression, keeps), number)
 
     def match(self, path: str, place: int, number: int) -> bool:
         """Whether one of them, of a lower number, matches what stands in a path from a place on."""
         for length, globs in self._by_start.items():
-            for expression, its_number in globs.get(folded(path[place : place + length]), {}).items():
+            for (expression, keeps), its_number in globs.get(folded(path[place : place + length]), {}).items():
                 if its_number >= number:
                     break
-                if expression.fullmatch(path, place):
+                if expression.fullmatch(path, place) and (keeps is None or keeps(path[place:])):
                     return True
         return False
 

@@ -69,6 +69,14 @@ def test_a_file_belongs_to_the_first_glob_that_matches(tree: Path) -> None:
     assert keys(f"{tree}/a.jpg", f"{tree}/*.jpg", f"{tree}/**/*.jpeg") == ["B.JPG", "a.jpg", "sub/c.Jpeg"]
 
 
+def test_what_is_left_out_of_one_input_may_be_of_another(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("a/b.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff")
+    inputs = [Input("all", f"{tmp_path}/**", exclude=("a",)), Input("some", f"{tmp_path}/a", exclude=("a",))]
+    assert [(file.split, file.key) for file in list_inputs(inputs)] == [("all", "c.jpg"), ("some", "b.jpg")]
+
+
 names = st.lists(st.sampled_from(["a", "b", "A.jpg", "b.jpg"]), min_size=1, max_size=3).map("/".join)
 patterns = st.lists(
     st.sampled_from(["a", "b", "*", "**", "?", "[ab]*", "A.jpg", "b.jpg", "*.JPG"]), min_size=1, max_size=3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from faceveil.transforms.inputs.globs import escape_glob
@@ -55,6 +55,8 @@ def test_what_would_be_left_out_is_not_counted() -> None:
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=6)
 
 
+@example(["~"])
+@example(["~root", "a"])
 @given(st.lists(names.filter(lambda name: name not in (".", "..")), min_size=1, max_size=3))
 def test_any_path_is_left_out_by_its_own_name_escaped(parts: list[str]) -> None:
     path = "/".join(parts)

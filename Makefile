@@ -45,16 +45,17 @@ demo: setup
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
 	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
-		--ignore tests/training/shipped --ignore faceveil/training/shipped --ignore tests/benchmarks $(patsubst %,--ignore %,$(SURROUNDINGS))
+		$(patsubst %,--ignore %,$(SURROUNDINGS) $(LEARNING) faceveil/training/shipped)
 
 # Jobs with too little memory, and every address that a job asks for, by strace: two minutes.
 SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py
 test-surroundings: setup
 	$(BIN)/python -m pytest $(SURROUNDINGS)
 
-# What made the weights that the package ships, and what measures it: none of it is installed.
+# Whatever trains networks, or measures speed: detectors of one's own, attackers, what made the weights that the package ships.
+LEARNING := tests/training tests/benchmarks tests/pipeline/test_evaluate_privacy.py
 test-training: setup
-	$(BIN)/python -m pytest tests/training/shipped tests/benchmarks
+	$(BIN)/python -m pytest $(LEARNING)
 
 # What is written from the code: the tables of options.
 docs: setup

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from tests.conftest import ROOT, SKIMAGE_DATA
 from tests.training.conftest import TINY, cut
 
 SALT = "0123456789abcdef0123456789abcdef"
-TRAINED = 4
+TRAINED, TESTED = 4, 2
 TURNED = 1
 """The photo whose stored pixels lie on their side."""
 
@@ -50,9 +51,9 @@ def write_photo(folder: Path, number: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four photos to train on, one of them twice, and three to test on, of which one is among the four."""
+    """Four photos to train on and two to test on."""
     folder = tmp_path_factory.mktemp("data")
-    lines = [write_photo(folder, number) for number in range(TRAINED + 2)]
+    lines = [write_photo(folder, number) for number in range(TRAINED + TESTED)]
     (folder / "train.jsonl").write_text("\n".join(map(json.dumps, lines[:TRAINED])))
     (folder / "test.jsonl").write_text("\n".join(map(json.dumps, lines[TRAINED:])))
     return folder
@@ -94,7 +95,7 @@ def test_each_method_is_trained_with_each_seed_and_tested(compared: Path) -> Non
     ]
     content = content_of(compared)
     assert content["training"] == {"photos": TRAINED, "faces": TRAINED}
-    assert content["test"] == {"photos": 2, "faces": 2}
+    assert content["test"] == {"photos": TESTED, "faces": TESTED}
     assert [method["method"] for method in content["methods"]] == ["none", "solid"]
     # The face and what is within the image of the box beyond; the one without an area is none.
     assert [method["faces"] for method in content["methods"]] == [2 * TRAINED, 2 * TRAINED]
@@ -266,33 +267,44 @@ sys.exit(main())
 """
 
 
-@pytest.mark.usefixtures("tiny")
-def test_ctrl_c_says_how_to_go_on_and_that_works(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    given = arguments(data, output, "--methods", "solid")
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *given],
+    begun = output / "trainings" / "none-0" / "training.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments(data, output, "--methods", "solid")],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    first = output / "trainings" / "none-0" / "test.npz"
-    with process:
-        while not first.exists() and process.poll() is None:
+    ) as process:
+        while not begun.exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.stderr
         said = process.stderr.read()
     assert process.returncode == 130, said
     assert "interrupted; the same command resumes where this one stopped" in said
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_is_not_finished_is_taken_up(
+    compared: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(compared, output)
     before = states(output)
-    assert main(given) == DONE
-    assert "trainings are done" in capsys.readouterr().err
-    assert states(output)[str(first)] == before[str(first)]
-    assert len(list(output.glob("trainings/*/test.npz"))) == 4
+    lost = output / "trainings" / "solid-0" / "test.npz"
+    lost.unlink()
+    assert main(arguments(data, output, "--methods", "solid")) == DONE
+    said = capsys.readouterr().err
+    assert "resuming: 3 of 4 trainings are done" in said
+    assert "training 4 of 4: solid, seed 0" in said
+    assert {name for name, state in states(output).items() if state != before[name]} == {str(lost)}
+    # Its weights were there already, so that only the test was left.
+    for wanted, found in zip(content_of(compared)["bands"], content_of(output)["bands"], strict=True):
+        for one, other in zip(wanted["methods"], found["methods"], strict=False):
+            assert one["average_precision"]["seeds"] == pytest.approx(other["average_precision"]["seeds"])
+            assert one["method"] == other["method"]
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -43,10 +43,10 @@ _LEARNING_RATE = 0.001
 
 @dataclass(frozen=True)
 class _Trial:
-    """One training: on which photos, from which seed, and where."""
+    """One training: on which photos, how, from which seed, and where."""
 
     method: str
-    seed: int
+    settings: TrainingSettings
     folder: TrainingFolder
 
     @property
@@ -55,7 +55,7 @@ class _Trial:
         return self.folder.root / "test.npz"
 
     def __str__(self) -> str:
-        return f"{self.method}, seed {self.seed}"
+        return f"{self.method}, seed {self.settings.seed}"
 
 
 def evaluate_anonymizers(given: argparse.Namespace) -> None:
@@ -85,11 +85,11 @@ def evaluate_anonymizers(given: argparse.Namespace) -> None:
         _check_left(sets, places, len(photos))
         learnt = {each.method: [each.photos[place] for place in places] for each in sets}
         trials = [
-            _Trial(method, seed, TrainingFolder(root / "trainings" / f"{method}-{seed}"))
+            _Trial(method, _settings(model, seed), TrainingFolder(root / "trainings" / f"{method}-{seed}"))
             for seed in range(seeds)
             for method in methods
         ]
-        seconds = _train_all(trials, learnt, test, model)
+        seconds = _train_all(trials, learnt, test)
         results = {
             method: [read_results(trial.results) for trial in trials if trial.method == method] for method in methods
         }
@@ -160,6 +160,13 @@ def _identity(
     }
 
 
+def _settings(model: dict[str, Any], seed: int) -> TrainingSettings:
+    # Nothing is measured on the way: the last weights count, so that no photo chooses among them.
+    return TrainingSettings(
+        **model, labels=(LABEL,), learning_rate=_LEARNING_RATE, seed=seed, validate_every=model["epochs"]
+    )
+
+
 def _check_left(sets: Sequence[AnonymizedSet], places: Sequence[int], count: int) -> None:
     if len(places) < count:
         lost = ", ".join(f"{each.method} {count - len(each.photos)}" for each in sets if len(each.photos) < count)
@@ -173,40 +180,30 @@ def _counted(photos: Sequence[AnnotatedPhoto]) -> dict[str, int]:
 
 
 def _train_all(
-    trials: Sequence[_Trial],
-    learnt: dict[str, list[AnnotatedPhoto]],
-    test: Sequence[AnnotatedPhoto],
-    model: dict[str, Any],
+    trials: Sequence[_Trial], learnt: dict[str, list[AnnotatedPhoto]], test: Sequence[AnnotatedPhoto]
 ) -> float:
     """Trains and tests what is not done yet; the seconds that took."""
     began = time.monotonic()
+    for trial in trials:
+        # Finished ones, too: a method that is added may have cost photos that they have learnt from.
+        photos = learnt[trial.method]
+        with trial.folder.locked():
+            trial.folder.claim(trial.settings, {"photos": {"count": len(photos), "sha256": photos_digest(photos)}})
     waiting = [trial for trial in trials if not trial.results.exists()]
     if len(waiting) < len(trials):
         say(f"resuming: {len(trials) - len(waiting)} of {len(trials)} trainings are done")
     for number, trial in enumerate(waiting):
         left = f"; {clock((time.monotonic() - began) / number * (len(waiting) - number))} left" if number else ""
         say(f"training {len(trials) - len(waiting) + number + 1} of {len(trials)}: {trial}{left}")
-        _train(trial, learnt[trial.method], test, model)
+        with trial.folder.locked():
+            _train(trial, learnt[trial.method], test)
     return time.monotonic() - began if waiting else 0
 
 
-def _train(
-    trial: _Trial, photos: Sequence[AnnotatedPhoto], test: Sequence[AnnotatedPhoto], model: dict[str, Any]
-) -> None:
+def _train(trial: _Trial, photos: Sequence[AnnotatedPhoto], test: Sequence[AnnotatedPhoto]) -> None:
     """Trains from the seed or from where it was interrupted, without a look at the test photos, and then tests."""
     from faceveil.training.detections import detect_with  # these load TensorFlow
     from faceveil.training.fit import train
 
-    settings = TrainingSettings(
-        **model,
-        labels=(LABEL,),
-        learning_rate=_LEARNING_RATE,
-        seed=trial.seed,
-        # Nothing is measured on the way: the last weights count, so that no photo chooses among them.
-        validate_every=model["epochs"],
-    )
-    folder = trial.folder
-    with folder.locked():
-        folder.claim(settings, {"photos": {"count": len(photos), "sha256": photos_digest(photos)}})
-        train(settings, photos, [], folder, lambda line: say(f"  {line}"))
-        write_results(trial.results, detect_with(folder.best, settings, test))
+    train(trial.settings, photos, [], trial.folder, lambda line: say(f"  {line}"))
+    write_results(trial.results, detect_with(trial.folder.best, trial.settings, test))

@@ -98,7 +98,7 @@ def evaluate_anonymizers(given: argparse.Namespace) -> None:
         content = {
             "schema": _SCHEMA,
             "version": faceveil.__version__,
-            "settings": {**model, "learning_rate": _LEARNING_RATE},
+            "settings": {**model, "init": model["init"] and Path(model["init"]).name, "learning_rate": _LEARNING_RATE},
             "seeds": seeds,
             "training": _counted(learnt[NONE]),
             "test": _counted(test),

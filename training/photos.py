@@ -337,7 +337,11 @@ def write_photos(photos: Sequence[AnnotatedPhoto], path: str) -> None:
                 IMAGE: data,
                 _SOURCE_ID: str(number).encode(),
                 **sides,
-                _TEXT: [label.encode() for label, keep in zip(annotated.labels, kept, strict=True) if keep],
+                _TEXT: [
+                    label.encode(errors="backslashreplace")
+                    for label, keep in zip(annotated.labels, kept, strict=True)
+                    if keep
+                ],
                 _IGNORING[1]: annotated.ignored[kept].astype(int).tolist(),
             }
             file.write(frame(Example.empty().with_features(features)))

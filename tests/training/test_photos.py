@@ -198,7 +198,9 @@ def test_copies_are_the_photos_with_boxes_that_can_be_masked(portraits: Path, tm
     first, second, *_ = entries(portraits)
     width, height = first["width"], first["height"]
     boxes = [[-50, 10, 30, 1e6], [5, 5, 5, 9], [width + 1, 0, width + 9, 9], [1, 2, 3, 4]]
-    first["faces"] = [{"box": box, "label": f"n{place}", "invalid": place == 3} for place, box in enumerate(boxes)]
+    first["faces"] = [
+        {"box": box, "label": f"n{place}\ud800", "invalid": place == 3} for place, box in enumerate(boxes)
+    ]
     second["faces"] = []
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, (first, second))))
     photos = find_photos([str(tmp_path / "a.jsonl")], str(portraits))[0]
@@ -209,7 +211,7 @@ def test_copies_are_the_photos_with_boxes_that_can_be_masked(portraits: Path, tm
     assert len(copies[0].annotated.boxes) == 0
     annotated = copies[1].annotated
     np.testing.assert_allclose(annotated.boxes, [[0, 10, 30, height], [1, 2, 3, 4]], atol=1e-3)
-    assert annotated.labels == ("n0", "n3")
+    assert annotated.labels == (r"n0\ud800", r"n3\ud800")
     assert annotated.ignored.tolist() == [False, True]
 
 

@@ -195,9 +195,7 @@ def _measure_group(
         estimates[measure] = float(good.mean())
         hits = resampled @ np.bincount(images[good], minlength=all_faces.images)
         replicates[measure] = np.divide(hits, drawn, out=np.full(len(drawn), np.nan), where=drawn > 0)
-    precision = _PrecisionOfGroup(all_faces, chosen)
-    estimates["average_precision"] = precision.average(np.ones(all_faces.images, np.float32))
-    replicates["average_precision"] = np.array([precision.average(counts) for counts in resampled])
+    estimates["average_precision"], replicates["average_precision"] = precision_replicates(all_faces, chosen, resampled)
     measures = {
         measure: Estimate(estimates[measure], interval_of_share(estimates[measure], faces, replicates[measure]))
         for measure in MEASURES
@@ -206,6 +204,21 @@ def _measure_group(
         GroupResult(name, faces, len(np.unique(images)), float(np.median(all_faces.heights[chosen])), measures),
         replicates,
     )
+
+
+def precision_replicates(
+    all_faces: Outcomes, chosen: BoolMask, resampled: NDArray[np.float32]
+) -> tuple[float, Replicates]:
+    """The average precision of some faces, 0 to 1, and what it would be on resampled images.
+
+    Args:
+        all_faces: what became of all of them.
+        chosen: bool ``[F]``, of which faces; of all, it is ``measures.average_precision``.
+        resampled: ``[R, images]``, how often each image counts.
+    """
+    precision = _PrecisionOfGroup(all_faces, chosen)
+    estimate = precision.average(np.ones(all_faces.images, np.float32))
+    return estimate, np.array([precision.average(counts) for counts in resampled])
 
 
 class _PrecisionOfGroup:

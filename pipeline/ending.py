@@ -73,8 +73,8 @@ def tell_end() -> None:
 
 
 def is_job() -> bool:
-    """Whether the command runs a job or a training, whose result is in files, and which can be resumed."""
-    return sys.argv[1:2] in (["run"], ["train-detector"])
+    """Whether the command runs a job or trainings, whose result is in files, and which can be resumed."""
+    return sys.argv[1:2] in (["run"], ["train-detector"]) or sys.argv[1:3] == ["evaluate", "anonymizers"]
 
 
 def hint() -> str:

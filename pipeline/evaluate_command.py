@@ -1,4 +1,4 @@
-"""``faceveil evaluate``: what a detector finds, and whom one still recognises after anonymization."""
+"""``faceveil evaluate``: what a detector finds, whom one still recognises, and what can still be learnt."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 from faceveil.evaluation import AnnotationFormat
 from faceveil.pipeline.option_parsing import add_arguments
+from faceveil.pipeline.options import FIELDS
+from faceveil.pipeline.train_detector_command import add_training_arguments
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 
 _METHODS = (*METHOD_NAMES, SYNTHESIZE)
@@ -23,6 +25,14 @@ examples:
   faceveil evaluate privacy --identities people --methods blur --strength 0.2 --output privacy
   faceveil evaluate privacy --identities 'people/*.tfrecord' --identity_feature person/id
 """
+_ANONYMIZERS_EXAMPLES = """\
+examples:
+  faceveil evaluate anonymizers --data train.jsonl --test val.jsonl --output comparison
+  faceveil evaluate anonymizers --data train.json --images 'train/**' --test val.json --test_images 'val/**' \\
+      --methods none blur synthesize --seeds 5 --config d0 --output comparison
+
+Trainings that were interrupted are taken up by the same command; methods and seeds may be added to it.
+"""
 
 
 def add_evaluate_command(commands: Any) -> None:
@@ -33,6 +43,7 @@ def add_evaluate_command(commands: Any) -> None:
     subjects = parser.add_subparsers(dest="subject", required=True, metavar="SUBJECT")
     _add_detector(subjects)
     _add_privacy(subjects)
+    _add_anonymizers(subjects)
 
 
 def _add_detector(subjects: Any) -> None:
@@ -98,19 +109,58 @@ def _add_privacy(subjects: Any) -> None:
     add_arguments(privacy, only=["image_feature", *anonymization, "detection"])
 
 
+def _add_anonymizers(subjects: Any) -> None:
+    anonymizers = subjects.add_parser(
+        "anonymizers",
+        help="measure what anonymized training photos cost a detector",
+        description="Anonymizes annotated training photos in several ways, trains the same detector on each, several "
+        "times, and tests them all on original photos.",
+        epilog=_ANONYMIZERS_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    data = anonymizers.add_argument_group("data")
+    kinds = "as train-detector reads them"
+    data.add_argument("--data", required=True, nargs="+", metavar="PATH", help=f"annotated photos to learn: {kinds}")
+    data.add_argument("--images", metavar="GLOB", help="where they are (default: beside their annotations)")
+    data.add_argument(
+        "--test", required=True, nargs="+", metavar="PATH", help="annotated photos to test on, like --data"
+    )
+    data.add_argument("--test_images", metavar="GLOB", help="where those are (default: beside their annotations)")
+    data.add_argument("--output", required=True, metavar="DIR", help="local folder for photos, trainings and results")
+    data.add_argument("--salt_file", metavar="FILE", help=FIELDS["salt_file"].metadata["help"])
+    anonymizers.add_argument(
+        "--methods",
+        nargs="+",
+        default=("none", *_METHODS),
+        metavar="NAME",
+        help=f"ways to anonymize, none always among them (default: none {' '.join(_METHODS)})",
+    )
+    anonymizers.add_argument(
+        "--seeds", default="3", metavar="N", help="trainings on the photos of each method (default: %(default)s)"
+    )
+    add_training_arguments(anonymizers.add_argument_group("training"))
+
+
 def run_evaluate_command(given: argparse.Namespace) -> int:
     """Runs the sub-command and returns its exit status.
 
     Raises:
         OptionError: an option's value is not allowed, or annotations or identities cannot be used.
+        OutputError: the output holds another comparison, or one is writing there.
         AccessError: annotations or an image cannot be read, or the output cannot be written.
-        ModelError: a model cannot be loaded.
+        ModelError: a model cannot be loaded, or a training failed.
     """
     # These load NumPy, which `faceveil --help` has no need of.
     if given.subject == "privacy":
         from faceveil.pipeline.evaluate_privacy import evaluate_privacy
 
         evaluate_privacy(given)
+        return 0
+    if given.subject == "anonymizers":
+        from faceveil.pipeline.evaluate_anonymizers import evaluate_anonymizers
+
+        evaluate_anonymizers(given)
         return 0
     from faceveil.pipeline.evaluate import evaluate_detector
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from faceveil.evaluation.annotations import AnnotationError
 from faceveil.pipeline.console import say, say_result
 from faceveil.pipeline.option_values import OptionError, Range
-from faceveil.training.architectures import ARCHITECTURES, SIZE_STEP
+from faceveil.pipeline.training_options import (
+    annotated_photos,
+    checked_number,
+    local_file,
+    local_path,
+    model_options,
+    tell_left_out,
+)
 from faceveil.training.checkpoint import read_checkpoint
 from faceveil.training.export import export
 from faceveil.training.photos import (
     AnnotatedPhoto,
-    find_photos,
     hold_out,
     labels_of,
     merge_labels,
@@ -24,12 +29,7 @@ from faceveil.training.photos import (
     without_copies,
 )
 from faceveil.training.settings import TrainingFolder, TrainingSettings
-from faceveil.transforms import storage
-from faceveil.transforms.inputs.paths import as_path
 from faceveil.transforms.models.saved_model import is_saved_model
-
-_NAMED = 5
-"""Photos that are left out, told by name; all are in training.json."""
 
 
 def train_detector(given: argparse.Namespace) -> None:
@@ -41,11 +41,13 @@ def train_detector(given: argparse.Namespace) -> None:
         AccessError: photos or annotations cannot be read, or the output not be written.
         ModelError: weights do not fit, or the training failed.
     """
-    share = _checked(given, "validation_share", float, Range(0, 0.9)) if given.validation_share is not None else 0.2
+    share = (
+        checked_number(given, "validation_share", float, Range(0, 0.9)) if given.validation_share is not None else 0.2
+    )
     if given.validation and given.validation_share is not None:
         raise OptionError("--validation_share: is for trainings without --validation")
     options = _options(given)
-    folder = TrainingFolder(Path(_local(given.output, "--output")))
+    folder = TrainingFolder(Path(local_path(given.output, "--output")))
     photos, validation, left_out = _photos(given, share, options["seed"])
     settings = TrainingSettings(labels=tuple(labels_of([*photos, *validation])), **options)
     data = {**_identity(photos, validation, settings), "left_out": left_out}
@@ -62,58 +64,29 @@ def train_detector(given: argparse.Namespace) -> None:
 
 def _options(given: argparse.Namespace) -> dict[str, Any]:
     """The values of the options that become settings, checked."""
-    if given.config not in ARCHITECTURES:
-        raise OptionError(f"--config {given.config}: must be one of {', '.join(ARCHITECTURES)}")
-    size = ARCHITECTURES[given.config].size
-    if given.image_size is not None:
-        size = _checked(given, "image_size", int, Range(128, 4096))
-        if size % SIZE_STEP:
-            raise OptionError(f"--image_size {size}: must be a multiple of {SIZE_STEP}")
+    options = model_options(given)
     if given.init and given.backbone_weights:
         raise OptionError("--backbone_weights: are replaced by those of --init; give one of the two")
-    for name in ("init", "backbone_weights"):
-        if (path := getattr(given, name)) and not Path(_local(path, f"--{name}")).is_file():
-            raise OptionError(f"--{name} {path}: is no file")
+    files = {name: local_file(given, name) for name in ("init", "backbone_weights")}
     if given.merge_labels is not None and not given.merge_labels.strip():
         raise OptionError("--merge_labels: must be a name, such as FACE")
     return {
-        "config": given.config,
-        "image_size": size,
-        "epochs": _checked(given, "epochs", int, Range(1, 100_000)),
-        "batch_size": _checked(given, "batch_size", int, Range(1, 4096)),
-        "learning_rate": _checked(given, "learning_rate", float, Range(0, 1, above_low=True)),
-        "seed": _checked(given, "seed", int, Range(0, 2**31 - 1)),
-        "validate_every": _checked(given, "validate_every", int, Range(1)),
+        **options,
+        **files,
+        "learning_rate": checked_number(given, "learning_rate", float, Range(0, 1, above_low=True)),
+        "seed": checked_number(given, "seed", int, Range(0, 2**31 - 1)),
+        "validate_every": checked_number(given, "validate_every", int, Range(1)),
         "mixed_precision": given.mixed_precision,
-        "init": given.init and _local(given.init, "--init"),
-        "backbone_weights": given.backbone_weights and _local(given.backbone_weights, "--backbone_weights"),
     }
-
-
-def _checked(given: argparse.Namespace, name: str, parse: Callable[[str], Any], allowed: Range) -> Any:
-    text = getattr(given, name)
-    try:
-        value = parse(text)
-    except ValueError:
-        raise OptionError(f"--{name} {text}: must be {'a whole number' if parse is int else 'a number'}") from None
-    if not allowed.holds(value):
-        raise OptionError(f"--{name} {text}: must be {allowed}")
-    return value
-
-
-def _local(path: str, option: str) -> str:
-    if not storage.is_local(path):
-        raise OptionError(f"{option} {path}: must be on this machine's disk")
-    return as_path(path)
 
 
 def _photos(
     given: argparse.Namespace, share: float, seed: int
 ) -> tuple[list[AnnotatedPhoto], list[AnnotatedPhoto], dict[str, str]]:
     """The photos to train on, those to measure on, and why others are left out."""
-    photos, left_out = _find(given.data, given.images, "--data")
+    photos, left_out = annotated_photos(given.data, given.images, "--data")
     if given.validation:
-        validation, more_left_out = _find(given.validation, given.images, "--validation")
+        validation, more_left_out = annotated_photos(given.validation, given.images, "--validation")
         left_out |= more_left_out
         photos = without_copies(photos, validation)
     else:
@@ -127,13 +100,6 @@ def _photos(
             f"--validation: has labels that --data has not: {', '.join(sorted(unknown))}; --merge_labels joins all"
         )
     return photos, validation, left_out
-
-
-def _find(data: Sequence[str], images: str | None, option: str) -> tuple[list[AnnotatedPhoto], dict[str, str]]:
-    try:
-        return find_photos(data, images)
-    except AnnotationError as error:
-        raise OptionError(f"{option} {error}") from error
 
 
 def _identity(
@@ -156,10 +122,7 @@ def _tell_begin(
     validation: Sequence[AnnotatedPhoto],
     left_out: dict[str, str],
 ) -> None:
-    for name, reason in list(left_out.items())[:_NAMED]:
-        say(f"faceveil: {name} is left out: {reason}")
-    if len(left_out) > _NAMED:
-        say(f"faceveil: {len(left_out) - _NAMED} more are left out; training.json names them")
+    tell_left_out(left_out, "training.json")
     faces = sum(int((~photo.annotated.ignored).sum()) for photo in photos)
     classes = f"{len(settings.labels)} class{'es' if len(settings.labels) > 1 else ''}: {', '.join(settings.labels)}"
     say(

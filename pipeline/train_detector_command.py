@@ -38,24 +38,24 @@ def add_train_detector_command(commands: Any) -> None:
         metavar="SHARE",
         help="of the photos to hold out and measure on, without --validation (default: 0.2)",
     )
+    data.add_argument("--output", required=True, metavar="DIR", help="local folder for checkpoints and the detector")
     data.add_argument("--merge_labels", metavar="NAME", help="make one class of all labels, such as FACE")
-    model = parser.add_argument_group("model")
-    model.add_argument("--config", default="small", help=f"size: {', '.join(ARCHITECTURES)} (default: small, for CPUs)")
-    model.add_argument("--image_size", metavar="PX", help="of the model's input (default: the configuration's)")
-    model.add_argument("--init", metavar="FILE", help="best.npz of an earlier training, to begin with its weights")
-    model.add_argument("--backbone_weights", metavar="FILE", help="weights of the backbone without its top, from Keras")
     training = parser.add_argument_group("training")
-    training.add_argument(
-        "--output", required=True, metavar="DIR", help="local folder for checkpoints and the detector"
-    )
-    training.add_argument(
-        "--epochs", default="60", metavar="N", help="times each photo is shown (default: %(default)s)"
-    )
-    training.add_argument("--batch_size", default="8", metavar="N", help="images a step (default: %(default)s)")
+    add_training_arguments(training)
+    training.add_argument("--backbone_weights", metavar="FILE", help="of the backbone without its top, from Keras")
     training.add_argument("--learning_rate", default="0.001", metavar="RATE", help="the highest (default: %(default)s)")
     training.add_argument("--mixed_precision", action="store_true", help="compute in bfloat16: for GPUs that have it")
     training.add_argument("--validate_every", default="5", metavar="N", help="epochs (default: %(default)s)")
     training.add_argument("--seed", default="0", metavar="N", help="of all that is random (default: %(default)s)")
+
+
+def add_training_arguments(group: Any) -> None:
+    """Adds the options that all trainings of detectors have to a parser or a group of it."""
+    group.add_argument("--config", default="small", help=f"size: {', '.join(ARCHITECTURES)} (default: small, for CPUs)")
+    group.add_argument("--image_size", metavar="PX", help="of the model's input (default: the configuration's)")
+    group.add_argument("--init", metavar="FILE", help="best.npz of an earlier training, to begin with its weights")
+    group.add_argument("--epochs", default="60", metavar="N", help="times each photo is shown (default: %(default)s)")
+    group.add_argument("--batch_size", default="8", metavar="N", help="images a step (default: %(default)s)")
 
 
 def run_train_detector_command(given: argparse.Namespace) -> int:

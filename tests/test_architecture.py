@@ -90,7 +90,8 @@ TESTED_BY = {
         "evaluate": "pipeline/test_evaluate_command.py",
         "option_checks option_parsing option_values salt": "pipeline/test_options.py",
         "restart supervise": "test_crashes.py",
-        "train_detector_command": "pipeline/test_train_detector.py",
+        "train_detector_command training_options": "pipeline/test_train_detector.py",
+        "anonymized_photos": "pipeline/test_evaluate_anonymizers.py",
     },
     "pipeline.runners": {
         "dataflow remote_job staging": "dataflow/test_request.py",
@@ -100,10 +101,12 @@ TESTED_BY = {
         "architectures": "training/test_anchors.py",
         "batches": "training/test_augment.py",
         "checkpoint export settings validate": "training/test_fit.py",
+        "detections": "pipeline/test_evaluate_anonymizers.py",
     },
     "evaluation": {
         "group_report report": "pipeline/test_evaluate_command.py",
         "privacy_report": "pipeline/test_evaluate_privacy.py",
+        "anonymizers_report": "pipeline/test_evaluate_anonymizers.py",
     },
 }
 

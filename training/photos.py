@@ -20,11 +20,12 @@ from faceveil.transforms.arrays import RGB, FloatArray
 from faceveil.transforms.codecs import decode_for_detection, probe, reoriented
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.formats.example import Example, InvalidExampleError
+from faceveil.transforms.formats.example import Example, FeatureValue, InvalidExampleError
 from faceveil.transforms.formats.tfrecord import (
     HEADER_BYTES,
     CorruptRecordError,
     OversizedRecord,
+    frame,
     is_header,
     read_plain_records,
     record_offsets,
@@ -36,6 +37,7 @@ from faceveil.transforms.quarantine import Quarantine
 
 IMAGE = "image/encoded"
 _BOX = "image/object/bbox/{}"
+_SOURCE_ID = "image/source_id"
 _TEXT, _LABEL = "image/object/class/text", "image/object/class/label"
 _IGNORING = ("image/object/is_crowd", "image/object/difficult")
 """Features of an Example, as TensorFlow's Object Detection API names them:
@@ -276,10 +278,8 @@ def show(photo: AnnotatedPhoto, long_side: int) -> Shown:
         Quarantine: it cannot be decoded.
         AccessError: it cannot be read, or has changed since it was found.
     """
-    data = _read(photo)
+    data = read_photo(photo)
     info = probe(data)
-    if photo.digest != hashlib.sha256(data).hexdigest():
-        raise AccessError(f"{photo.name}: has changed while the training ran")
     rgb = next(decode_for_detection(data, info, long_side).renderings()).rgb
     boxes = photo.annotated.boxes
     upright = reoriented(Faces(boxes, np.zeros(len(boxes), np.float32)), 1, info.orientation, info.width, info.height)
@@ -287,16 +287,76 @@ def show(photo: AnnotatedPhoto, long_side: int) -> Shown:
     return Shown(rgb, upright.boxes * np.tile(scale, 2), info.upright_width)
 
 
-def _read(photo: AnnotatedPhoto) -> bytes:
+def read_photo(photo: AnnotatedPhoto) -> bytes:
+    """The encoded image.
+
+    Raises:
+        AccessError: it cannot be read, or has changed since it was found.
+    """
     try:
-        if not photo.record:
-            return storage.read_bytes(photo.path)
+        data = _image_of(_example(photo)) if photo.record else storage.read_bytes(photo.path)
+    except (OSError, InvalidExampleError) as error:
+        raise AccessError(f"{photo.name}: cannot be read: {error}") from error
+    if photo.digest != hashlib.sha256(data).hexdigest():
+        raise AccessError(f"{photo.name}: has changed while the training ran")
+    return data
+
+
+def _example(photo: AnnotatedPhoto) -> Example:
+    assert photo.record
+    try:
         with storage.open_to_read(photo.path) as file:
             [record] = read_plain_records(file, _MAX_RECORD, *photo.record)
         assert isinstance(record, bytes)
-        return _image_of(Example.parse(record))
+        return Example.parse(record)
     except (OSError, CorruptRecordError, InvalidExampleError) as error:
         raise AccessError(f"{photo.name}: cannot be read: {error}") from error
+
+
+def write_photos(photos: Sequence[AnnotatedPhoto], path: str) -> None:
+    """Copies photos into one TFRecord file that ``find_photos`` reads: byte for byte, with boxes that can be masked.
+
+    Each photo's place among them is its ``image/source_id``. Boxes are cut to the image; those without an area then
+    are left out. Faces that count neither way stay, as difficult ones.
+
+    Raises:
+        AccessError: a photo cannot be read, or the file not be written.
+    """
+    with storage.atomic_write(path) as file:
+        for number, photo in enumerate(photos):
+            data = read_photo(photo)
+            info, annotated = probe(data), photo.annotated
+            size = np.array([info.width, info.height] * 2, np.float32)
+            shares = np.clip(annotated.boxes / size, 0, 1)
+            kept = (shares[:, 2:] > shares[:, :2]).all(axis=1)
+            sides = {
+                _BOX.format(side): shares[kept, place].tolist()
+                for place, side in enumerate(("xmin", "ymin", "xmax", "ymax"))
+            }
+            features: dict[str, FeatureValue] = {
+                IMAGE: data,
+                _SOURCE_ID: str(number).encode(),
+                **sides,
+                _TEXT: [
+                    label.encode(errors="backslashreplace")
+                    for label, keep in zip(annotated.labels, kept, strict=True)
+                    if keep
+                ],
+                _IGNORING[1]: annotated.ignored[kept].astype(int).tolist(),
+            }
+            file.write(frame(Example.empty().with_features(features)))
+
+
+def source_number(photo: AnnotatedPhoto) -> int:
+    """The place that ``write_photos`` gave a photo, from a TFRecord made of its own.
+
+    Raises:
+        AccessError: it cannot be read.
+    """
+    values = _example(photo).bytes_values(_SOURCE_ID)
+    if not values:
+        raise AccessError(f"{photo.name}: has no {_SOURCE_ID}")
+    return int(values[0])
 
 
 def label_numbers(photo: AnnotatedPhoto, labels: Sequence[str]) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
 
 _SCHEMA = 1
+_TRAINING = "training"
 _BY_CONTENT = ("init", "backbone_weights")
 """Files that are known by their digests, and may lie elsewhere another time."""
 
@@ -103,16 +104,7 @@ class TrainingFolder:
             OutputError: another one writes here.
             AccessError: the folder cannot be written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / ".lock", "w")  # noqa: SIM115  closed below
-        except OSError as error:
-            raise AccessError(f"--output {self.root}: cannot be written: {error}") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise OutputError(f"--output {self.root}: another training is writing there") from error
+        with locked_folder(self.root, _TRAINING):
             yield
 
     def claim(self, settings: TrainingSettings, data: Mapping[str, Any]) -> None:
@@ -126,22 +118,63 @@ class TrainingFolder:
             OutputError: the folder holds another training, or something else.
             AccessError: the folder cannot be written.
         """
-        # By way of JSON, in which tuples are lists.
-        wanted = json.loads(json.dumps({"schema": _SCHEMA, **asdict(settings), **data}))
+        wanted = {"schema": _SCHEMA, **asdict(settings), **data}
         for name in _BY_CONTENT:
             wanted[name] = wanted[name] and Path(wanted[name]).name
-        if not self.description.exists():
-            if others := [path.name for path in self.root.iterdir() if path.name != ".lock"]:
-                raise OutputError(f"--output {self.root}: holds {others[0]}, and no training; name another folder")
-            storage.write_bytes(str(self.description), json.dumps(wanted, indent=1).encode())
-            return
+        claim_folder(self.description, wanted, _TRAINING)
+
+
+@contextlib.contextmanager
+def locked_folder(root: Path, what: str) -> Iterator[None]:
+    """Makes a folder and keeps other processes out of it while the block runs.
+
+    Args:
+        root: the folder.
+        what: is done there, for messages.
+
+    Raises:
+        OutputError: another one writes here.
+        AccessError: the folder cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = open(root / ".lock", "w")  # noqa: SIM115  closed below
+    except OSError as error:
+        raise AccessError(f"--output {root}: cannot be written: {error}") from error
+    with file:
         try:
-            begun = json.loads(self.description.read_text())
-            other = next((name for name in wanted | begun if wanted.get(name) != begun.get(name)), None)
-        except (OSError, ValueError, TypeError) as error:
-            raise OutputError(f"{self.description}: cannot be read: {error}") from error
-        if other:
-            raise OutputError(
-                f"--output {self.root}: holds another training: {other} was {begun.get(other)}, not "
-                f"{wanted.get(other)}; repeat its options to go on with it, or name another folder"
-            )
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(f"--output {root}: another {what} is writing there") from error
+        yield
+
+
+def claim_folder(description: Path, settings: Mapping[str, Any], what: str) -> None:
+    """Writes down what is done in a folder, or makes sure that it is the same that was begun.
+
+    Args:
+        description: the file in the folder that says so.
+        settings: by name; JSON can hold them.
+        what: is done there, for messages.
+
+    Raises:
+        OutputError: the folder holds another one, or something else.
+        AccessError: the folder cannot be written.
+    """
+    root = description.parent
+    wanted = json.loads(json.dumps(settings))  # in which tuples are lists
+    if not description.exists():
+        if others := [path.name for path in root.iterdir() if path.name != ".lock"]:
+            raise OutputError(f"--output {root}: holds {others[0]}, and no {what}; name another folder")
+        storage.write_bytes(str(description), json.dumps(wanted, indent=1).encode())
+        return
+    try:
+        begun = json.loads(description.read_text())
+        other = next((name for name in wanted | begun if wanted.get(name) != begun.get(name)), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(f"{description}: cannot be read: {error}") from error
+    if other:
+        raise OutputError(
+            f"--output {root}: holds another {what}: {other} was {begun.get(other)}, not "
+            f"{wanted.get(other)}; repeat its options to go on with it, or name another folder"
+        )

@@ -21,7 +21,9 @@ from faceveil.training.photos import (
     merge_labels,
     photos_digest,
     show,
+    source_number,
     without_copies,
+    write_photos,
 )
 from faceveil.transforms.errors import AccessError
 
@@ -190,3 +192,29 @@ def test_a_photo_that_changes_is_noticed(portraits: Path, tmp_path: Path) -> Non
     shutil.copy(tmp_path / "data" / "images" / "1.png", photo.path)
     with pytest.raises(AccessError, match="has changed"):
         show(photo, 64)
+
+
+def test_copies_are_the_photos_with_boxes_that_can_be_masked(portraits: Path, tmp_path: Path) -> None:
+    first, second, *_ = entries(portraits)
+    width, height = first["width"], first["height"]
+    boxes = [[-50, 10, 30, 1e6], [5, 5, 5, 9], [width + 1, 0, width + 9, 9], [1, 2, 3, 4]]
+    first["faces"] = [
+        {"box": box, "label": f"n{place}\ud800", "invalid": place == 3} for place, box in enumerate(boxes)
+    ]
+    second["faces"] = []
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, (first, second))))
+    photos = find_photos([str(tmp_path / "a.jsonl")], str(portraits))[0]
+    write_photos(photos[::-1], str(tmp_path / "copies.tfrecord"))
+    copies = find(tmp_path / "copies.tfrecord")
+    assert [source_number(copy) for copy in copies] == [0, 1]
+    assert [copy.digest for copy in copies] == [photo.digest for photo in photos[::-1]]
+    assert len(copies[0].annotated.boxes) == 0
+    annotated = copies[1].annotated
+    np.testing.assert_allclose(annotated.boxes, [[0, 10, 30, height], [1, 2, 3, 4]], atol=1e-3)
+    assert annotated.labels == (r"n0\ud800", r"n3\ud800")
+    assert annotated.ignored.tolist() == [False, True]
+
+
+def test_a_record_without_a_number_is_named(portraits: Path, tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match=r"#0: has no image/source_id"):
+        source_number(find(as_tfrecord(tmp_path, portraits))[0])

@@ -53,7 +53,7 @@ test-surroundings: setup
 	$(BIN)/python -m pytest $(SURROUNDINGS)
 
 # Whatever trains networks, or measures speed: detectors of one's own, attackers, what made the weights that the package ships.
-LEARNING := tests/training tests/benchmarks tests/pipeline/test_evaluate_privacy.py
+LEARNING := tests/training tests/benchmarks tests/pipeline/test_evaluate_privacy.py tests/pipeline/test_evaluate_anonymizers.py
 test-training: setup
 	$(BIN)/python -m pytest $(LEARNING)
 

@@ -158,8 +158,9 @@ class Detector:
 
     def _verified(self, image: ShownImage, proposals: Faces) -> Faces:
         """What the verifier, if there is one, leaves of the proposals."""
-        if self._verifier is None or image.source is None or not len(proposals):
+        if self._verifier is None or not len(proposals):
             return proposals
+        assert image.source is not None  # `prepare` keeps it for a verifier
         cut = cut_proposals(image.source, image.views[0].image_width, proposals)
         found = [self._checked(candidates) for candidates in self._verifier.run(cut.mosaics, _MIN_CANDIDATE)]
         faces = verified(proposals, cut, found)

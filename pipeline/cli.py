@@ -15,7 +15,7 @@ from faceveil.pipeline.console import say, say_result
 from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end, was_interrupted
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from faceveil.pipeline.models_command import add_models_command, run_models_command
-from faceveil.pipeline.option_parsing import add_arguments, build_options
+from faceveil.pipeline.option_parsing import add_arguments, add_command, build_options
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS
 from faceveil.pipeline.report import format_report, quarantined_share
@@ -108,14 +108,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=faceveil.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
+    run = add_command(
+        commands,
         "run",
-        help="anonymize a data set",
-        description="Anonymizes the faces in a data set: images and TFRecords in, sharded TFRecords, an audit trail "
+        "anonymize a data set",
+        "Anonymizes the faces in a data set: images and TFRecords in, sharded TFRecords, an audit trail "
         "and a manifest out.",
-        epilog=_RUN_EXAMPLES + "\n" + _EXIT_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _RUN_EXAMPLES + "\n" + _EXIT_STATUSES,
     )
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")
     add_arguments(run)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, get_args
 
 from faceveil.evaluation import AnnotationFormat
-from faceveil.pipeline.option_parsing import add_arguments
+from faceveil.pipeline.option_parsing import add_arguments, add_command
 from faceveil.pipeline.options import FIELDS
 from faceveil.pipeline.train_detector_command import add_training_arguments
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
@@ -47,14 +47,13 @@ def add_evaluate_command(commands: Any) -> None:
 
 
 def _add_detector(subjects: Any) -> None:
-    detector = subjects.add_parser(
+    detector = add_command(
+        subjects,
         "detector",
-        help="measure a detector on annotated images",
-        description="Measures a detector on annotated images: average precision, recall, the share of faces that its "
+        "measure a detector on annotated images",
+        "Measures a detector on annotated images: average precision, recall, the share of faces that its "
         "boxes cover, false positives, speed and memory, by height of the faces and over score thresholds.",
-        epilog=_DETECTOR_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _DETECTOR_EXAMPLES,
     )
     data = detector.add_argument_group("data")
     kinds = "JSON lines, COCO, WIDER FACE, or a folder of Pascal VOC's XML"
@@ -75,14 +74,13 @@ def _add_detector(subjects: Any) -> None:
 
 
 def _add_privacy(subjects: Any) -> None:
-    privacy = subjects.add_parser(
+    privacy = add_command(
+        subjects,
         "privacy",
-        help="measure how many persons are recognised after anonymization",
-        description="Anonymizes photos of known persons in several ways. Attackers who know how it was done, and have "
+        "measure how many persons are recognised after anonymization",
+        "Anonymizes photos of known persons in several ways. Attackers who know how it was done, and have "
         "other photos of everybody, say who is who.",
-        epilog=_PRIVACY_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _PRIVACY_EXAMPLES,
     )
     people = privacy.add_argument_group("people")
     people.add_argument(
@@ -110,14 +108,13 @@ def _add_privacy(subjects: Any) -> None:
 
 
 def _add_anonymizers(subjects: Any) -> None:
-    anonymizers = subjects.add_parser(
+    anonymizers = add_command(
+        subjects,
         "anonymizers",
-        help="measure what anonymized training photos cost a detector",
-        description="Anonymizes annotated training photos in several ways, trains the same detector on each, several "
+        "measure what anonymized training photos cost a detector",
+        "Anonymizes annotated training photos in several ways, trains the same detector on each, several "
         "times, and tests them all on original photos.",
-        epilog=_ANONYMIZERS_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _ANONYMIZERS_EXAMPLES,
     )
     data = anonymizers.add_argument_group("data")
     kinds = "as train-detector reads them"

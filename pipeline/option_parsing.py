@@ -19,6 +19,19 @@ from faceveil.transforms.errors import AccessError
 from faceveil.transforms.inputs.paths import as_path
 
 
+def add_command(commands: Any, name: str, help_text: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Adds a sub-command, whose options are not abbreviated and whose epilog keeps its lines."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
 def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
     """Adds options to a parser, as text; ``build_options`` turns it into values.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,14 +76,25 @@ def checked_value(option: dataclasses.Field[Any], value: Any, source: str) -> An
     """
     if value is None and option.default is None:
         return None
+    parse, allowed = option.metadata["parse"], option.metadata["allowed"]
     if takes_several(option):
         parts = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_checked_one(option, part, source) for part in parts)
-    return _checked_one(option, value, source)
+        return tuple(parsed_value(part, parse, allowed, source) for part in parts)
+    return parsed_value(value, parse, allowed, source)
 
 
-def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any:
-    parse, allowed = option.metadata["parse"], option.metadata["allowed"]
+def parsed_value(value: Any, parse: Callable[[Any], Any], allowed: Sequence[str] | Range | None, source: str) -> Any:
+    """One value of a type within its bounds.
+
+    Args:
+        value: as ``checked_value`` takes it.
+        parse: the type, or what makes it of a text and raises ValueError.
+        allowed: the values, the bounds, or None for any.
+        source: where it was given, for the message.
+
+    Raises:
+        OptionError: naming the source, the value and what is allowed.
+    """
     wanted = {str: "a text", parse_path: "a text", bool: "true or false", int: "a whole number", float: "a number"}.get(
         parse
     )
@@ -97,10 +109,11 @@ def _checked_one(option: dataclasses.Field[Any], value: Any, source: str) -> Any
             parsed = parse(value)
     except (TypeError, ValueError) as error:
         raise OptionError(f"{source} {value}: must be {wanted or error}") from None
-    if isinstance(allowed, tuple) and parsed not in allowed:
+    if isinstance(allowed, Range):
+        if not allowed.holds(float(parsed)):
+            raise OptionError(f"{source} {value}: must be {allowed}")
+    elif allowed is not None and parsed not in allowed:
         raise OptionError(f"{source} {value}: must be one of {', '.join(allowed)}")
-    if isinstance(allowed, Range) and not allowed.holds(float(parsed)):
-        raise OptionError(f"{source} {value}: must be {allowed}")
     return parsed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from faceveil.pipeline.option_parsing import add_command
 from faceveil.training.architectures import ARCHITECTURES
 
 _EXAMPLES = """\
@@ -20,13 +21,12 @@ A training that was interrupted is taken up by the same command, after the last 
 
 def add_train_detector_command(commands: Any) -> None:
     """Adds the sub-command to the parser's."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "train-detector",
-        help="train a face detector on annotated images",
-        description="Trains an EfficientDet on annotated images and exports it as a SavedModel for --model.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "train a face detector on annotated images",
+        "Trains an EfficientDet on annotated images and exports it as a SavedModel for --model.",
+        _EXAMPLES,
     )
     data = parser.add_argument_group("data")
     kinds = "JSON lines, COCO's JSON, WIDER's text, a folder of Pascal VOC's XML, or TFRecords"

@@ -9,7 +9,7 @@ from typing import Any
 
 from faceveil.evaluation.annotations import AnnotationError
 from faceveil.pipeline.console import say
-from faceveil.pipeline.option_values import OptionError, Range
+from faceveil.pipeline.option_values import OptionError, Range, parsed_value
 from faceveil.training.architectures import ARCHITECTURES, SIZE_STEP
 from faceveil.training.photos import AnnotatedPhoto, find_photos
 from faceveil.transforms import storage
@@ -25,14 +25,7 @@ def checked_number(given: argparse.Namespace, name: str, parse: Callable[[str], 
     Raises:
         OptionError: it is none, or beyond its bounds.
     """
-    text = getattr(given, name)
-    try:
-        value = parse(text)
-    except ValueError:
-        raise OptionError(f"--{name} {text}: must be {'a whole number' if parse is int else 'a number'}") from None
-    if not allowed.holds(value):
-        raise OptionError(f"--{name} {text}: must be {allowed}")
-    return value
+    return parsed_value(getattr(given, name), parse, allowed, f"--{name}")
 
 
 def local_path(path: str, option: str) -> str:
@@ -67,8 +60,7 @@ def model_options(given: argparse.Namespace) -> dict[str, Any]:
     Raises:
         OptionError: a value is not allowed.
     """
-    if given.config not in ARCHITECTURES:
-        raise OptionError(f"--config {given.config}: must be one of {', '.join(ARCHITECTURES)}")
+    parsed_value(given.config, str, tuple(ARCHITECTURES), "--config")
     size = ARCHITECTURES[given.config].size
     if given.image_size is not None:
         size = checked_number(given, "image_size", int, Range(128, 4096))

@@ -10,9 +10,12 @@ from faceveil.transforms.detectors.candidates import Candidates
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import FAST_QUALITIES, Quality
-from faceveil.transforms.detectors.verify import CELL, MAX_VERIFIED, cut_proposals, verified
+from faceveil.transforms.detectors.verify import ACROSS, MAX_MOSAICS, MOSAIC, cut_proposals, verified
 from faceveil.transforms.faces import Faces
 from tests.transforms.detectors.conftest import MakeModel
+
+CELL = MOSAIC // ACROSS[0]
+"""Pixels of a square's side where there are few."""
 
 FACE = np.array([178, 63, 268, 176], np.float32)
 """The astronaut's."""
@@ -37,8 +40,8 @@ def proposals(*boxes: tuple[float, float, float, float], score: float = 0.4) -> 
 def candidates(*found: tuple[float, float, float, float, float]) -> Candidates:
     """Boxes in pixels of a mosaic, x0, y0, x1, y1, and scores."""
     rows = np.array(found, np.float32).reshape(-1, 5)
-    points = np.tile(rows[:, np.newaxis, 1::-1], (1, 5, 1)) / (2 * CELL)
-    return Candidates(rows[:, [1, 0, 3, 2]] / np.float32(2 * CELL), rows[:, 4], keypoints=points.astype(np.float32))
+    points = np.tile(rows[:, np.newaxis, 1::-1], (1, 5, 1)) / MOSAIC
+    return Candidates(rows[:, [1, 0, 3, 2]] / np.float32(MOSAIC), rows[:, 4], keypoints=points.astype(np.float32))
 
 
 def test_a_face_is_found_where_it_is(pair: Callable[..., Detector], astronaut: np.ndarray) -> None:
@@ -94,7 +97,7 @@ def test_a_threshold_only_leaves_out(pair: Callable[..., Detector], astronaut: n
 def test_squares_show_what_is_around_each_face_in_their_order(astronaut: np.ndarray) -> None:
     boxes = [(178, 63, 268, 176), (0, 0, 40, 40), (480, 500, 512, 512), (10, 10, 13, 12), (0, 0, 512, 512)]
     cut = cut_proposals(astronaut, 512, proposals(*boxes))
-    assert cut.mosaics.shape == (2, 2 * CELL, 2 * CELL, 3)
+    assert cut.mosaics.shape == (2, MOSAIC, MOSAIC, 3)
     for number, (x0, y0, side) in enumerate(cut.squares):
         mosaic, row, column = number // 4, number % 4 // 2 * CELL, number % 2 * CELL
         shown = cut.mosaics[mosaic, row : row + CELL, column : column + CELL].astype(float)
@@ -146,12 +149,30 @@ def test_scores_are_averaged_and_a_neighbour_does_not_count() -> None:
     np.testing.assert_allclose(result.keypoints[1], 0)  # its own
 
 
+@pytest.mark.parametrize("across", ACROSS)
+def test_the_more_faces_the_smaller_their_squares(astronaut: np.ndarray, across: int) -> None:
+    count = MAX_MOSAICS * across**2
+    cut = cut_proposals(astronaut, 512, proposals(*[tuple(FACE)] * count))
+    assert (len(cut.mosaics), cut.across) == (MAX_MOSAICS, across)
+    cell = MOSAIC // across
+    first, last = cut.mosaics[0, :cell, :cell], cut.mosaics[-1, -cell:, -cell:]
+    np.testing.assert_array_equal(first, last)
+    # The face is found where it is shown, and in its own square only.
+    half = cell / 5
+    middle = MOSAIC - cell / 2
+    shown = (middle - half, middle - half, middle + half, middle + half, 0.8)
+    found = proposals(*[tuple(FACE)] * count, score=0.4)
+    result = verified(found, cut, [candidates() for _ in cut.mosaics[1:]] + [candidates(shown)])
+    np.testing.assert_allclose(result.scores, [0.2] * (count - 1) + [0.6])
+
+
 def test_in_crowds_those_in_doubt_are_looked_at() -> None:
-    scores = np.linspace(0.9, 0.14, MAX_VERIFIED + 50).astype(np.float32)
+    most = MAX_MOSAICS * ACROSS[-1] ** 2
+    scores = np.linspace(0.9, 0.14, most + 50).astype(np.float32)
     boxes = np.tile(np.array([[10, 10, 20, 20]], np.float32), (len(scores), 1))
     crowd = Faces(boxes, scores)
     cut = cut_proposals(np.zeros((50, 50, 3), np.uint8), 50, crowd)
-    assert len(cut.chosen) == MAX_VERIFIED
+    assert len(cut.chosen) == most
     left = np.setdiff1d(np.arange(len(scores)), cut.chosen)
     assert scores[left].min() > scores[cut.chosen].max() - 0.01
     result = verified(crowd, cut, [candidates() for _ in cut.mosaics])

@@ -1,3 +1,4 @@
+import base64
 import bz2
 import gzip
 import io
@@ -202,7 +203,7 @@ def test_a_file_that_is_gone_is_one_record(tmp_path: Path, kind: str) -> None:
     if kind == "tfrecord":
         assert refusal(source)[1] == "unreadable_file"
         return
-    with pytest.raises(Quarantine, match="unreadable_file"):
+    with pytest.raises(Quarantine, match="unreadable_file: No such file or directory"):
         loaded(source)
 
 
@@ -232,6 +233,14 @@ def test_examples_that_are_held_back(features: dict[str, object], reason: Reason
     with pytest.raises(Quarantine, match=detail) as caught:
         load(example_source(**features), FeatureRoles(), MAX_BYTES)
     assert caught.value.reason is reason
+
+
+def test_a_name_that_holds_an_image_holds_a_record_back() -> None:
+    name = base64.b64encode(encoded("PNG")).decode()
+    with pytest.raises(Quarantine, match="embedded_image: the name of a feature holds an image: iVBOR"):
+        load(example_source(image__encoded=b"1", **{name: [1]}), FeatureRoles(), MAX_BYTES)
+    short = "GIF89a-frames"  # as a value it would be one
+    assert load(example_source(image__encoded=b"1", **{short: [1]}), FeatureRoles(), MAX_BYTES)[0] == (b"1",)
 
 
 def test_several_images_are_read_in_the_order_in_which_they_are_named() -> None:

@@ -148,7 +148,8 @@ def test_records_files_of_others_and_damaged_ones_do_not_count(
 ) -> None:
     records = Path(output.audit_directory)
     (records / "data-00001-of-00002.parquet").write_bytes(b"garbage")
-    (records / "notes.txt").write_bytes(b"garbage")
+    for name in ("a note.txt", "notes.txt"):  # listed before and after
+        (records / name).write_bytes(b"garbage")
     with caplog.at_level(logging.WARNING):
         assert changed_inputs(inputs, output, complete=True, repaired=False) == []
     [warning] = caplog.messages

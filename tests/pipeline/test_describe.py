@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from faceveil.pipeline.describe import describe_job, differences
+from faceveil.pipeline.detection import ResolvedModel
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.inputs.plan import SplitLayout
 from faceveil.transforms.inputs.summary import InputSummary
@@ -11,11 +12,12 @@ from faceveil.transforms.manifest import JobDescription
 
 OPTIONS = JobOptions(input=("in/*.jpg",), output="out")
 SUMMARY = InputSummary(digest="inputs")
+LAYOUT = {"data": SplitLayout(3, 1)}
 MODEL = {"name": "centerface", "sha256": "0"}
 
 
 def described(options: JobOptions = OPTIONS, summary: InputSummary = SUMMARY) -> JobDescription:
-    return describe_job(options, summary, {"data": SplitLayout(3, 1)}, MODEL)
+    return describe_job(options, summary, LAYOUT, MODEL)
 
 
 def test_the_releases_of_all_that_decides_about_bytes_are_in_it() -> None:
@@ -61,6 +63,26 @@ def test_only_limits_and_inputs_may_change_without_changing_the_settings() -> No
         assert other.job["settings_digest"] == before.job["settings_digest"]
         assert other.job["digest"] != before.job["digest"]
     assert described(replace(OPTIONS, method="bar")).job["settings_digest"] != before.job["settings_digest"]
+
+
+def test_a_verifier_is_told_where_there_is_one() -> None:
+    assert "verifies" not in described().job
+    assert described(replace(OPTIONS, verifier="centerface")).job["verifies"] is True
+
+
+def test_the_salt_counts_where_faces_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = ResolvedModel("embedded", "folder", "sha")
+    drawn = []
+    for salt in ("0123456789abcdef", "another0123456789"):
+        monkeypatch.setenv("FACEVEIL_SALT", salt)
+        options = JobOptions(input=("in/*.jpg",), output="out", method="synthesize")
+        drawn.append(describe_job(options, SUMMARY, LAYOUT, MODEL, generator).job)
+        assert "salt_fingerprint" not in describe_job(options, SUMMARY, LAYOUT, MODEL).job
+        assert salt not in str(drawn)
+    assert drawn[0]["salt_fingerprint"] != drawn[1]["salt_fingerprint"]
+    assert drawn[0]["settings_digest"] != drawn[1]["settings_digest"]
+    hidden = JobOptions(input=("in/*.jpg",), output="out")
+    assert "salt_fingerprint" not in describe_job(hidden, SUMMARY, LAYOUT, MODEL, generator).job
 
 
 def test_where_the_data_lie_does_not_count() -> None:

@@ -86,7 +86,7 @@ def test_totals_that_do_not_balance_fail_the_job(change: int) -> None:
 
 
 def test_inputs_that_changed_meanwhile_fail_the_job() -> None:
-    digests = [add_digests(["1", "2"]), "3", "4"]
+    digests = [add_digests(["1f", "2e"]), "3d", "4c"]
     summary = replace(SUMMARY, digest=add_digests(digests))
     planned = [replace(result, inputs_digest=digest) for result, digest in zip(results(), digests, strict=True)]
     assert build_manifest(planned, DESCRIPTION, LAYOUT, summary)["totals"]["records"] == 6

@@ -10,8 +10,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, TimestampedValue
 from apache_beam.typehints.decorators import TypeCheckError
 
-from faceveil.transforms import anonymize_images
-from faceveil.transforms.anonymize_images import AnonymizeKeyedImages
+from faceveil.transforms import anonymize_keyed
+from faceveil.transforms.anonymize_keyed import AnonymizeKeyed
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
@@ -22,17 +22,17 @@ from faceveil.transforms.shard.worker import Anonymization
 
 
 @pytest.fixture(scope="module")
-def transform(centerface: str) -> AnonymizeKeyedImages:
+def transform(centerface: str) -> AnonymizeKeyed:
     """One for all tests, so that one model is loaded."""
     detector = DetectorConfig((centerface,), quality=Quality(320))
-    return AnonymizeKeyedImages(Anonymization(detector, "blur", Style(), FeatureRoles()))
+    return AnonymizeKeyed(Anonymization(detector, "blur", Style(), FeatureRoles()))
 
 
 def pipeline() -> beam.Pipeline:
     return beam.Pipeline("FnApiRunner", PipelineOptions([]))
 
 
-def test_what_cannot_be_anonymized_costs_no_other_image(photos: Path, transform: AnonymizeKeyedImages) -> None:
+def test_what_cannot_be_anonymized_costs_no_other_image(photos: Path, transform: AnonymizeKeyed) -> None:
     photo = (photos / "people" / "portrait.jpeg").read_bytes()
     images = {
         "a": photo,
@@ -58,9 +58,9 @@ def test_what_cannot_be_anonymized_costs_no_other_image(photos: Path, transform:
 
 
 def test_windows_and_timestamps_stay_in_a_stream(
-    photos: Path, transform: AnonymizeKeyedImages, monkeypatch: pytest.MonkeyPatch
+    photos: Path, transform: AnonymizeKeyed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(anonymize_images, "_BATCH_BYTES", 1)  # so that some are made before a bundle's end
+    monkeypatch.setattr(anonymize_keyed, "_BATCH_BYTES", 1)  # so that some are made before a bundle's end
     photo = (photos / "people" / "portrait.jpeg").read_bytes()
     stream = (
         test_stream.TestStream(coders.TupleCoder([coders.StrUtf8Coder(), coders.BytesCoder()]))
@@ -85,12 +85,12 @@ class _When(beam.DoFn):  # type: ignore[misc]
         yield image[0], int(timestamp), int(window.start)
 
 
-def test_other_types_are_refused_when_the_graph_is_built(transform: AnonymizeKeyedImages) -> None:
+def test_other_types_are_refused_when_the_graph_is_built(transform: AnonymizeKeyed) -> None:
     with pytest.raises(TypeCheckError, match=r"expected Tuple\[<class 'str'>, <class 'bytes'>\]"):
         _ = pipeline() | beam.Create([("key", "text")]) | transform
 
 
-def test_a_quarantined_image_is_one_in_every_process(tmp_path: Path, transform: AnonymizeKeyedImages) -> None:
+def test_a_quarantined_image_is_one_in_every_process(tmp_path: Path, transform: AnonymizeKeyed) -> None:
     told = tmp_path / "told"
     flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
     with beam.Pipeline("FnApiRunner", PipelineOptions(flags)) as graph:
@@ -98,7 +98,7 @@ def test_a_quarantined_image_is_one_in_every_process(tmp_path: Path, transform: 
         (
             made.quarantined | beam.Reshuffle() | beam.Map(_tell, str(told))
         )  # a worker's class is told by that worker alone
-    assert told.read_text() == "faceveil.transforms.anonymize_images.QuarantinedImage"
+    assert told.read_text() == "faceveil.transforms.anonymize_keyed.QuarantinedRecord"
 
 
 def _tell(value: object, path: str) -> None:

@@ -68,6 +68,17 @@ def test_the_examples_of_the_page_run_as_they_stand(folder: Path, capsys: pytest
 
 
 @pytest.mark.usefixtures("centerface_int8")
+def test_so_does_the_readme_s(folder: Path) -> None:
+    [block] = re.findall(r"```python\n(import faceveil\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    photo = (folder / "photos" / "portrait.jpg").read_bytes()
+    names: dict[str, Any] = {"photo": photo}
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102  our own
+    assert names["manifest"]["totals"]["anonymized"] == 1
+    assert names["anonymized"][:2] == b"\xff\xd8"
+    assert names["anonymized"] != photo
+
+
+@pytest.mark.usefixtures("centerface_int8")
 def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
     notebook = json.loads(NOTEBOOK.read_text())
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)

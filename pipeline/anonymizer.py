@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import os
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import count
+from itertools import count, zip_longest
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -27,7 +29,7 @@ from faceveil.transforms.quarantine import Quarantine
 from faceveil.transforms.shard.compose import composed_image
 from faceveil.transforms.shard.read import Source, array_of, array_source, image_source
 from faceveil.transforms.shard.record import Outcome, quarantine_of
-from faceveil.transforms.shard.worker import Worker, anonymize_in_memory, find_faces
+from faceveil.transforms.shard.worker import Worker, anonymize_in_memory, detect_in_memory
 
 Image = TypeVar("Image", bytes, RGB)
 """An encoded image, or uint8 ``[H, W, 3]`` of RGB, upright."""
@@ -115,8 +117,7 @@ class Anonymizer:
         """
         if keys is None and self._options.method == SYNTHESIZE:
             raise ValueError(f"key: with {SYNTHESIZE}, the image's name is needed, by which the new faces are drawn")
-        keyed = zip(map(str, count()), images, strict=False) if keys is None else zip(keys, images, strict=True)
-        return self._anonymized(keyed)
+        return self._anonymized(zip(map(str, count()), images, strict=False) if keys is None else _zip(keys, images))
 
     def _anonymized(self, keyed: Iterable[tuple[str, Image]]) -> Iterator[Image | Quarantine]:
         shapes: deque[tuple[int, ...]] = deque()  # of the images on their way; none of encoded ones
@@ -145,7 +146,7 @@ class Anonymizer:
             ModelError: the model cannot be loaded.
             OutOfMemoryError: memory ran out.
         """
-        return find_faces(self._source("", image), self._worker())
+        return detect_in_memory(self._source("", image), self._worker())
 
     def _source(self, key: str, image: bytes | RGB) -> Source | Outcome:
         if isinstance(image, bytes):
@@ -165,8 +166,31 @@ class Anonymizer:
         return self._loaded[1]
 
 
+def _zip(keys: Iterable[str], images: Iterable[Image]) -> Iterator[tuple[str, Image]]:
+    end: Any = object()
+    for key, image in zip_longest(keys, images, fillvalue=end):
+        if key is end or image is end:
+            raise ValueError("keys: there are more or fewer than images")
+        yield key, image
+
+
 def _load(options: JobOptions, threads: int | None) -> Worker:
     config = prepare_images(options, PipelineOptions([]))
     # What ends a process that hangs is not for a process of others.
     config = replace(config, limits=replace(config.limits, image_timeout=math.inf))
-    return Worker(config, threads, guest=True)
+    worker = Worker(config, threads, guest=True)
+    _workers.add(worker)
+    return worker
+
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+"""All of this process that are in use, and of the one that it was forked from."""
+
+
+def _keep_inherited() -> None:
+    """Has nothing of the models freed that a forked process has inherited: OpenVINO waits for their threads, for ever."""
+    for worker in _workers:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(worker))
+
+
+os.register_at_fork(after_in_child=_keep_inherited)

@@ -85,7 +85,8 @@ def quarantined(key: str, error: Quarantine) -> Outcome:
 
 
 def quarantine_of(row: Row) -> Quarantine:
-    """Why a record is quarantined, as an error to raise."""
+    """Why a record is quarantined, by its row, as an error to raise."""
+    assert row.reason is not None
     return Quarantine(Reason(row.reason), row.detail or "")
 
 

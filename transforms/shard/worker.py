@@ -307,7 +307,7 @@ def _refused_records(file: Source) -> Iterator[Outcome]:
     yield quarantined(file.key, Quarantine(Reason.NOT_AN_IMAGE, _HOLDS_RECORDS))
 
 
-def find_faces(source: Source | Outcome, worker: Worker) -> Faces:
+def detect_in_memory(source: Source | Outcome, worker: Worker) -> Faces:
     """The faces of an image in memory that would be masked.
 
     Raises:

@@ -188,7 +188,7 @@ _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
 def _keep_inherited() -> None:
-    """Has nothing of the models freed that a forked process has inherited: OpenVINO waits for their threads, for ever."""
+    """Has no model freed that a forked process has inherited: OpenVINO would wait for its threads for ever."""
     for worker in _workers:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(worker))
 

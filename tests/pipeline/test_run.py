@@ -31,14 +31,17 @@ def test_a_job_is_done_once_and_gives_its_manifest(
 ) -> None:
     output = tmp_path / "out"
     before = dict(os.environ), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    manifest = run(input=photos / "**", output=output, method="solid", direct_num_workers=1, **SMALL)
+    splits = {"train": [photos / "things" / "r*", f"{photos}/things/co*"], "val": photos / "people" / "**"}
+    manifest = run(input=splits, output=output, method="solid", direct_num_workers=1, **SMALL)
     assert manifest == json.loads((output / "manifest.json").read_text())
-    assert (manifest["totals"]["anonymized"], manifest["totals"]["no_faces"]) == (3, 3)
+    assert (manifest["totals"]["anonymized"], manifest["totals"]["no_faces"]) == (3, 2)
+    assert {name: split["records"] for name, split in manifest["splits"].items()} == {"train": 2, "val": 3}
     assert manifest["job"]["method"] == "solid"
     assert (dict(os.environ), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]) == before
     written = files(output)
     assert "is complete already" not in capfd.readouterr().err
-    options = faceveil.JobOptions(input=(f"{photos}/**",), output=str(output), **SMALL)
+    globs = (f"train={photos}/things/r*", f"train={photos}/things/co*", f"val={photos}/people/**")
+    options = faceveil.JobOptions(input=globs, output=str(output), **SMALL)
     assert run(options, method="solid") == manifest
     told = capfd.readouterr()
     assert "is complete already; nothing is done" in told.err
@@ -47,14 +50,6 @@ def test_a_job_is_done_once_and_gives_its_manifest(
     with pytest.raises(faceveil.OutputError, match="method: solid there, bar here"):
         run(options, method="bar")
     assert "holds another job's data" not in capfd.readouterr().err  # once is enough
-    assert run(options, method="bar", overwrite=True)["job"]["method"] == "bar"
-
-
-@pytest.mark.usefixtures("centerface_int8")
-def test_splits_may_be_a_mapping(photos: Path, tmp_path: Path) -> None:
-    splits = {"train": [photos / "things" / "r*", f"{photos}/things/co*"], "val": photos / "people" / "*.jpeg"}
-    manifest = run(input=splits, output=tmp_path / "out", **SMALL)
-    assert {name: split["records"] for name, split in manifest["splits"].items()} == {"train": 2, "val": 1}
 
 
 @pytest.mark.usefixtures("centerface_int8")
@@ -70,7 +65,6 @@ def test_more_in_quarantine_than_allowed_is_an_error_that_has_the_manifest(photo
         run(**job, **SMALL)
     assert raised.value.manifest["quarantined_for"] == {"truncated": 1}
     assert raised.value.manifest == json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert run(**job, **SMALL, max_quarantined=0.5) == raised.value.manifest
 
 
 @pytest.mark.parametrize(
@@ -135,7 +129,7 @@ _CALLER = """
 import sys, time
 import faceveil
 try:
-    faceveil.run(input=sys.argv[1], output=sys.argv[2], num_shards=40)
+    faceveil.run(input=sys.argv[1], output=sys.argv[2], num_shards=20, detect_size=320)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -148,7 +142,7 @@ def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
 ) -> None:
     (tmp_path / "in").mkdir()
     photo = (photos / "people" / "astronaut.JPG").read_bytes()
-    for number in range(120):
+    for number in range(60):
         (tmp_path / "in" / f"{number}.jpg").write_bytes(photo)
     output = tmp_path / "out"
     command = [sys.executable, "-c", _CALLER, f"{tmp_path}/in/*", str(output)]
@@ -162,9 +156,9 @@ def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
     assert (caller.returncode, said) == (0, "interrupted\n")
     assert json.loads((output / ".faceveil-lock.json").read_text())["pid"] is None
     made = {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord")}
-    assert 0 < len(made) < 40
-    manifest = run(input=tmp_path / "in" / "*", output=output, num_shards=40)
-    assert manifest["totals"]["records"] == len(rows(output)) == 120
+    assert 0 < len(made) < 20
+    manifest = run(input=tmp_path / "in" / "*", output=output, num_shards=20, detect_size=320)
+    assert manifest["totals"]["records"] == len(rows(output)) == 60
     assert all(path.stat().st_mtime_ns == time for path, time in made.items())
 
 

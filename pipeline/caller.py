@@ -46,13 +46,8 @@ def answer_manifest(manifest: dict[str, Any]) -> bool:
 
 def answer_error(error: Error) -> bool:
     """Tells why the job is not as it should be; whether there is somebody to tell."""
-    return _answer(
-        {
-            "error": type(error).__name__,
-            "message": str(error),
-            "manifest": getattr(error, "manifest", None),
-        }
-    )
+    manifest = getattr(error, "manifest", None)
+    return _answer({"error": type(error).__name__, "message": str(error), "manifest": manifest})
 
 
 def _answer(answer: dict[str, Any]) -> bool:

@@ -141,12 +141,12 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     finished = run_job(options, beam_flags)
     audit = options.audit_directory
     say_result(format_report(finished.manifest, options.output, audit, finished.seconds, finished.made))
-    answer_manifest(finished.manifest)
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
         allowed = f"--max_quarantined {options.max_quarantined:g} allows"
         told = f"{share:.1%} of the records are quarantined, more than {allowed}"
         return _fail(TooManyQuarantinedError(told, finished.manifest), TOO_MANY_QUARANTINED)
+    answer_manifest(finished.manifest)
     return DONE
 
 

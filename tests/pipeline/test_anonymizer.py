@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 import faceveil
@@ -29,7 +31,7 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame, read_limited_records
 from faceveil.transforms.quarantine import Quarantine, Reason
-from tests.conftest import SKIMAGE_DATA
+from tests.conftest import SKIMAGE_DATA, noise_image
 
 pytestmark = pytest.mark.usefixtures("centerface_int8")
 SALT = "0123456789abcdef0123456789abcdef"
@@ -133,6 +135,19 @@ def test_an_array_is_what_it_shows_however_it_lies_in_memory(anonymizer: Anonymi
     expected = anonymizer.anonymize(np.ascontiguousarray(mirrored))
     np.testing.assert_array_equal(anonymizer.anonymize(mirrored), expected)
     np.testing.assert_array_equal(anonymizer.anonymize(np.asfortranarray(mirrored)), expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1))
+def test_an_array_of_any_size_comes_back_in_its_shape(
+    anonymizer: Anonymizer, height: int, width: int, seed: int
+) -> None:
+    image = noise_image(height, width, seed)
+    faces = anonymizer.find_faces(image)
+    made = anonymizer.anonymize(image)
+    assert (made.shape, made.dtype) == (image.shape, image.dtype)
+    if not len(faces):
+        np.testing.assert_array_equal(made, image)
 
 
 def test_the_faces_of_a_turned_photo_are_those_of_the_upright_one(anonymizer: Anonymizer, astronaut: RGB) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import faceveil
+from faceveil.pipeline.caller import TooManyQuarantinedError, answer_error, answer_manifest
 from faceveil.pipeline.console import say, say_result
 from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end, was_interrupted
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
@@ -21,7 +22,15 @@ from faceveil.pipeline.options import FIELDS
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.train_detector_command import add_train_detector_command, run_train_detector_command
-from faceveil.transforms.errors import AccessError, AccountingError, ModelError, OutputError, WorkerDiedError
+from faceveil.transforms.errors import (
+    AccessError,
+    AccountingError,
+    Error,
+    ModelError,
+    OutOfMemoryError,
+    OutputError,
+    WorkerDiedError,
+)
 from faceveil.transforms.runtime.memory import is_out_of_memory
 
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
@@ -90,9 +99,9 @@ def _failed(error: Exception) -> int:
     if isinstance(error, AccountingError):
         return _fail(error, BUG)
     if is_out_of_memory(error):
-        return _fail(f"{error or 'memory ran out'}{hint()}{MEMORY_ADVICE}", UNREACHABLE)
+        return _fail(OutOfMemoryError(f"{error or 'memory ran out'}{hint()}{MEMORY_ADVICE}"), UNREACHABLE)
     if isinstance(error, WorkerDiedError):
-        return _fail(f"{error}{hint()}", UNREACHABLE)
+        return _fail(WorkerDiedError(f"{error}{hint()}"), UNREACHABLE)
     if isinstance(error, (AccessError, ModelError)):
         return _fail(error, UNREACHABLE)
     raise error
@@ -134,11 +143,10 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     say_result(format_report(finished.manifest, options.output, audit, finished.seconds, finished.made))
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
-        say(
-            f"faceveil: {share:.1%} of the records are quarantined, more than "
-            f"--max_quarantined {options.max_quarantined:g} allows"
-        )
-        return TOO_MANY_QUARANTINED
+        allowed = f"--max_quarantined {options.max_quarantined:g} allows"
+        told = f"{share:.1%} of the records are quarantined, more than {allowed}"
+        return _fail(TooManyQuarantinedError(told, finished.manifest), TOO_MANY_QUARANTINED)
+    answer_manifest(finished.manifest)
     return DONE
 
 
@@ -161,6 +169,7 @@ def _left_running(left: LeftRunning) -> int:
     return DONE
 
 
-def _fail(error: Exception | str, status: int) -> int:
-    say(f"faceveil: {error}")
+def _fail(error: Error, status: int) -> int:
+    if not answer_error(error):
+        say(f"faceveil: {error}")
     return status

@@ -9,11 +9,12 @@ from faceveil.pipeline.lock import hold_lock
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.output import check_state
-from faceveil.pipeline.prepare import PreparedJob, prepare, prepare_images
+from faceveil.pipeline.prepare import PreparedJob, prepare, prepare_examples, prepare_images
 from faceveil.pipeline.runners.staging import staged_models, with_staged_models
-from faceveil.transforms.anonymize_images import AnonymizedImages, AnonymizeKeyedImages, KeyedImage
+from faceveil.transforms.anonymize_keyed import AnonymizedRecords, AnonymizeKeyed, KeyedBytes
 from faceveil.transforms.inputs.plan import PlanShards
 from faceveil.transforms.manifest import WriteManifest
+from faceveil.transforms.shard.worker import Anonymization
 
 
 @with_output_types(int)
@@ -68,12 +69,12 @@ class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
         return with_staged_models(job, beam_options)
 
 
-@with_input_types(KeyedImage)
+@with_input_types(KeyedBytes)
 class AnonymizeImages(beam.PTransform):  # type: ignore[misc]
     """Anonymizes images that a pipeline brings itself, in batch and streaming: encoded images in, encoded images out.
 
     Takes ``(key, image)``, str and bytes, and yields two PCollections: ``main`` has ``(key, anonymized image)``,
-    ``quarantined`` has ``QuarantinedImage(key, reason, detail)``. Each image is in one of them, in its window and
+    ``quarantined`` has ``QuarantinedRecord(key, reason, detail)``. Each image is in one of them, in its window and
     with its timestamp. The anonymized image has the bytes that a job writes for a file of that key; with
     ``synthesize``, key and salt decide how the new faces look.
 
@@ -99,9 +100,44 @@ class AnonymizeImages(beam.PTransform):  # type: ignore[misc]
         super().__init__()
         self._options = options or JobOptions()
 
-    def expand(self, images: beam.PCollection[KeyedImage]) -> AnonymizedImages:
+    def expand(self, images: beam.PCollection[KeyedBytes]) -> AnonymizedRecords:
         """Builds the graph."""
-        beam_options = images.pipeline.options
-        config = staged_models(prepare_images(self._options, beam_options), beam_options)
-        made: AnonymizedImages = images | "AnonymizeKeyedImages" >> AnonymizeKeyedImages(config)
-        return made
+        return _anonymize_keyed(images, prepare_images(self._options, images.pipeline.options), examples=False)
+
+
+@with_input_types(KeyedBytes)
+class AnonymizeExamples(beam.PTransform):  # type: ignore[misc]
+    """Anonymizes tf.train.Examples that a pipeline brings itself, in batch and streaming: serialised ones in and out.
+
+    Takes ``(key, Example)``, str and bytes, and yields two PCollections: ``main`` has ``(key, anonymized Example)``,
+    ``quarantined`` has ``QuarantinedRecord(key, reason, detail)``. An Example gets the bytes that a job writes for it:
+    its images anonymized, what was found beside them, all other features as they were, or left out, as options say.
+    One in which a feature that no option names holds an image, too, is quarantined.
+
+    Args:
+        options: how Examples are anonymized. Options about data sets, such as ``output``, have to be left out.
+
+    Raises:
+        OptionError: an option's value does not fit the others, or is about data sets.
+        AccessError: a model cannot be reached.
+        ModelError: a model cannot be found.
+
+    Example usage::
+
+        made = keyed_examples | AnonymizeExamples(JobOptions(image_feature=["image/left", "image/right"]))
+        made.main | beam.Values() | beam.io.WriteToTFRecord("anonymized/data")
+    """
+
+    def __init__(self, options: JobOptions | None = None) -> None:
+        super().__init__()
+        self._options = options or JobOptions()
+
+    def expand(self, examples: beam.PCollection[KeyedBytes]) -> AnonymizedRecords:
+        """Builds the graph."""
+        return _anonymize_keyed(examples, prepare_examples(self._options, examples.pipeline.options), examples=True)
+
+
+def _anonymize_keyed(records: beam.PCollection[KeyedBytes], config: Anonymization, examples: bool) -> AnonymizedRecords:
+    config = staged_models(config, records.pipeline.options)
+    made: AnonymizedRecords = records | "AnonymizeKeyed" >> AnonymizeKeyed(config, examples)
+    return made

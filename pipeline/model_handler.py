@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 from apache_beam.ml.inference.base import ModelHandler
 
 from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.prepare import refuse_others
 from faceveil.transforms import storage
-from faceveil.transforms.arrays import RGB
+from faceveil.transforms.arrays import RGB, check_rgb
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.runtime.pool import usable_cores
@@ -46,8 +45,7 @@ class LoadedDetector:
 
     def _find(self, images: Sequence[RGB]) -> list[Faces]:
         for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise ValueError(f"an image is uint8 of shape (height, width, 3), not {image.dtype} of {image.shape}")
+            check_rgb(image)
         return self._detector.detect(
             [self._detector.prepare(image, image.shape[1], image.shape[0]) for image in images]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -73,13 +74,6 @@ def read_config(path: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise OptionError(f"--config {path}: must be a list of `option: value` lines")
-    given = content.get("input")
-    if isinstance(given, dict):
-        content["input"] = [
-            named_input(split, glob)
-            for split, globs in given.items()
-            for glob in ([globs] if isinstance(globs, str) else globs)
-        ]
     return content
 
 
@@ -99,20 +93,65 @@ def build_options(
     Raises:
         OptionError: naming the option, the value and what is allowed.
     """
-    values: dict[str, Any] = {}
-    config_beam_flags: list[str] = []
-    for name, value in (read_config(config_path) if config_path else {}).items():
-        if name in FIELDS:
-            values[name] = checked_value(FIELDS[name], value, f"{config_path}: {name}")
-        else:
-            config_beam_flags += _as_flags(name, value)
-    _refuse_unknown(config_beam_flags, f"{config_path}: ")
+    values, config_beam_flags = _parted(read_config(config_path), f"{config_path}: ") if config_path else ({}, [])
     _refuse_unknown(beam_flags, "")
     values.update(check_flags(flags))
     options = JobOptions(**values)
     _check_given(options, values.keys())
     # The last of two equal flags counts with argparse, so those of the command line come last.
     return options, [*config_beam_flags, *beam_flags]
+
+
+def options_by_name(named: Mapping[str, Any], options: JobOptions | None = None) -> tuple[JobOptions, list[str]]:
+    """Checks options that a Python program gives by name, the job's and Beam's together, as in a configuration file.
+
+    Args:
+        named: the options.
+        options: the job's that are not among them; None for the defaults.
+
+    Returns:
+        The job's options, and the flags for Beam.
+
+    Raises:
+        OptionError: as ``build_options``.
+
+    Example usage::
+
+        >>> job, beam_flags = options_by_name({"input": {"train": "a/*"}, "output": "out", "direct_num_workers": 2})
+        >>> job.input, beam_flags
+        (('train=a/*',), ['--direct_num_workers=2'])
+    """
+    values, beam_flags = _parted(named)
+    job = replace(options, **values) if options else JobOptions(**values)
+    _check_given(job, values.keys())
+    return job, beam_flags
+
+
+def _parted(given: Mapping[str, Any], source: str = "") -> tuple[dict[str, Any], list[str]]:
+    """The job's options by name, and flags for Beam.
+
+    Args:
+        given: both kinds by name.
+        source: where, for messages; empty for a program.
+    """
+    values: dict[str, Any] = {}
+    beam_flags: list[str] = []
+    for name, value in given.items():
+        if name in FIELDS:
+            plain = _with_splits(value) if name == "input" and isinstance(value, Mapping) else value
+            values[name] = checked_value(FIELDS[name], plain, f"{source or '--'}{name}")
+        else:
+            beam_flags += _as_flags(name, value)
+    _refuse_unknown(beam_flags, source)
+    return values, beam_flags
+
+
+def _with_splits(inputs: Mapping[str, Any]) -> list[str]:
+    return [
+        named_input(split, str(glob))
+        for split, globs in inputs.items()
+        for glob in (globs if isinstance(globs, (list, tuple)) else [globs])
+    ]
 
 
 def check_flags(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from faceveil.transforms.errors import Error
 from faceveil.transforms.inputs.paths import as_path
 
 _SIZE_UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
-class OptionError(ValueError):
+class OptionError(Error, ValueError):
     """An option or a key of the configuration file is unknown, missing or has a value that is not allowed."""
 
 
@@ -68,7 +70,7 @@ def checked_value(option: dataclasses.Field[Any], value: Any, source: str) -> An
 
     Args:
         option: a field of ``JobOptions``.
-        value: as text, as a configuration file gives it, or of the type itself.
+        value: as text, as a configuration file gives it, of the type itself, or a ``Path``.
         source: where it was given, for the message.
 
     Raises:
@@ -99,6 +101,8 @@ def parsed_value(value: Any, parse: Callable[[Any], Any], allowed: Sequence[str]
         parse
     )
     try:
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
         if parse is bool or parse is str:
             if not isinstance(value, parse):
                 raise ValueError(wanted)

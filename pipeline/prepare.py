@@ -45,6 +45,9 @@ from faceveil.transforms.shard.worker import Anonymization
 
 _OF_IMAGES = {"max_pixels", "max_image_bytes", "image_timeout", "salt_file"}
 """Options about data that are about every image, wherever it comes from."""
+_OF_EXAMPLES = {"image_feature", "drop_features", "allow_features", "strict_features"}
+_OF_EXAMPLES |= {"boxes", "boxes_mode", "box_classes"}
+"""Options about data that are about every Example."""
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,29 @@ def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonym
         AccessError: a model cannot be reached.
         ModelError: a model cannot be found or built.
     """
-    refuse_others(options, ("anonymization", "detection"), _OF_IMAGES)
+    return _prepare_keyed(options, beam_options, _OF_IMAGES)
+
+
+def prepare_examples(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:
+    """The same of Examples that a pipeline brings itself.
+
+    Raises:
+        OptionError: as ``prepare_images``, or the annotated boxes are in a file.
+        AccessError: as ``prepare_images``.
+        ModelError: as ``prepare_images``.
+    """
+    if options.boxes and is_box_file(options.boxes):
+        raise OptionError(f"--boxes {options.boxes}: a file is for whole data sets; here, features may hold boxes")
+    return _prepare_keyed(options, beam_options, _OF_IMAGES | _OF_EXAMPLES)
+
+
+def _prepare_keyed(options: JobOptions, beam_options: PipelineOptions, names: Collection[str]) -> Anonymization:
+    refuse_others(options, ("anonymization", "detection"), names)
     _check_beam_options(beam_options)
     _check_staging(beam_options, options)
     check_access(options, beam_options)
-    return _anonymization(options, beam_options, resolve_models(options.detector.models), resolve_generator(options))
+    models, generator = resolve_models(options.detector.models), resolve_generator(options)
+    return _anonymization(options, beam_options, models, generator, box_source(options, None))
 
 
 def refuse_others(options: JobOptions, groups: Collection[str], names: Collection[str] = ()) -> None:

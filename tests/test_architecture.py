@@ -16,7 +16,8 @@ PACKAGES = ("transforms", "pipeline", "evaluation", "training")
 NOT_INSTALLED = ROOT / "training" / "shipped"
 
 FLOORS = (
-    ("transforms.errors", "transforms.quarantine", "transforms.limits", "transforms.arrays", "transforms.kept_exif"),
+    ("transforms.errors", "transforms.limits", "transforms.arrays", "transforms.kept_exif"),
+    ("transforms.quarantine",),
     ("transforms.faces",),
     ("transforms.runtime",),
     ("transforms.storage", "transforms.models"),
@@ -25,7 +26,7 @@ FLOORS = (
     ("transforms.generators", "transforms.inputs"),
     ("transforms.shard",),
     ("transforms.metrics",),
-    ("transforms.anonymize_images", "transforms.anonymize_shards", "transforms.manifest"),
+    ("transforms.anonymize_keyed", "transforms.anonymize_shards", "transforms.manifest"),
     ("evaluation",),
     ("training",),
     ("pipeline",),
@@ -33,7 +34,7 @@ FLOORS = (
 """From the ground up: a module imports its own package and what lies on lower floors, nothing beside it."""
 
 KNOWS_BEAM = {"pipeline", "transforms.storage", "transforms.inputs.plan", "transforms.manifest"}
-KNOWS_BEAM |= {"transforms.anonymize_images", "transforms.anonymize_shards", "transforms.metrics"}
+KNOWS_BEAM |= {"transforms.anonymize_keyed", "transforms.anonymize_shards", "transforms.metrics"}
 KNOWS_NO_IMAGES = {"transforms.runtime", "transforms.storage", "transforms.models"}
 IMAGE_LIBRARIES = {"cv2", "PIL", "pillow_heif", "simplejpeg"}
 MAX_LINES = 400
@@ -86,6 +87,7 @@ TESTED_BY = {
     "pipeline": {
         "access": "test_cloud_storage.py",
         "console models_command report": "pipeline/test_cli.py",
+        "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
         "evaluate": "pipeline/test_evaluate_command.py",
         "option_checks option_parsing option_values salt": "pipeline/test_options.py",

@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,11 @@ def test_the_wheel_holds_all_that_a_worker_needs_and_no_more(tmp_path: Path) -> 
     subprocess.run([sys.executable, *command, tmp_path, source], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"faceveil/py.typed", *(f"faceveil/transforms/detectors/{name}" for name in WEIGHTS)} <= set(names)
+    assert {
+        "faceveil/__init__.py",
+        "faceveil/py.typed",
+        *(f"faceveil/transforms/detectors/{name}" for name in WEIGHTS),
+    } <= set(names)
     cards = {name.removesuffix(".md") for name in names if name.endswith(".md")}
     assert {re.sub(r"(_int8)?\.\w+$", "", name) for name in names if name.endswith((".npz", ".onnx"))} == cards
     licences = {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name}
@@ -31,6 +36,11 @@ def test_the_wheel_holds_all_that_a_worker_needs_and_no_more(tmp_path: Path) -> 
         here = {f"faceveil/{path.relative_to(ROOT)}" for path in (ROOT / package).rglob("*.py")}
         assert {name for name in here if not name.startswith("faceveil/training/shipped/")} <= modules
     assert not any(name.startswith("faceveil/training/shipped/") for name in names)
+    # All that the package offers is found in it, however it is on the path.
+    script = "import faceveil; print([getattr(faceveil, name) for name in faceveil.__all__] and faceveil.__file__)"
+    environment = os.environ | {"PYTHONPATH": str(wheel)}
+    found = subprocess.run([sys.executable, "-P", "-c", script], env=environment, capture_output=True, text=True)
+    assert found.stdout.startswith(str(wheel)), found.stderr
 
 
 def test_set_up_says_what_to_install_where_no_python_fits(tmp_path: Path) -> None:

@@ -36,6 +36,20 @@ def strace() -> list[str]:
 def test_a_local_job_connects_to_nobody_and_leaves_nothing_at_home(
     options: Sequence[str], photos: Path, tmp_path: Path, strace: list[str]
 ) -> None:
+    job = ["-m", "faceveil", "run", "--input", f"{photos}/**", "--output", f"{tmp_path}/out", "--detect_size=320"]
+    addresses = addresses_of([sys.executable, *job, *options], tmp_path, strace)
+    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert bool(addresses) == ("--num_shards=2" in options)  # what there is to be seen is seen
+
+
+def test_neither_does_a_program_that_anonymizes_images(photos: Path, tmp_path: Path, strace: list[str]) -> None:
+    script = "import faceveil, sys; faceveil.Anonymizer().anonymize(open(sys.argv[1], 'rb').read())"
+    command = [sys.executable, "-c", script, str(photos / "people" / "portrait.jpeg")]
+    assert addresses_of(command, tmp_path, strace) == set()
+
+
+def addresses_of(command: Sequence[str], tmp_path: Path, strace: list[str]) -> set[str]:
+    """What a command and its children connect to; they leave nothing in their home."""
     home, trace = tmp_path / "home", tmp_path / "trace"
     home.mkdir()
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ} | {
@@ -46,11 +60,8 @@ def test_a_local_job_connects_to_nobody_and_leaves_nothing_at_home(
         "http_proxy": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
-    job = [sys.executable, "-m", "faceveil", "run", "--input", f"{photos}/**", "--output", f"{tmp_path}/out", *options]
-    command = [*strace, f"--output={trace}", *job, "--detect_size=320"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    traced = [*strace, f"--output={trace}", *command]
+    ended = subprocess.run(traced, env=environment, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
-    addresses = set(_ADDRESS.findall(trace.read_text()))
-    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
-    assert bool(addresses) == ("--num_shards=2" in options)  # what there is to be seen is seen
     assert list(home.iterdir()) == []
+    return set(_ADDRESS.findall(trace.read_text()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from faceveil.transforms.errors import Error
+
 
 class Reason(StrEnum):
     """The short list of reasons, as they stand in ``records/`` and in the job's report."""
@@ -50,8 +52,12 @@ class Reason(StrEnum):
     """Decoding or encoding it ended the process that did so."""
 
 
-class Quarantine(Exception):
+class Quarantine(Error):
     """One record cannot be anonymized; the job goes on without it.
+
+    Attributes:
+        reason: why, one of ``Reason``.
+        detail: more about it, may be empty.
 
     Example usage::
 

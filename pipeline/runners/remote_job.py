@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from faceveil.transforms.errors import Error
+
 
 @dataclass(frozen=True)
 class RemoteJob:
@@ -33,7 +35,7 @@ class RemoteJob:
         return f"gcloud dataflow jobs cancel {self.id} --project {self.project} --region {self.region}"
 
 
-class LeftRunning(Exception):
+class LeftRunning(Error):
     """This command ends, and the job that it has submitted goes on.
 
     Attributes:

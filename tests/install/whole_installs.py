@@ -230,6 +230,28 @@ def test_a_job_runs_alone(
     assert "is built in a temporary folder, since the cache cannot be written" in ended.stderr
 
 
+_PROGRAM = """
+import json
+import faceveil
+manifest = faceveil.run(input="photos/*", output="out")
+with open("photos/0-astronaut.png", "rb") as photo:
+    made = faceveil.Anonymizer().anonymize(photo.read())
+with open("anonymized.png", "wb") as file:
+    file.write(made)
+print(json.dumps(manifest["totals"]))
+"""
+
+
+def test_a_program_calls_it(installation: Installation, folder: Path, alone: Callable[..., list[str]]) -> None:
+    (folder / "program.py").write_text(_PROGRAM)
+    command = alone(installation.python, "program.py")
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == totals(folder)
+    assert ALL.items() <= totals(folder).items()
+    assert (folder / "anonymized.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_a_killed_job_goes_on(installation: Installation, folder: Path, alone: Callable[..., list[str]]) -> None:
     job = ["run", "--input", "photos/*", "--output", "out", "--num_shards", "6"]
     # From the second run on by `python -m`, which looks for modules in the working folder first.

@@ -1,6 +1,7 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -8,13 +9,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
 from faceveil.pipeline.cli import main
-from faceveil.pipeline.graph import AnonymizeDataset, AnonymizeImages
+from faceveil.pipeline.graph import AnonymizeDataset, AnonymizeExamples, AnonymizeImages
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.prepare import prepare
 from faceveil.transforms import anonymize_shards
 from faceveil.transforms.errors import OutputError
-from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.example import Example, FeatureValue
 from faceveil.transforms.formats.tfrecord import frame, read_limited_records
 from faceveil.transforms.shard.worker import Anonymization, Worker
 
@@ -111,6 +112,62 @@ def test_images_of_a_pipeline_get_the_bytes_that_files_of_their_keys_get(
         made = pipeline | beam.Create(images) | AnonymizeImages(options)
         assert_that(made.main, equal_to(list(zip(names, expected, strict=True))), "main")
         assert_that(made.quarantined, equal_to([]), "quarantined")
+
+
+@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.parametrize("method", ["blur", "synthesize"])
+def test_examples_of_a_pipeline_get_the_bytes_that_records_of_their_keys_get(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setenv("FACEVEIL_SALT", "0123456789abcdef0123456789abcdef")
+    face, rocket = ((photos / name).read_bytes() for name in ("people/portrait.jpeg", "things/rocket.jpg"))
+    box: dict[str, FeatureValue] = {f"image/object/bbox/{side}": [0.25] for side in ("xmin", "ymin")}
+    box |= {f"image/object/bbox/{side}": [0.75] for side in ("xmax", "ymax")}
+    features: list[dict[str, FeatureValue]] = [
+        {"left": face, "right": rocket, "label": [3], "note": b"to go", **box},
+        {"left": rocket, "right": face, "seen": face, "label": [-1], "text": [b"a", b""], **box},
+        {"left": rocket, "right": rocket},
+        {"left": face, "label": [3]},
+        {"left": face, "right": face[:3000]},
+        {"left": face, "right": rocket, "preview": face},
+    ]
+    records = [Example.empty().with_features(each) for each in features]
+    (tmp_path / "x.tfrecord").write_bytes(b"".join(map(frame, records)))
+    output = tmp_path / "out"
+    flags = ["--quality", "fast", "--method", method, "--image_feature", "left", "right", "--drop_features", "note"]
+    flags += ["--allow_features", "seen", "--boxes", "image/object/bbox", "--max_quarantined", "1"]
+    assert main(["run", "--input", f"{tmp_path}/x.tfrecord", "--output", str(output), *flags]) == 0
+    with (output / "data-00000-of-00001.tfrecord").open("rb") as file:
+        expected = list(read_limited_records(file, 1 << 30))
+    assert len(expected) == 3
+    options = JobOptions(
+        quality="fast",
+        method=method,
+        image_feature=("left", "right"),
+        drop_features=("note",),
+        allow_features=("seen",),
+        boxes="image/object/bbox",
+    )
+    keyed = [(f"x.tfrecord#{number}", record) for number, record in enumerate(records)]
+    with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(["--runtime_type_check"])) as pipeline:
+        made = pipeline | beam.Create(keyed) | AnonymizeExamples(options)
+        names = [key for key, _ in keyed]
+        assert_that(made.main, equal_to(list(zip(names, expected, strict=False))), "main")
+        reasons = made.quarantined | beam.Map(lambda record: (record.key, record.reason))
+        wrong = dict(zip(names[3:], ["missing_image", "truncated", "embedded_image"], strict=True))
+        assert_that(reasons, equal_to(wrong.items()), "quarantined")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"output": "out"}, "--output: has no effect here"),
+        ({"boxes": "faces.csv"}, "--boxes faces.csv: a file is for whole data sets"),
+    ],
+)
+def test_options_about_whole_data_sets_are_refused_for_examples(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        _ = beam.Pipeline() | beam.Create([("a", b"")]) | AnonymizeExamples(JobOptions(**options))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -19,6 +20,9 @@ class Watchdog:
     Time is counted in the watchdog's own ticks, so a process that was stopped or a machine that slept is not blamed. A
     function that hangs while it holds Python's global lock is not noticed; no codec in use does.
 
+    Args:
+        seconds: how long it may take; infinite for as long as it likes.
+
     Example usage::
 
         >>> with Watchdog(60).watching("-2"):
@@ -30,6 +34,8 @@ class Watchdog:
         self._seconds = seconds
         # By thread: what it works on, and for how long.
         self._running: dict[int, tuple[str, float]] = {}
+        if math.isinf(seconds):
+            return
         tick = min(1.0, seconds / 4)
         threading.Thread(target=_tick, args=(weakref.ref(self), tick), daemon=True).start()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
+import numpy as np
+
 from faceveil.transforms import storage
+from faceveil.transforms.arrays import RGB, check_rgb
 from faceveil.transforms.codecs.signatures import DECODED, sniff
 from faceveil.transforms.formats.embedded import Contents, examine
 from faceveil.transforms.formats.example import Example, InvalidExampleError
@@ -56,6 +60,33 @@ class Source:
     size: int | None = None
     part: FilePart | None = None
     content: bytes | None = None
+
+
+def array_source(key: str, image: RGB, max_bytes: int) -> Source | Outcome:
+    """The record of decoded pixels, as if they lay in a file: with a header before them, see `codecs/netpbm.py`.
+
+    Too many are quarantined before they are copied.
+
+    Raises:
+        ValueError: as ``check_rgb``.
+    """
+    check_rgb(image)
+    if image.nbytes > max_bytes:
+        return quarantined(key, _too_large(f"{image.nbytes} bytes of pixels"))
+    height, width, _ = image.shape
+    return image_source(key, b"P6\n%d %d\n255\n" % (width, height) + image.tobytes())
+
+
+def array_of(image: bytes, shape: Sequence[int]) -> RGB:
+    """The pixels of the anonymized image that was made of an ``array_source``, as an array of their own."""
+    return np.frombuffer(image, np.uint8)[-math.prod(shape) :].reshape(shape).copy()
+
+
+def example_source(key: str, serialized: bytes, max_bytes: int) -> Source | Outcome:
+    """The record of a serialised Example that is in memory already; one that is too large is quarantined."""
+    if len(serialized) > max_bytes:
+        return quarantined(key, _too_large(f"it has {len(serialized)} bytes"))
+    return Source(key, "", serialized, len(serialized) * _DECODED)
 
 
 class HoldsRecords(Exception):

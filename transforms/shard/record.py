@@ -84,6 +84,12 @@ def quarantined(key: str, error: Quarantine) -> Outcome:
     return Outcome(Row(key, Status.QUARANTINED, error.reason, None, None, Faces.none(), detail=detail), None)
 
 
+def quarantine_of(row: Row) -> Quarantine:
+    """Why a record is quarantined, by its row, as an error to raise."""
+    assert row.reason is not None
+    return Quarantine(Reason(row.reason), row.detail or "")
+
+
 @dataclass(frozen=True)
 class Batch(Generic[_Item]):
     """Records that a step takes together, with their places in the stream."""

@@ -15,6 +15,7 @@ from PIL import Image
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, ShardResult
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.file_names import NameReporter
@@ -41,7 +42,6 @@ from faceveil.transforms.shard.given import BoxSource, GivenBoxes
 from faceveil.transforms.shard.read import (
     ReadAhead,
     Source,
-    image_source,
     read_ahead,
     read_sources,
     read_tfrecord_sources,
@@ -53,6 +53,7 @@ from faceveil.transforms.shard.record import (
     guarded,
     in_order,
     one_by_one_on_failure,
+    quarantine_of,
     quarantined,
 )
 from faceveil.transforms.shard.resume import with_kept
@@ -62,6 +63,7 @@ from faceveil.transforms.shard.write import write_shard
 _IN_FLIGHT_BYTES = 256 * 2**20
 _READ_AHEAD_BYTES = 32 * 2**20
 _READERS_PER_THREAD = 4
+_HOLDS_RECORDS = "it holds TFRecords"
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ class Worker:
 
     Its steps take records and outcomes, and pass outcomes through.
 
+    Args:
+        config: how records are anonymized.
+        threads: how many images are worked on at once; None for one on every core that is this process's share.
+        guest: whether the process is somebody else's, whose libraries keep the settings that they have.
+
     Attributes:
         config: how records are anonymized.
         detector: finds the faces.
@@ -119,19 +126,13 @@ class Worker:
         ModelError: a model cannot be loaded.
     """
 
-    def __init__(self, config: Anonymization) -> None:
-        keep_freed_memory()
-        # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
-        cv2.setNumThreads(1)
-        # What OpenCV and Pillow warn of, an unreadable image's reason for quarantine says better.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        logging.getLogger("PIL").setLevel(logging.CRITICAL)
-        Image.MAX_IMAGE_PIXELS = None  # ours is Limits.max_pixels
+    def __init__(self, config: Anonymization, threads: int | None = None, guest: bool = False) -> None:
+        if not guest:
+            _set_libraries_up()
         self.config = config
         models = tuple(map(storage.local_copy, config.detector.model_dirs))
         # By the cores of the machine that it runs on, not of the one that has launched it.
-        threads = max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
+        threads = threads or max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
         self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
         drawing = None
         if synthesis := config.synthesis:
@@ -191,6 +192,18 @@ class Worker:
         """Masks the faces of several records, and makes what is written of them."""
         with self._watchdog.watching(_names_of(batch)), self.timings.measuring("anonymize", _count_images(batch)):
             return Batch(anonymize(batch.items, self.masking, self.config.features), batch.places)
+
+
+def _set_libraries_up() -> None:
+    """Has this process do nothing but anonymize."""
+    keep_freed_memory()
+    # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
+    cv2.setNumThreads(1)
+    # What OpenCV and Pillow warn of, an unreadable image's reason for quarantine says better.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    Image.MAX_IMAGE_PIXELS = None  # ours is Limits.max_pixels
 
 
 def _names_of(batch: Batch[Any]) -> str:
@@ -276,23 +289,38 @@ def anonymize_record(source: Source, worker: Worker) -> Outcome | Source:
     return worker.anonymize(worker.detect(Batch([decoded], [0]))).items[0]
 
 
-def anonymize_images(images: Iterable[tuple[str, bytes]], worker: Worker) -> Iterator[Outcome]:
-    """Takes encoded images through all steps, as if each was a file; their outcomes come in the images' order.
+def anonymize_in_memory(sources: Iterable[Source | Outcome], worker: Worker) -> Iterator[Outcome]:
+    """Takes images or Examples that are in memory through all steps; their outcomes come in the records' order.
 
     Args:
-        images: keys and images.
+        sources: as ``image_source`` and others make them.
         worker: the model and the threads.
 
     Raises:
-        OutOfMemoryError: memory ran out, with one image at a time too.
+        OutOfMemoryError: memory ran out, with one record at a time too.
     """
-    sources = (image_source(key, data) for key, data in images)
     with out_of_memory_errors():
         yield from anonymize_sources(sources, worker, _refused_records)
 
 
 def _refused_records(file: Source) -> Iterator[Outcome]:
-    yield quarantined(file.key, Quarantine(Reason.NOT_AN_IMAGE, "it holds TFRecords"))
+    yield quarantined(file.key, Quarantine(Reason.NOT_AN_IMAGE, _HOLDS_RECORDS))
+
+
+def detect_in_memory(source: Source | Outcome, worker: Worker) -> Faces:
+    """The faces of an image in memory that would be masked.
+
+    Raises:
+        Quarantine: it cannot be decoded, or the detector fails.
+        OutOfMemoryError: memory ran out.
+    """
+    decoded = worker.decode(source)
+    if isinstance(decoded, Source):
+        raise Quarantine(Reason.NOT_AN_IMAGE, _HOLDS_RECORDS)
+    [detected] = worker.detect(Batch([decoded], [0])).items
+    if isinstance(detected, Outcome):
+        raise quarantine_of(detected.row)
+    return detected.images[0].faces
 
 
 def record_sandbox(config: Anonymization, threads: int) -> RecordSandbox:

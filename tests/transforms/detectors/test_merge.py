@@ -46,6 +46,14 @@ def test_a_tile_counts_for_the_faces_within_it_only() -> None:
     np.testing.assert_allclose(merged.boxes[2], within[:4])
 
 
+def test_nor_does_a_tile_count_for_those_above_or_below_it() -> None:
+    above, below, within = (40, 20, 60, 44, 0.8), (40, 56, 60, 80, 0.8), (40, 44, 60, 56, 0.8)
+    tile = Window(0, 42, 100, 58, 100, 16)
+    for face, score in ((above, 0.8), (below, 0.8), (within, 0.6)):
+        merged = average_views([(view(WHOLE), faces(face)), (view(tile), faces())])
+        np.testing.assert_allclose(merged.scores, [score], rtol=1e-6)
+
+
 def test_a_tile_has_no_say_in_a_face_that_sticks_out_of_it_on_all_sides() -> None:
     larger = (40, 40, 100, 100, 0.8)
     tile = replace(TILE, x0=50, y0=50, x1=90, y1=90)

@@ -99,6 +99,17 @@ def test_the_faces_of_all_images_are_kept_and_counted(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(row.other_images[0].faces, name), getattr(FACES, name))
 
 
+def test_given_faces_have_no_keypoints_and_found_ones_keep_those_that_are_no_numbers(tmp_path: Path) -> None:
+    unknown = np.full((2, 5, 2), np.nan, np.float32)
+    rows = AuditFile("data", "data-00000-of-00001.tfrecord", "blur", with_given=True)
+    rows.add(Row("a.jpg", Status.ANONYMIZED, None, 9, 9, replace(FACES, keypoints=unknown), given_faces=1), 0)
+    rows.publish(str(tmp_path / "x.parquet"), stamp(ShardResult("data-00000-of-00001", "data")))
+    [row] = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    given, found = (face["keypoints"] for face in row["faces"])
+    assert given is None
+    assert np.isnan(found).all()
+
+
 def test_types_are_as_documented(tmp_path: Path) -> None:
     publish(tmp_path / "x.parquet")
     schema = pq.read_schema(tmp_path / "x.parquet")

@@ -148,3 +148,15 @@ def test_a_name_that_is_not_utf8_gets_a_key_that_is(tmp_path: Path) -> None:
 def test_what_may_be_meant_where_nothing_is_there(named: Input, hints: list[str]) -> None:
     assert named.hint.count("; ") == len(hints)
     assert all(hint in named.hint for hint in hints)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (Input("data", "photos/**"), "--input photos/**"),
+        (Input("train", "photos/**", named=True), "--input train=photos/**"),
+        (Input("val", "list", named=True, is_list=True), "--input val=@list"),
+    ],
+)
+def test_an_input_is_named_as_it_was_given(given: Input, told: str) -> None:
+    assert given.given == told

@@ -25,9 +25,9 @@ class Reason(StrEnum):
     MULTIPLE_FRAMES = "multiple_frames"
     """More than one frame, page or picture: an animation, a burst."""
     CORRUPT_RECORD = "corrupt_record"
-    """The TFRecord file is damaged or cut off here; what follows in that file cannot be read."""
+    """The file of records is damaged or cut off here; what follows in that file, or in a row group, cannot be read."""
     INVALID_EXAMPLE = "invalid_example"
-    """The record is no serialised tf.train.Example."""
+    """The record is no serialised tf.train.Example, or an Example cannot hold it."""
     SEQUENCE_EXAMPLE = "sequence_example"
     """The record is a tf.train.SequenceExample, whose feature lists are not examined."""
     MISSING_IMAGE = "missing_image"
@@ -66,3 +66,8 @@ class Quarantine(Exception):
 
     def __reduce__(self) -> tuple[type[Quarantine], tuple[Reason, str]]:
         return Quarantine, (self.reason, self.detail)
+
+
+def too_large(detail: str) -> Quarantine:
+    """What quarantines a record of too many bytes."""
+    return Quarantine(Reason.TOO_LARGE, f"{detail} (--max_image_bytes allows more)")

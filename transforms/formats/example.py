@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from faceveil.transforms.arrays import FloatArray
 
-FeatureValue = bytes | Sequence[bytes] | Sequence[int] | Sequence[float]
+FeatureValue = bytes | Sequence[bytes] | Sequence[int] | Sequence[float] | NDArray[Any]
 
 
 class InvalidExampleError(ValueError):
@@ -163,7 +163,8 @@ class Example:
         All others keep their bytes, unless these hold what no reader sees: then they are written anew without that.
 
         Args:
-            features: one bytes value, or a list of bytes, int or float values each; an empty list is one of floats.
+            features: one bytes value, or a list of bytes, int or float values each; an empty list is one of floats. Of
+                an array the type tells, also of an empty one: int64, float32, or object for bytes.
             without: names of features that are left out, these ones included.
 
         Raises:
@@ -255,6 +256,10 @@ def _serialize(value: FeatureValue) -> bytes:
     feature: Any = _Feature()
     if isinstance(value, bytes):
         feature.bytes_list.value.append(value)
+    elif isinstance(value, np.ndarray):
+        kinds = {"O": feature.bytes_list, "i": feature.int64_list, "f": feature.float_list}
+        kinds[value.dtype.kind].SetInParent()
+        kinds[value.dtype.kind].value.extend(value.tolist())
     elif len(value) and isinstance(value[0], bytes):
         feature.bytes_list.value.extend(value)
     elif len(value) and isinstance(value[0], int):

@@ -124,7 +124,7 @@ def with_records(
     items: Iterable[Record[DecodedImage] | Source | Outcome],
     decode_records: Callable[[Source], Iterable[Record[DecodedImage] | Source | Outcome]],
 ) -> Iterator[Record[DecodedImage] | Outcome]:
-    """The decoded records, with those of TFRecord files in the place of files that were taken for images.
+    """The decoded records, with those of files of records in the place of files that were taken for images.
 
     Args:
         items: the decoded records.

@@ -20,7 +20,7 @@ from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.read import HoldsRecords, Source, load, read_sources, read_tfrecord_sources
+from faceveil.transforms.shard.read import HoldsRecords, Source, load, read_records_of, read_sources
 from faceveil.transforms.shard.record import Outcome
 from tests.conftest import as_nobody, noise_image
 
@@ -57,7 +57,7 @@ def refusal(outcome: Source | Outcome) -> tuple[str, str, str]:
 
 def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"content")
-    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), FeatureRoles(), MAX_BYTES)
     assert source.key == "a.jpg"
     assert source.nbytes >= 7
     assert loaded(source) == (b"content",)
@@ -65,13 +65,13 @@ def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
 
 def test_records_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22"))
-    sources = list(read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES))
+    sources = list(read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES))
     assert [(s.key, s.serialized) for s in sources] == [("x.tfrecord#0", b"1"), ("x.tfrecord#1", b"22")]
 
 
 def test_what_comes_before_damage_is_read_and_the_damage_is_one_record(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22")[:-1])
-    first, damage = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    first, damage = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES)
     assert first.serialized == b"1"
     said = "record 1 and what follows: the file ends inside the record at byte 17"
     assert refusal(damage) == ("x.tfrecord#1", "corrupt_record", said)
@@ -80,7 +80,7 @@ def test_what_comes_before_damage_is_read_and_the_damage_is_one_record(tmp_path:
 @pytest.mark.parametrize("size", [19, 20, 21])
 def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(size))
-    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), 20)
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), FeatureRoles(), 20)
     if size <= 20:
         assert loaded(source, 20) == (bytes(size),)
     else:
@@ -90,7 +90,7 @@ def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
 
 def test_records_over_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(bytes(21)) + frame(b"22"))
-    first, large, last = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), 20)
+    first, large, last = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), 20)
     assert (first.serialized, last.serialized) == (b"1", b"22")
     assert large.key == "x.tfrecord#1"
     assert refusal(large)[1] == "too_large"
@@ -107,7 +107,7 @@ def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind
     listener.bind(str(tmp_path / "socket"))
     for name in ("pipe", "zero", "circle", "folder", "socket"):
         file = InputFile("data", name, str(tmp_path / name), 0, "0.0", kind)  # type: ignore[arg-type]
-        [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), MAX_BYTES)  # type: ignore[arg-type]
+        [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), FeatureRoles(), MAX_BYTES)  # type: ignore[arg-type]
         if kind == "tfrecord":
             _, reason, detail = refusal(source)
         else:
@@ -123,7 +123,7 @@ def test_a_file_that_may_not_be_read_ends_the_job(public_folder: Path, kind: str
     (public_folder / "a").touch(mode=0)
 
     def read() -> None:
-        for source in read_sources(plan_of(public_folder / "a", kind), MAX_BYTES):
+        for source in read_sources(plan_of(public_folder / "a", kind), FeatureRoles(), MAX_BYTES):
             loaded(source)
 
     with as_nobody(), pytest.raises(AccessError, match="a: cannot be read: Permission denied"):
@@ -144,7 +144,7 @@ def listed(path: Path, kind: str) -> ShardPlan:
 
 def test_an_image_file_that_was_replaced_ends_the_job(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"content")
-    [source] = read_sources(listed(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    [source] = read_sources(listed(tmp_path / "a.jpg", "image"), FeatureRoles(), MAX_BYTES)
     replaced(tmp_path / "a.jpg", b"CONTENT")
     with pytest.raises(AccessError, match=r"a\.jpg: was changed while the job ran"):
         loaded(source)
@@ -154,7 +154,7 @@ def test_an_image_file_that_was_replaced_ends_the_job(tmp_path: Path) -> None:
 def test_a_tfrecord_file_that_is_written_to_while_it_is_read_ends_the_job(tmp_path: Path, damaged: bool) -> None:
     path = tmp_path / "x.tfrecord"
     path.write_bytes(frame(b"1") * 100_000)
-    sources = read_sources(listed(path, "tfrecord"), MAX_BYTES)
+    sources = read_sources(listed(path, "tfrecord"), FeatureRoles(), MAX_BYTES)
     next(sources)
     with path.open("r+b") as file:
         if damaged:
@@ -166,14 +166,16 @@ def test_a_tfrecord_file_that_is_written_to_while_it_is_read_ends_the_job(tmp_pa
     with pytest.raises(AccessError, match=r"x\.tfrecord: was changed while the job ran"):
         list(
             read_sources(
-                replace(listed(path, "tfrecord"), files=(InputFile("data", "k", str(path), 1, "1.0", "tfrecord"),)), 1
+                replace(listed(path, "tfrecord"), files=(InputFile("data", "k", str(path), 1, "1.0", "tfrecord"),)),
+                FeatureRoles(),
+                1,
             )
         )
 
 
 def test_an_image_that_is_called_a_tfrecord_file_is_an_image(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(encoded("PNG"))
-    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES)
     assert source.key == "x.tfrecord"
     assert loaded(source) == (encoded("PNG"),)
 
@@ -181,24 +183,24 @@ def test_an_image_that_is_called_a_tfrecord_file_is_an_image(tmp_path: Path) -> 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
 def test_tfrecords_that_are_called_an_image_are_told(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     (tmp_path / "x.jpg").write_bytes(compress(frame(b"1") + frame(b"22")))
-    [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), FeatureRoles(), MAX_BYTES)
     with pytest.raises(HoldsRecords):
         loaded(source)
     assert isinstance(source, Source)
-    records = list(read_tfrecord_sources(source, MAX_BYTES))
+    records = list(read_records_of(source, FeatureRoles(), MAX_BYTES))
     assert [(record.key, record.serialized) for record in records] == [("x.jpg#0", b"1"), ("x.jpg#1", b"22")]
 
 
 def test_a_compression_that_tfrecords_do_not_have_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(bz2.compress(frame(b"1")))
-    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES)
     assert refusal(source)[1] == "corrupt_record"
     assert "the file begins as bzip2 does; TFRecords are read plain, or" in refusal(source)[2]
 
 
 @pytest.mark.parametrize("kind", ["image", "tfrecord"])
 def test_a_file_that_is_gone_is_one_record(tmp_path: Path, kind: str) -> None:
-    [source] = read_sources(plan_of(tmp_path / "gone", kind), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "gone", kind), FeatureRoles(), MAX_BYTES)
     if kind == "tfrecord":
         assert refusal(source)[1] == "unreadable_file"
         return

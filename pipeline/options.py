@@ -58,9 +58,9 @@ class JobOptions:
     input: tuple[str, ...] = _option(
         (),
         "data",
-        "globs of images (JPEG, PNG, WebP, …), TFRecord and Parquet files, quoted; ** includes sub-folders; NAME=GLOB "
-        "puts the files into a split of that name; @FILE is a list of globs or paths, one in each line, or an "
-        "inventory of a bucket in Parquet",
+        "globs of images (JPEG, PNG, WebP, …), TFRecord, Parquet and tar files, quoted; ** includes sub-folders; "
+        "NAME=GLOB puts the files into a split of that name; @FILE is a list of globs or paths, one in each line, or "
+        "an inventory of a bucket in Parquet",
         metavar="[SPLIT=]GLOB",
     )
     exclude: tuple[str, ...] = _option(
@@ -356,7 +356,8 @@ class JobOptions:
     @property
     def features(self) -> FeatureRoles:
         """What the features of Examples are."""
-        return FeatureRoles(self.image_feature, self.drop_features, self.allow_features, self.strict_features)
+        named = self.image_feature, self.drop_features, self.allow_features
+        return FeatureRoles(*named, self.strict_features, self.hash_keys)
 
     @property
     def audit_directory(self) -> str:

@@ -73,8 +73,8 @@ def test_the_one_column_of_images_is_found_and_all_others_pass(divided: Path, ph
         image, before = feature["image"].bytes_list.value[0], original["image"][number]
         row = trail[f"{KEY}#{number}"]
         assert feature["image/face/count"].int64_list.value[0] == len(row["faces"])
-        made, given = (np.asarray(Image.open(io.BytesIO(data))) for data in (image, before["bytes"]))
-        assert np.array_equal(made, given) == (row["status"] == "no_faces")
+        pixels, original_pixels = (np.asarray(Image.open(io.BytesIO(data))) for data in (image, before["bytes"]))
+        assert np.array_equal(pixels, original_pixels) == (row["status"] == "no_faces")
         assert feature["image/path"].bytes_list.value == [before["path"].encode()]
         assert feature["label"].int64_list.value == [number]
         assert feature["caption"].bytes_list.value == [f"photo {number}".encode()]

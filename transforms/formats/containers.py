@@ -10,19 +10,20 @@ from faceveil.transforms.codecs.signatures import DECODED, sniff
 from faceveil.transforms.formats.container import Container
 from faceveil.transforms.formats.kinds import (
     BY_CONTENT,
+    CONTAINER_ENDINGS,
     EMPTY,
     LOOKED_AT,
     NO_FILE,
-    PARQUET_ENDING,
     Kind,
     ending_of,
     unreadable,
 )
 from faceveil.transforms.formats.parquet_files import PARQUET_FILES
+from faceveil.transforms.formats.tar_files import TAR_FILES
 from faceveil.transforms.formats.tfrecord_files import TFRECORD_FILES
 from faceveil.transforms.storage.base import StoredFile
 
-CONTAINERS: Mapping[Kind, Container] = {"tfrecord": TFRECORD_FILES, "parquet": PARQUET_FILES}
+CONTAINERS: Mapping[Kind, Container] = {"tfrecord": TFRECORD_FILES, "parquet": PARQUET_FILES, "tar": TAR_FILES}
 
 
 def container_kind(start: bytes) -> Kind | None:
@@ -60,6 +61,6 @@ def look(file: StoredFile) -> tuple[Kind | None, str]:
     found = sniff(start)
     if found in DECODED:
         return "image", ""
-    if ending_of(file.path) == PARQUET_ENDING:  # damaged, as its reader will say
-        return "parquet", ""
+    if kind := CONTAINER_ENDINGS.get(ending_of(file.path)):  # damaged, as its reader will say
+        return kind, ""
     return None, f"{BY_CONTENT} ({found})" if found else BY_CONTENT

@@ -20,12 +20,14 @@ class FeatureRoles:
         dropped: are left out of the output.
         allowed: pass as they are, even if they hold images.
         strict: whether all features that are not named here are left out too.
+        hides_names: whether no name in a file becomes a feature.
     """
 
     images: tuple[str, ...] = ("image/encoded",)
     dropped: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     strict: bool = False
+    hides_names: bool = False
 
     def is_left_out(self, name: str) -> bool:
         """Whether a feature of an Example that is read is not in the one that is written."""

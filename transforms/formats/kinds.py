@@ -10,7 +10,7 @@ from typing import Literal
 
 from faceveil.transforms.errors import AccessError
 
-Kind = Literal["image", "tfrecord", "parquet"]
+Kind = Literal["image", "tfrecord", "parquet", "tar"]
 """What a file holds: one image, or many records in some container."""
 
 
@@ -37,7 +37,7 @@ _DATA_ENDINGS = _endings(
     ".avro .orc .lmdb .mdb .sqlite .sqlite3 .xls .xlsx",
     # Sound, video, documents, archives.
     ".mp3 .wav .flac .m4a .aac .ogg .mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .mts .m2ts .3gp .pdf .doc .docx",
-    ".ppt .pptx .odt .zip .tar .tgz .7z .rar",
+    ".ppt .pptx .odt .zip .7z .rar",
     # Checksums, signatures, links.
     ".crc .md5 .sha1 .sha256 .sha512 .asc .sig .torrent .url .lnk",
 )
@@ -60,8 +60,8 @@ _SYSTEM_FOLDERS = frozenset(
     )
 )
 _SYSTEM_NAME_START = re.compile(r"\._|\.#|\.trash-|_started_\d|_committed_\d|events\.out\.tfevents\.", re.IGNORECASE)
-PARQUET_ENDING = ".parquet"
-"""Of tables; whether they may hold images, their footers tell."""
+CONTAINER_ENDINGS: dict[str, Kind] = {".parquet": "parquet", ".tar": "tar", ".tgz": "tar"}
+"""Of files that are looked into, and are still such ones where that fails."""
 _SHORT_ENDING = re.compile(r"\.[\w~+-]{1,16}")
 
 SYSTEM = "left behind by a system or program"
@@ -158,7 +158,7 @@ def ending_of(path: str) -> str:
 
 def is_known_ending(ending: str) -> bool:
     """Whether an ending is that of a kind of file, and no part of a name."""
-    known = (IMAGE_ENDINGS, _DATA_ENDINGS, _RAW_ENDINGS, _UNFINISHED_ENDINGS, (PARQUET_ENDING,))
+    known = (IMAGE_ENDINGS, _DATA_ENDINGS, _RAW_ENDINGS, _UNFINISHED_ENDINGS, CONTAINER_ENDINGS)
     return any(ending in endings for endings in known)
 
 

@@ -17,7 +17,7 @@ from faceveil.transforms.formats.kinds import ending_of, judge_name, kind_of
     [
         ("a.jpg B.JPG a/b.webp .a.jpg .hidden/a.jpg _a.jpg x.tfrecord x.tfrecords.gz train-00000-of-01024", ""),
         (
-            "train train.record x.records x.tf_record x.tfr part-r-00000 train-0-of-8 img a.jpg.1 a.JPG~ a.parquet",
+            "train train.record x.records x.tf_record x.tfr part-r-00000 train-0-of-8 a.jpg.1 a.JPG~ a.parquet a.tar",
             "",
         ),
         (

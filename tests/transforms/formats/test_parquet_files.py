@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceveil.transforms import storage
@@ -229,6 +229,7 @@ def read_plans(*plans: ShardPlan) -> list[tuple[str, bytes | None]]:
     return [(record.key, record.serialized) for record in found]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.binary(max_size=60), st.integers(-9, 9) | st.none()), max_size=60),
     st.integers(1, 20),
@@ -358,6 +359,7 @@ def test_a_footer_that_lies_about_its_rows_is_damage(tmp_path: Path, claimed: in
         assert [reason for _, reason, _ in told] == ["corrupt_record"]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_damage_is_told_or_does_not_matter(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     chance = random.Random(1)  # noqa: S311

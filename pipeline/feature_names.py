@@ -46,7 +46,7 @@ class _Seen:
         names: of all their features.
         records: how many there were.
         all_records: whether the inputs hold no others.
-        single: features that hold one value of bytes, as an image does.
+        filled: features that hold values of bytes, as images are.
         formats: of the images that features of bytes hold, by the feature's name.
         labels: of annotated boxes.
         declared: what the files say of features themselves, by name.
@@ -55,7 +55,7 @@ class _Seen:
     names: set[str] = field(default_factory=set)
     records: int = 0
     all_records: bool = True
-    single: set[str] = field(default_factory=set)
+    filled: set[str] = field(default_factory=set)
     formats: dict[str, set[str]] = field(default_factory=dict)
     labels: set[str] = field(default_factory=set)
     declared: dict[str, Declared] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class _Seen:
         self.records += 1
         self.names.update(values)
         self.labels.update(map(label_text, found_labels))
-        self.single.update(name for name, found in values.items() if len(found) == 1)
+        self.filled.update(name for name, found in values.items() if found)
         for name, found in values.items():
             formats = {str(sniff(value)) for value in found if sniff(value) in DECODED}
             if formats:
@@ -87,7 +87,7 @@ class _Seen:
         self.names |= other.names
         self.records += other.records
         self.all_records &= other.all_records
-        self.single |= other.single
+        self.filled |= other.filled
         self.labels |= other.labels
         self.declared.update(other.declared)
         for name, formats in other.formats.items():
@@ -166,19 +166,24 @@ def _check_image_files(options: JobOptions, boxes: BoxFeatures | None) -> None:
 
 
 def _with_found_images(options: JobOptions, series: Iterable[_Seen]) -> JobOptions:
-    """Takes the one feature with images that each series of files has, where all declare theirs and none is named."""
+    """Takes the features with images that each series of files has, where all declare their features and none is named.
+
+    That is those which are declared to hold images, else the only one that does.
+    """
     roles = options.features
     found = set()
     for there in series:
-        images = there.formats.keys() - {*roles.dropped, *roles.allowed}
-        if not there.declared or len(images) != 1 or roles.images[0] in there.names:
+        named = {*roles.dropped, *roles.allowed}
+        images = [each.name for each in there.declared.values() if each.holds_images and each.name not in named]
+        seen = there.formats.keys() - named
+        if not there.declared or not (images or len(seen) == 1) or roles.images[0] in there.names:
             return options
-        found |= images
+        found.add(tuple(images or seen))
     if roles.images != FeatureRoles.images or len(found) != 1:
         return options
-    [name] = found
-    _LOGGER.info("--image_feature is not given; images are in %s", name)
-    return replace(options, image_feature=(name,))
+    [names] = found
+    _LOGGER.info("--image_feature is not given; images are in %s", ", ".join(names))
+    return replace(options, image_feature=names)
 
 
 def _check_declared(file: InputFile, declared: Iterable[Declared], roles: FeatureRoles) -> None:
@@ -223,8 +228,8 @@ def _check_images(roles: FeatureRoles, seen: _Seen, where: str) -> None:
     )
     for name in roles.images:
         _check("--image_feature", name, seen, seen.names, advice, where, others)
-        if name not in seen.single or (others and name not in seen.formats):
-            what = "no image" if name in seen.single else "no single value of bytes"
+        if name not in seen.filled or (others and name not in seen.formats):
+            what = "no image" if name in seen.filled else "no value of bytes"
             raise OptionError(f"--image_feature {name}: holds {what} in {seen.looked}{where}. {advice}")
 
 

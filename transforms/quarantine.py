@@ -31,7 +31,7 @@ class Reason(StrEnum):
     SEQUENCE_EXAMPLE = "sequence_example"
     """The record is a tf.train.SequenceExample, whose feature lists are not examined."""
     MISSING_IMAGE = "missing_image"
-    """The Example lacks an image feature, or it does not hold exactly one value of bytes."""
+    """The Example lacks an image feature, or it holds no value of bytes."""
     EMBEDDED_IMAGE = "embedded_image"
     """A feature that was not named is or may hold an image, which was not examined."""
     MISSING_BOXES = "missing_boxes"

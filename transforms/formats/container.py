@@ -75,11 +75,13 @@ class Declared:
         name: of the feature.
         refusal: why an Example cannot hold its values; empty where it can.
         note: what is not the same in an Example; empty where nothing is.
+        holds_images: whether it says that they are images, which other files show by their records alone.
     """
 
     name: str
     refusal: str = ""
     note: str = ""
+    holds_images: bool = False
 
     @property
     def advice(self) -> str:

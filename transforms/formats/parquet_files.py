@@ -163,7 +163,7 @@ def _leaves(name: str, place: tuple[int, ...], kind: Any) -> Iterator[_Column]:
 
     kind = _stored_type(kind)
     if not (pa.types.is_struct(kind) and kind.num_fields and len(place) < _DEEPEST):
-        yield _Column(name, *_judged(kind), place)
+        yield _Column(name, *_judged(kind), place=place)
         return
     fields = [kind.field(number) for number in range(kind.num_fields)]
     is_image = {field.name for field in fields} == {"bytes", "path"} and len(fields) == 2

@@ -18,6 +18,7 @@ from faceveil.transforms.formats.container import (
 )
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.kinds import LOOKED_AT
+from faceveil.transforms.formats.tfds import declared_beside
 from faceveil.transforms.formats.tfrecord import (
     HEADER_BYTES,
     OversizedRecord,
@@ -87,6 +88,6 @@ TFRECORD_FILES = Container(
     why_ignored=lambda _: "",
     max_parts=_max_parts,
     divide=_divide,
-    declared=lambda _: (),
+    declared=lambda file: declared_beside(file.path),
     read=_read,
 )

@@ -179,8 +179,8 @@ def load(
     """Gets the compressed images of a record, from its file or from its Example's image features.
 
     Returns:
-        The images, the main one first; what they came in, None for an image file, which is one image; and what each
-        feature holds that no option names, for ``refuse_pixels``.
+        The images, the main one first, as ``image_names`` tells their features; what they came in, None for an image
+        file, which is one image; and what each feature holds that no option names, for ``refuse_pixels``.
 
     Raises:
         Quarantine: one is missing, it is larger than ``max_bytes``, or the Example holds other images that nobody
@@ -195,7 +195,7 @@ def load(
         if example.is_sequence:
             raise Quarantine(Reason.SEQUENCE_EXAMPLE, "it has feature lists, which are not looked at")
         others = _without_pictures(example, roles)
-        images = tuple(_image(example, name) for name in roles.images)
+        images = tuple(image for name in roles.images for image in _images(example, name))
     except InvalidExampleError as error:
         raise Quarantine(Reason.INVALID_EXAMPLE, str(error)) from error
     return images, example, others
@@ -215,14 +215,21 @@ def _read_file(source: Source, max_bytes: int) -> bytes:
     return data
 
 
-def _image(example: Example, name: str) -> bytes:
+def image_names(example: Example | None, roles: FeatureRoles) -> list[str]:
+    """The features of a record's images, one for each image; what is named first for an image file."""
+    if example is None:
+        return [roles.images[0]]
+    return [name for name in roles.images for _ in example.bytes_values(name) or ()]
+
+
+def _images(example: Example, name: str) -> list[bytes]:
     values = example.bytes_values(name)
     if values is None:
         names = ", ".join(example.names()) or "none"
         raise Quarantine(Reason.MISSING_IMAGE, f"no bytes feature {name}; the Example's features: {names}")
-    if len(values) != 1:
-        raise Quarantine(Reason.MISSING_IMAGE, f"feature {name} holds {len(values)} values, not one")
-    return values[0]
+    if not values:
+        raise Quarantine(Reason.MISSING_IMAGE, f"feature {name} holds no value")
+    return values
 
 
 def _unreadable(error: Exception, where: str = "") -> Quarantine:

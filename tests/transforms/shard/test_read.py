@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -20,7 +21,7 @@ from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.read import HoldsRecords, Source, load, read_records_of, read_sources
+from faceveil.transforms.shard.read import HoldsRecords, Source, image_names, load, read_records_of, read_sources
 from faceveil.transforms.shard.record import Outcome
 from tests.conftest import as_nobody, noise_image
 
@@ -225,7 +226,7 @@ def test_the_image_of_an_example() -> None:
         ),
         ({}, Reason.MISSING_IMAGE, "features: none"),
         ({"image__encoded": [1]}, Reason.MISSING_IMAGE, "no bytes feature"),
-        ({"image__encoded": [b"1", b"2"]}, Reason.MISSING_IMAGE, "holds 2 values"),
+        ({"image__encoded": np.empty(0, object)}, Reason.MISSING_IMAGE, "feature image/encoded holds no value"),
         ({"image__encoded": b"1", "thumb": encoded("PNG")}, Reason.EMBEDDED_IMAGE, "feature thumb"),
         ({"image__encoded": b"1", "thumbs": [b"1", encoded("GIF")]}, Reason.EMBEDDED_IMAGE, "feature thumbs"),
     ],
@@ -242,6 +243,15 @@ def test_several_images_are_read_in_the_order_in_which_they_are_named() -> None:
     assert load(source, roles, MAX_BYTES)[0] == (b"l", b"r")
     with pytest.raises(Quarantine, match="missing_image: no bytes feature rear"):
         load(source, FeatureRoles(("left", "rear"), ("thumb", "right"), ("depth",)), MAX_BYTES)
+
+
+def test_features_of_several_images_give_all_of_them() -> None:
+    source = example_source(right=[b"r", b"s"], left=b"l")
+    roles = FeatureRoles(("left", "right"))
+    images, example, _ = load(source, roles, MAX_BYTES)
+    assert images == (b"l", b"r", b"s")
+    assert image_names(example, roles) == ["left", "right", "right"]
+    assert image_names(None, roles) == ["left"]
 
 
 def test_an_image_in_the_first_of_two_values_of_a_feature_never_gets_out() -> None:

@@ -1,7 +1,7 @@
 """Parquet files as containers of records: each row is an Example; divided by row groups.
 
-Columns become features of the same names, fields of structs features such as ``objects/id``. Of a struct of ``bytes``
-and ``path``, as Hugging Face's data sets hold images
+Columns become features of the same names, fields of structs features such as ``objects/id``, of structs in a list too:
+then each is a list. Of a struct of ``bytes`` and ``path``, as Hugging Face's data sets hold images
 (https://huggingface.co/docs/datasets/about_dataset_features#image-feature), the bytes are the feature itself.
 What is null is a feature that is not there.
 
@@ -146,9 +146,11 @@ class _Column(Declared):
 
     Attributes:
         place: of the column among the table's, then of each field of a struct among that one's.
+        inside: of a list of structs, the same within each of these; None of all else.
     """
 
     place: tuple[int, ...] = ()
+    inside: tuple[int, ...] | None = None
 
 
 def _columns(schema: Any) -> list[_Column]:
@@ -158,18 +160,23 @@ def _columns(schema: Any) -> list[_Column]:
     return [replace(column, refusal=twice) if times[column.name] > 1 else column for column in found]
 
 
-def _leaves(name: str, place: tuple[int, ...], kind: Any) -> Iterator[_Column]:
+def _leaves(name: str, place: tuple[int, ...], kind: Any, inside: tuple[int, ...] | None = None) -> Iterator[_Column]:
+    """The features of a column, or of a field: of a list of structs each field is a list."""
     import pyarrow as pa
 
     kind = _stored_type(kind)
-    if not (pa.types.is_struct(kind) and kind.num_fields and len(place) < _DEEPEST):
-        yield _Column(name, *_judged(kind), place=place)
+    single = _item_type(kind) if inside is None else kind
+    if not (pa.types.is_struct(single) and single.num_fields and len(place + (inside or ())) < _DEEPEST):
+        yield _Column(name, *_judged(kind, is_in_list=inside is not None), place=place, inside=inside)
         return
-    fields = [kind.field(number) for number in range(kind.num_fields)]
+    fields = [single.field(number) for number in range(single.num_fields)]
     is_image = {field.name for field in fields} == {"bytes", "path"} and len(fields) == 2
     for number, field in enumerate(fields):
         below = name if is_image and field.name == "bytes" else f"{name}/{field.name}"
-        yield from _leaves(below, (*place, number), field.type)
+        if inside is None and single is kind:
+            yield from _leaves(below, (*place, number), field.type)
+        else:
+            yield from _leaves(below, place, field.type, (*(inside or ()), number))
 
 
 def _stored_type(kind: Any) -> Any:
@@ -187,11 +194,15 @@ def _is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def _judged(kind: Any) -> tuple[str, str]:
+def _item_type(kind: Any) -> Any:
+    return _stored_type(kind.value_type) if _is_list(kind) else kind
+
+
+def _judged(kind: Any, is_in_list: bool) -> tuple[str, str]:
     """Why an Example cannot hold values of a type, and what it holds otherwise."""
     import pyarrow as pa
 
-    single = _stored_type(kind.value_type) if _is_list(kind) else kind
+    single = kind if is_in_list else _item_type(kind)
     if pa.types.is_float64(single):
         return "", "its doubles become floats of 32 bits"
     if (
@@ -295,10 +306,10 @@ def _rows(opened: Any, footer: Any, group: int, count: int, roles: FeatureRoles)
 
 def _features_of(batch: Any, roles: FeatureRoles) -> Iterator[_Features]:
     columns = [column for column in _columns(batch.schema) if not roles.is_left_out(column.name)]
-    arrays = [(column.name, _array(batch, column.place)) for column in columns if not column.refusal]
+    arrays = [(column, _array(batch, column.place)) for column in columns if not column.refusal]
     for row in range(batch.num_rows):
         try:
-            yield {name: value for name, array in arrays if (value := _value(name, array, row)) is not None}
+            yield {each.name: value for each, array in arrays if (value := _value(each, array, row)) is not None}
         except Quarantine as error:
             yield error
 
@@ -319,8 +330,8 @@ def _stored(array: Any) -> Any:
     return array
 
 
-def _value(name: str, array: Any, row: int) -> FeatureValue | None:
-    """The value of a feature; None where it is null.
+def _value(column: _Column, array: Any, row: int) -> FeatureValue | None:
+    """The value of a feature; None where it is null, or of a list of structs the field of each.
 
     Raises:
         Quarantine: an Example cannot hold it.
@@ -331,8 +342,13 @@ def _value(name: str, array: Any, row: int) -> FeatureValue | None:
     if not scalar.is_valid:
         return None
     values = _stored(scalar.values if _is_list(array.type) else array.slice(row, 1))
+    for number in column.inside or ():
+        values = _stored(values.flatten()[number])
+    if column.inside is not None and 0 < values.null_count == len(values):
+        return None
     if values.null_count:
-        raise Quarantine(Reason.INVALID_EXAMPLE, f"column {name}: a list with a null, which an Example cannot hold")
+        detail = f"column {column.name}: a list with a null, which an Example cannot hold"
+        raise Quarantine(Reason.INVALID_EXAMPLE, detail)
     if _is_bytes(values.type):
         return np.array(values.cast(pa.binary()).to_pylist(), object)
     if pa.types.is_floating(values.type):
@@ -340,7 +356,7 @@ def _value(name: str, array: Any, row: int) -> FeatureValue | None:
     try:
         return np.asarray(values.cast(pa.int64()).to_numpy(zero_copy_only=False), np.int64)
     except pa.ArrowInvalid as error:
-        raise Quarantine(Reason.INVALID_EXAMPLE, f"column {name}: {one_line(error)}") from error
+        raise Quarantine(Reason.INVALID_EXAMPLE, f"column {column.name}: {one_line(error)}") from error
 
 
 PARQUET_FILES = Container(

@@ -113,7 +113,7 @@ REFUSED = {
     "decimal": (pa.decimal128(5, 2), [None]),
     "map": (pa.map_(pa.string(), pa.int64()), [{"a": 1}]),
     "lists of lists": (pa.list_(pa.list_(pa.int64())), [[[1]]]),
-    "lists of structs": (pa.list_(pa.struct([("bytes", pa.binary())])), [[{"bytes": b"x"}]]),
+    "lists in lists of structs": (pa.list_(pa.struct([("a", pa.list_(pa.int64()))])), [[{"a": [1]}]]),
 }
 
 
@@ -124,10 +124,10 @@ def test_what_an_example_cannot_hold_is_declared_and_quarantined_unless_it_is_dr
     kind, values = REFUSED[name]
     file = write(tmp_path, pa.table({"image": [b"1"], "x": pa.array(values, kind)}))
     [told] = [feature for feature in PARQUET_FILES.declared(file) if feature.refusal]
-    assert told.advice.startswith(f"column x is of the type {str(kind).partition('<')[0]}")
-    assert told.advice.endswith(", which an Example cannot hold; --drop_features x leaves it out")
+    assert told.advice.startswith(f"column {told.name} is of the type {str(kind).partition('<')[0]}")
+    assert told.advice.endswith(f", which an Example cannot hold; --drop_features {told.name} leaves it out")
     assert refusals(read(file)) == [(0, "invalid_example", told.advice)]
-    for roles in (FeatureRoles(("image",), dropped=("x",)), FeatureRoles(("image",), strict=True)):
+    for roles in (FeatureRoles(("image",), dropped=(told.name,)), FeatureRoles(("image",), strict=True)):
         assert [features(record) for _, record in read(file, roles)] == [{"image": ("bytes", [b"1"])}]
 
 
@@ -164,6 +164,28 @@ def test_fields_of_structs_are_features_and_an_image_of_hugging_face_is_one(tmp_
         {"image/path": ("bytes", [b"b.jpg"])},
         {"objects/id": ("int64", [])},
     ]
+
+
+def test_fields_of_structs_in_lists_are_lists_and_so_are_several_images_of_hugging_face(tmp_path: Path) -> None:
+    images: list[dict[str, Any]] = [{"bytes": b"1", "path": None}, {"bytes": b"2", "path": None}]
+    objects = [{"id": 1, "at": {"x": 0.5}, "name": "a"}, {"id": 2, "at": {"x": 1.5}, "name": "b"}]
+    table = pa.table({"image": [images, [], None], "objects": [objects, [], None]})
+    found = [features(record) for _, record in read(write(tmp_path, table))]
+    assert found[0] == {
+        "image": ("bytes", [b"1", b"2"]),
+        "objects/id": ("int64", [1, 2]),
+        "objects/at/x": ("float", [0.5, 1.5]),
+        "objects/name": ("bytes", [b"a", b"b"]),
+    }
+    assert sorted(found[1]) == sorted([*found[0], "image/path"])
+    assert [values for _, values in found[1].values()] == [[]] * 5
+    assert found[2] == {}
+    images[1]["path"] = "b.jpg"
+    images[0]["bytes"] = None
+    for column in ("image", "image/path"):
+        [told] = refusals(read(write(tmp_path, pa.table({"image": [images]}))))
+        assert told[2] == f"column {column}: a list with a null, which an Example cannot hold"
+        images[0]["bytes"] = b"1"
 
 
 def test_two_columns_that_would_be_one_feature_are_refused(tmp_path: Path) -> None:

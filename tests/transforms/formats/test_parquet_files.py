@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -222,6 +223,20 @@ def test_rows_over_the_limit_are_quarantined(tmp_path: Path) -> None:
     assert (number, reason) == (1, "too_large")
     assert detail.startswith("record 1 has 10")
     assert [features(found[n][1])["image"][1] for n in (0, 2)] == [[b"1"], [b"3"]]
+
+
+def test_a_value_that_many_rows_share_is_never_held_for_all_of_them(tmp_path: Path) -> None:
+    """A file of two kilobytes, whose rows are fifty gigabytes."""
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 5000, pa.int32()), pa.array([bytes(10_000_000)]))
+    options: dict[str, Any] = {"store_schema": False, "compression": "ZSTD", "dictionary_pagesize_limit": 10**9}
+    file = write(tmp_path, pa.table({"image": shared}), **options)
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    for number, record in itertools.islice(PARQUET_FILES.read(file, None, MAX_BYTES, ROLES), 20):
+        assert isinstance(record, Quarantine)
+        assert record.reason is Reason.TOO_LARGE
+        assert record.detail.startswith(f"record {number} has 10000")
+        assert pool.bytes_allocated() - before < 100_000_000
 
 
 @pytest.mark.parametrize("table", [pa.table({"image": pa.array([], pa.binary())}), pa.table({})])

@@ -88,6 +88,18 @@ def test_every_image_of_a_sequence_is_anonymized(tmp_path: Path, pictures: tuple
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["totals"]["faces"] == 3
 
 
+def test_raw_pixels_of_all_images_hold_the_record_back(tmp_path: Path) -> None:
+    """Such as a depth map of each frame, which TensorFlow Datasets puts into one list."""
+    frames = [png(np.random.default_rng(seed).integers(0, 256, (41, 61, 3), np.uint8)) for seed in range(5)]
+    depth = np.random.default_rng(0).random(5 * 41 * 61).astype(np.float32).tolist()
+    values = {"frames": bytes_feature(*frames), "depth": tf.train.Feature(float_list=tf.train.FloatList(value=depth))}
+    write(tmp_path / "in", dictionary(frames=sequence(image())), values)
+    assert job(tmp_path / "in", tmp_path / "out", "--max_quarantined", 1) == 0
+    [row] = rows(tmp_path / "out").values()
+    assert row["reason"] == "embedded_image"
+    assert "(it has 12505 numbers, as many as the raw pixels of 5 images of 61 x 41 px" in row["detail"]
+
+
 def test_one_image_of_several_that_is_broken_holds_the_record_back(
     tmp_path: Path, pictures: tuple[bytes, bytes, bytes]
 ) -> None:

@@ -48,11 +48,11 @@ class Contents:
     byte_counts: set[int] = field(default_factory=set)
     counts: set[int] = field(default_factory=set)
 
-    def size_of(self, width: int, height: int) -> str | None:
-        """How many values there are, if they may be the pixels of an image of this size; None else."""
-        if found := sorted(self.byte_counts & byte_counts_of(width, height)):
+    def size_of(self, width: int, height: int, images: int = 1) -> str | None:
+        """How many values there are, if they may be the pixels of so many images of this size; None else."""
+        if found := sorted(self.byte_counts & {images * count for count in byte_counts_of(width, height)}):
             return f"{found[-1]} bytes"
-        if found := sorted(self.counts & counts_of(width, height)):
+        if found := sorted(self.counts & {images * count for count in counts_of(width, height)}):
             return f"{found[-1]} numbers"
         return None
 

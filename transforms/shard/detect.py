@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ def decode(
             return source
         named = list(zip(image_names(example, roles), compressed, strict=True))
         infos = _probe_all(named, roles, limits, keep_metadata)
-        refuse_pixels(others, [(info.width, info.height) for info in infos])
+        numbers = Counter(name for name, _ in named).values()
+        refuse_pixels(others, [(info.width, info.height) for info in infos], numbers)
     given = boxes.find(source.key, example, infos[0]) if boxes else None
     if given is not None and len(named) > 1 and named[0][0] == named[1][0]:
         raise Quarantine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -264,21 +265,26 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
     return searched
 
 
-def refuse_pixels(others: Mapping[str, Contents], sizes: Iterable[tuple[int, int]]) -> None:
-    """Quarantines a record of which another feature has as many values as one of its images has pixels.
+def refuse_pixels(
+    others: Mapping[str, Contents], sizes: Iterable[tuple[int, int]], numbers: Iterable[int] = ()
+) -> None:
+    """Quarantines a record of which another feature has as many values as one of its images has pixels, or several.
 
     Args:
         others: what each feature holds that no option names.
         sizes: width and height of each of its images.
+        numbers: of images, that each of its features has.
 
     Raises:
         Quarantine: EMBEDDED_IMAGE; the feature may be the image once more, or a mask that shows its outlines.
     """
+    alike = list(itertools.product(dict.fromkeys(sizes), sorted({1, *numbers})))
     for name, contents in others.items():
-        for width, height in sizes:
-            if count := contents.size_of(width, height):
+        for (width, height), images in alike:
+            if count := contents.size_of(width, height, images):
+                pixels = f"{f'{images} images of ' if images > 1 else ''}{width} x {height} px"
                 raise Quarantine(
                     Reason.EMBEDDED_IMAGE,
                     f"feature {name} may hold an image too; name it with --drop_features or --allow_features (it has "
-                    f"{count}, as many as the raw pixels of {width} x {height} px, or of a reduction, would have)",
+                    f"{count}, as many as the raw pixels of {pixels}, or of a reduction, would have)",
                 )

@@ -71,8 +71,6 @@ class _Seen:
             found_labels = [value for name in labels for value in _listed(example.values(name))]
         except InvalidExampleError:
             return
-        if example.is_sequence:
-            return
         self.records += 1
         self.names.update(values)
         self.labels.update(map(label_text, found_labels))

@@ -28,8 +28,6 @@ class Reason(StrEnum):
     """The file of records is damaged or cut off here; what follows in that file, or in a row group, cannot be read."""
     INVALID_EXAMPLE = "invalid_example"
     """The record is no serialised tf.train.Example, or an Example cannot hold it."""
-    SEQUENCE_EXAMPLE = "sequence_example"
-    """The record is a tf.train.SequenceExample, whose feature lists are not examined."""
     MISSING_IMAGE = "missing_image"
     """The Example lacks an image feature, or it holds no value of bytes."""
     EMBEDDED_IMAGE = "embedded_image"

@@ -193,8 +193,6 @@ def load(
         return (_read_file(source, max_bytes),), None, {}
     try:
         example = Example.parse(source.serialized)
-        if example.is_sequence:
-            raise Quarantine(Reason.SEQUENCE_EXAMPLE, "it has feature lists, which are not looked at")
         others = _without_pictures(example, roles)
         images = tuple(image for name in roles.images for image in _images(example, name))
     except InvalidExampleError as error:
@@ -254,6 +252,8 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
         if values is None:
             continue
         contents = examine(values)
+        for step in example.values_of_steps(name) if name in example.lists else ():
+            contents.add(examine(step))
         if contents.picture:
             options = "--image_feature, --drop_features or --allow_features"
             raise Quarantine(

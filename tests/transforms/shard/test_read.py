@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,15 @@ from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.read import HoldsRecords, Source, image_names, load, read_records_of, read_sources
+from faceveil.transforms.shard.read import (
+    HoldsRecords,
+    Source,
+    image_names,
+    load,
+    read_records_of,
+    read_sources,
+    refuse_pixels,
+)
 from faceveil.transforms.shard.record import Outcome
 from tests.conftest import as_nobody, noise_image
 
@@ -262,15 +271,37 @@ def test_an_image_in_the_first_of_two_values_of_a_feature_never_gets_out() -> No
     assert b"PNG" not in example.with_features({})
 
 
-@pytest.mark.parametrize("lists", [{}, {"frames": tf.train.FeatureList()}])
-def test_sequence_examples_are_held_back(lists: dict[str, tf.train.FeatureList]) -> None:
-    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"1"]))
-    sequence = tf.train.SequenceExample(
-        context=tf.train.Features(feature={"image/encoded": image}),
-        feature_lists=tf.train.FeatureLists(feature_list=lists),
-    )
-    with pytest.raises(Quarantine, match="sequence_example"):
-        load(Source("x#0", "x", sequence.SerializeToString(), 1), FeatureRoles(), MAX_BYTES)
+def sequence_source(**lists: list[Any]) -> Source:
+    made = tf.train.SequenceExample()
+    made.context.feature["image/encoded"].bytes_list.value.append(b"1")
+    for name, steps in lists.items():
+        for values in steps:
+            step = made.feature_lists.feature_list[name].feature.add()
+            kind = step.float_list if values and isinstance(values[0], float) else step.bytes_list
+            kind.value.extend(values)
+    serialized = made.SerializeToString()
+    return Source("x#0", "x", serialized, len(serialized))
+
+
+def test_lists_of_sequence_examples_are_features() -> None:
+    source = sequence_source(frames=[[b"f"], [b"g", b"h"]], labels=[[b"a"], []])
+    roles = FeatureRoles(("image/encoded", "frames"))
+    images, example, _ = load(source, roles, MAX_BYTES)
+    assert images == (b"1", b"f", b"g", b"h")
+    assert image_names(example, roles) == ["image/encoded", *["frames"] * 3]
+
+
+def test_images_in_any_step_of_a_list_hold_a_record_back() -> None:
+    png = encoded("PNG")
+    for steps in ([[b"a"], [png]], [[png[:20]], [png[20:]]]):
+        with pytest.raises(Quarantine, match="embedded_image: feature thumbs"):
+            load(sequence_source(thumbs=steps), FeatureRoles(), MAX_BYTES)
+    noise = np.random.default_rng(0).random((3, 40 * 30)).tolist()
+    _, _, others = load(sequence_source(depth=noise), FeatureRoles(), MAX_BYTES)
+    with pytest.raises(Quarantine, match="feature depth may hold an image too"):
+        refuse_pixels(others, [(40, 30)])
+    with pytest.raises(Quarantine, match="invalid_example: feature odd: its steps hold values of several kinds"):
+        load(sequence_source(odd=[[b"a"], [0.5]]), FeatureRoles(), MAX_BYTES)
 
 
 def test_bytes_that_are_no_example_are_held_back() -> None:

@@ -43,7 +43,6 @@ _SPARSE_GOES_ON, _SPARSE_BLOCK_GOES_ON = 482, 504  # bytes that say that a block
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAIN_IMAGE = FeatureRoles.images[0]
 _KEY = "__key__"
-_NAME = re.compile(r"((?:.*/)?[^./][^.]*)\.([^/]+)", re.DOTALL)
 _PAX_RECORD = re.compile(rb"(\d{1,9}) ([^=]+)=")
 
 
@@ -167,13 +166,14 @@ def _extended(file: BinaryIO, info: tarfile.TarInfo, place: int) -> dict[str, by
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": data.partition(b"\0")[0]}
     records = {}
-    while data.strip(b"\0"):
-        match = _PAX_RECORD.match(data)
-        length = int(match[1]) if match else 0
-        if match is None or not match.end() < length <= len(data) or data[length - 1 : length] != b"\n":
+    start, end = 0, len(data.rstrip(b"\0"))
+    while start < end:
+        match = _PAX_RECORD.match(data, start)
+        stop = start + int(match[1]) if match else 0
+        if match is None or not match.end() < stop <= len(data) or data[stop - 1 : stop] != b"\n":
             raise CorruptRecordError(f"the extended header at byte {place} is damaged")
-        records[match[2].decode("utf-8", "backslashreplace")] = data[match.end() : length - 1]
-        data = data[length:]
+        records[match[2].decode("utf-8", "backslashreplace")] = data[match.end() : stop - 1]
+        start = stop
     return records
 
 
@@ -210,8 +210,9 @@ class _Sample:
 
 def _named(member: _Member) -> tuple[str | None, str]:
     """The key of a member's sample, and the name of its feature."""
-    match = _NAME.fullmatch(member.name)
-    return (match[1], match[2].lower()) if match else (None, "")
+    folder, slash, last = member.name.rpartition("/")
+    stem, _, ending = last.partition(".")
+    return (folder + slash + stem, ending.lower()) if stem and ending else (None, "")
 
 
 def _is_data(member: _Member) -> bool:

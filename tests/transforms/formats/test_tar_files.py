@@ -199,6 +199,19 @@ def test_samples_over_the_limit_are_skipped(tmp_path: Path) -> None:
     assert samples(read(file, dropped, 4000)) == [{"__key__": b"0", "image/encoded": b"1", "raw": b""}]
 
 
+def test_long_headers_take_no_longer_than_their_length(tmp_path: Path) -> None:
+    """A name of a million slashes, and a header of two hundred thousand records."""
+    long = of_kind("/" * 2**20 + "x.jpg", tarfile.REGTYPE)
+    many = b"5 a=\n" * 200_000
+    head = of_kind("x", tarfile.XHDTYPE, size=len(many)).tobuf()
+    data = packed(long, layout=tarfile.GNU_FORMAT)[: -tarfile.RECORDSIZE]
+    again = head + many + bytes(-len(many) % 512) + packed(("1.jpg", b"2"))
+    assert samples(read(write(tmp_path, again))) == [{"__key__": b"1", "image/encoded": b"2"}]
+    [(_, reason, detail)] = refusals(read(write(tmp_path, data)))
+    assert reason == "corrupt_record"
+    assert "extended header at byte 512 has 104858" in detail
+
+
 def test_a_tar_of_nothing_has_no_records(tmp_path: Path) -> None:
     file = write(tmp_path, packed())
     assert look(file) == ("tar", "")

@@ -300,8 +300,9 @@ def _rows(opened: Any, footer: Any, group: int, count: int, roles: FeatureRoles)
     wanted = [column for column in _columns(schema) if not roles.is_left_out(column.name)]
     refused = [Quarantine(Reason.INVALID_EXAMPLE, column.advice) for column in wanted if column.refusal]
     # Without any, nobody would know how many rows there are in truth.
-    read = {column.place[0] for column in wanted if not column.refusal} or range(len(schema))
-    names = list(dict.fromkeys(schema.field(place).name for place in sorted(read)))
+    places = {column.place[0] for column in wanted if not column.refusal} or range(len(schema))
+    names = list(dict.fromkeys(schema.field(place).name for place in sorted(places)))
+    read: list[_Column] = []
     rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * count // max(1, footer.row_group(group).total_byte_size)))
     try:
         with parquet.ParquetFile(
@@ -311,13 +312,13 @@ def _rows(opened: Any, footer: Any, group: int, count: int, roles: FeatureRoles)
                 count -= batch.num_rows
                 if count < 0:
                     raise CorruptRecordError("there are more rows than its footer says")
-                yield from refused[:1] * batch.num_rows or _rows_of(batch, roles)
+                read = read or [column for column in _columns(batch.schema) if not roles.is_left_out(column.name)]
+                yield from refused[:1] * batch.num_rows or _rows_of(batch, read)
     except Exception as error:
         raise _damage(error) from error
 
 
-def _rows_of(batch: Any, roles: FeatureRoles) -> Iterator[_Row]:
-    columns = [column for column in _columns(batch.schema) if not roles.is_left_out(column.name)]
+def _rows_of(batch: Any, columns: Sequence[_Column]) -> Iterator[_Row]:
     arrays = [(column, _array(batch, column.place)) for column in columns if not column.refusal]
     for row in range(batch.num_rows):
         try:

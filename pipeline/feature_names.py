@@ -141,6 +141,7 @@ def check_feature_names(options: JobOptions, summary: InputSummary) -> JobOption
     roles = options.features
     for file, there in found:
         _check_declared(file, there.declared.values(), roles)
+    _tell_notes(seen.declared.values(), roles)
     if not seen.records:  # which the job will say, record by record
         return options
     for series, there in of_series.items():
@@ -185,13 +186,21 @@ def _with_found_images(options: JobOptions, series: Iterable[_Seen]) -> JobOptio
 
 
 def _check_declared(file: InputFile, declared: Iterable[Declared], roles: FeatureRoles) -> None:
-    """Refuses what an Example cannot hold, and tells what it holds otherwise."""
+    """Refuses what an Example cannot hold."""
     for feature in declared:
-        if not roles.is_left_out(feature.name):
-            if feature.refusal:
-                raise OptionError(f"{file.path}: {feature.advice}")
-            if feature.note:
-                _LOGGER.warning("%s: column %s: %s", file.path, feature.name, feature.note)
+        if feature.refusal and not roles.is_left_out(feature.name):
+            raise OptionError(f"{file.path}: {feature.advice}")
+
+
+def _tell_notes(declared: Iterable[Declared], roles: FeatureRoles) -> None:
+    """Tells what an Example holds otherwise."""
+    names: dict[str, list[str]] = {}
+    for feature in declared:
+        if feature.note and not roles.is_left_out(feature.name):
+            names.setdefault(feature.note, []).append(feature.name)
+    for note, alike in names.items():
+        shown = ", ".join(alike[:_MAX_NAMED]) + (", …" if len(alike) > _MAX_NAMED else "")
+        _LOGGER.warning("%s: in column %s", note, shown)
 
 
 def _check_others(roles: FeatureRoles, seen: _Seen, own: set[str]) -> None:

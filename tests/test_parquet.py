@@ -204,7 +204,7 @@ def test_what_options_name_is_taken(tmp_path: Path, capfd: pytest.CaptureFixture
     [feature] = examples(tmp_path / "out").values()
     assert {name for name in feature if "/face/" not in name} == {"left", "right", "weight"}
     assert feature["left"].bytes_list.value == [pictures[0]]
-    assert "column weight: its doubles become floats of 32 bits" in capfd.readouterr().err
+    assert "doubles become floats of 32 bits, with fewer digits: in column weight" in capfd.readouterr().err
 
 
 def test_checksums_in_other_columns_are_those_of_the_new_images(photos: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def _judged(kind: Any, is_in_list: bool) -> tuple[str, str]:
 
     single = kind if is_in_list else _item_type(kind)
     if pa.types.is_float64(single):
-        return "", "its doubles become floats of 32 bits"
+        return "", "doubles become floats of 32 bits, with fewer digits"
     if (
         pa.types.is_floating(single)
         or pa.types.is_integer(single)

@@ -104,7 +104,7 @@ def test_values_of_every_type_that_an_example_can_hold(
     assert [row.pop("image") for row in found] == [("bytes", [image]) for image in images]
     assert found == [*[{"x": (expected[0], each)} for each in expected[1]], *[{} for _ in null]]
     told = [feature for feature in PARQUET_FILES.declared(file) if feature.name == "x"]
-    note = "its doubles become floats of 32 bits" if "double" in str(kind) else ""
+    note = "doubles become floats of 32 bits, with fewer digits" if "double" in str(kind) else ""
     assert [(feature.refusal, feature.note) for feature in told] == [("", note)]
 
 
@@ -478,6 +478,6 @@ def test_declared_features_are_told_in_their_order(tmp_path: Path) -> None:
     file = write(tmp_path, pa.table({"b": [1], "a": [1.0]}))
     assert [(each.name, each.note) for each in PARQUET_FILES.declared(file)] == [
         ("b", ""),
-        ("a", "its doubles become floats of 32 bits"),
+        ("a", "doubles become floats of 32 bits, with fewer digits"),
     ]
     assert Declared("x", "is odd").advice == "column x is odd; --drop_features x leaves it out"

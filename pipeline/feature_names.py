@@ -171,7 +171,7 @@ def _with_found_images(options: JobOptions, series: Iterable[_Seen]) -> JobOptio
     """
     roles = options.features
     found = set()
-    for there in series:
+    for there in (each for each in series if each.records):
         named = {*roles.dropped, *roles.allowed}
         images = [each.name for each in there.declared.values() if each.holds_images and each.name not in named]
         seen = there.formats.keys() - named

@@ -92,7 +92,7 @@ def main() -> None:
         count = write_file(given.photos or find_photos(), path, int(given.gigabytes * 2**30), given.side)
         [file] = list_inputs([Input("data", str(path))], 0)
         began = time.monotonic()
-        parts = find_parts(file, count_parts(file.size, PART_BYTES[0]))
+        parts = find_parts(file, count_parts(file.size, PART_BYTES[0], file.size))
         took = time.monotonic() - began
         print(f"{count} records in {file.size / 2**30:.1f} GiB, {len(parts)} shards found in {took:.2f} s", flush=True)
 

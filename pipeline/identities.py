@@ -10,8 +10,9 @@ import numpy as np
 from faceveil.pipeline.option_values import OptionError
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.container import CorruptRecordError
 from faceveil.transforms.formats.example import Example, InvalidExampleError
-from faceveil.transforms.formats.tfrecord import CorruptRecordError, read_records
+from faceveil.transforms.formats.tfrecord import read_records
 from faceveil.transforms.inputs.match import Input, InputFile, list_inputs
 from faceveil.transforms.inputs.paths import as_path
 

@@ -58,9 +58,9 @@ class JobOptions:
     input: tuple[str, ...] = _option(
         (),
         "data",
-        "globs of images (JPEG, PNG, WebP, …) and TFRecord files, quoted; ** includes sub-folders; NAME=GLOB puts the "
-        "files into a split of that name; @FILE is a list of globs or paths, one in each line, or an inventory of a "
-        "bucket in Parquet",
+        "globs of images (JPEG, PNG, WebP, …), TFRecord, Parquet and tar files, quoted; ** includes sub-folders; "
+        "NAME=GLOB puts the files into a split of that name; @FILE is a list of globs or paths, one in each line, or "
+        "an inventory of a bucket in Parquet",
         metavar="[SPLIT=]GLOB",
     )
     exclude: tuple[str, ...] = _option(
@@ -95,7 +95,8 @@ class JobOptions:
     image_feature: tuple[str, ...] = _option(
         FeatureRoles.images,
         "data",
-        "features that hold images in tf.train.Examples; each is anonymized, the first is the main one",
+        "features that hold images in tf.train.Examples, or columns of Parquet files (where the only one is found); "
+        "each is anonymized, the first is the main one",
     )
     drop_features: tuple[str, ...] = _option((), "data", "features that are left out of the Examples that are written")
     allow_features: tuple[str, ...] = _option(
@@ -129,7 +130,7 @@ class JobOptions:
     shard_bytes: int | None = _option(
         None,
         "data",
-        "size of the images, or of the part of a TFRecord file, that make a shard, such as 256MiB; 2,500 image files "
+        "size of the images, or of the part of a file of records, that make a shard, such as 256MiB; 2,500 image files "
         "at most, however small (default: 64MiB, or what gives a small job 16 shards)",
         parse_size,
         Range(1),
@@ -355,7 +356,8 @@ class JobOptions:
     @property
     def features(self) -> FeatureRoles:
         """What the features of Examples are."""
-        return FeatureRoles(self.image_feature, self.drop_features, self.allow_features, self.strict_features)
+        named = self.image_feature, self.drop_features, self.allow_features
+        return FeatureRoles(*named, self.strict_features, self.hash_keys)
 
     @property
     def audit_directory(self) -> str:

@@ -98,7 +98,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         raise OptionError(str(error)) from error
     if boxes:
         boxes.check_inputs()
-    check_feature_names(options, summary)
+    options = check_feature_names(options, summary)
     layout = _lay_out(options, summary)
     check_element_timeout(options, beam_options, summary, layout)
     models = resolve_models(options.detector.models)

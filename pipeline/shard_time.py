@@ -42,5 +42,5 @@ def _most_images(split: SplitSummary, layout: SplitLayout) -> int:
     images = -(-split.images // layout.image_shards) if layout.image_shards else 0
     largest = split.largest_tfrecord
     if layout.part_bytes:
-        largest = max(min(largest, layout.part_bytes), split.largest_compressed)
+        largest = max(min(largest, layout.part_bytes), split.largest_part)
     return max(images, -(-largest // _RECORD_BYTES))

@@ -68,8 +68,10 @@ TESTED_BY = {
     },
     "transforms.detectors": {"candidates contract": "transforms/detectors/test_engine.py"},
     "transforms.formats": {
+        "container": "transforms/formats/test_parquet_files.py",
         "file_names": "test_hash_keys.py",
         "layout": "transforms/test_anonymize_shards.py",
+        "tfrecord_files": "transforms/inputs/test_parts.py",
     },
     "transforms.generators": {
         "network": "training/shipped/test_generator.py",

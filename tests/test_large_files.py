@@ -110,7 +110,7 @@ def test_compressed_files_stay_whole(photos: Path, tmp_path: Path, capfd: pytest
     write_tfrecord(tmp_path / "in" / "a.tfrecord.gz", photos, 6, "GZIP")
     write_tfrecord(tmp_path / "in" / "b.tfrecord", photos, 6)
     assert job(tmp_path / "in", tmp_path / "out", "--shard_bytes", 100_000) == 0
-    assert "1 large TFRecord files are compressed, such as" in capfd.readouterr().err
+    assert "1 large files cannot be divided, such as" in capfd.readouterr().err
     made = rows(tmp_path / "out")
     names = [made[f"a.tfrecord.gz#{number}"]["shard"] for number in range(6)]
     assert len(set(names)) == 1

@@ -20,10 +20,10 @@ from faceveil.transforms.arrays import RGB, FloatArray
 from faceveil.transforms.codecs import decode_for_detection, probe, reoriented
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.faces import Faces
+from faceveil.transforms.formats.container import CorruptRecordError
 from faceveil.transforms.formats.example import Example, FeatureValue, InvalidExampleError
 from faceveil.transforms.formats.tfrecord import (
     HEADER_BYTES,
-    CorruptRecordError,
     OversizedRecord,
     frame,
     is_header,

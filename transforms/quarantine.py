@@ -27,13 +27,11 @@ class Reason(StrEnum):
     MULTIPLE_FRAMES = "multiple_frames"
     """More than one frame, page or picture: an animation, a burst."""
     CORRUPT_RECORD = "corrupt_record"
-    """The TFRecord file is damaged or cut off here; what follows in that file cannot be read."""
+    """The file of records is damaged or cut off here; what follows in that file, or in a row group, cannot be read."""
     INVALID_EXAMPLE = "invalid_example"
-    """The record is no serialised tf.train.Example."""
-    SEQUENCE_EXAMPLE = "sequence_example"
-    """The record is a tf.train.SequenceExample, whose feature lists are not examined."""
+    """The record is no serialised tf.train.Example, or an Example cannot hold it."""
     MISSING_IMAGE = "missing_image"
-    """The Example lacks an image feature, or it does not hold exactly one value of bytes."""
+    """The Example lacks an image feature, or it holds no value of bytes."""
     EMBEDDED_IMAGE = "embedded_image"
     """A feature that was not named is or may hold an image, which was not examined."""
     MISSING_BOXES = "missing_boxes"
@@ -72,3 +70,8 @@ class Quarantine(Error):
 
     def __reduce__(self) -> tuple[type[Quarantine], tuple[Reason, str]]:
         return Quarantine, (self.reason, self.detail)
+
+
+def too_large(detail: str) -> Quarantine:
+    """What quarantines a record of too many bytes."""
+    return Quarantine(Reason.TOO_LARGE, f"{detail} (--max_image_bytes allows more)")

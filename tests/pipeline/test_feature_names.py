@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from faceveil.pipeline.feature_names import check_feature_names
@@ -122,12 +124,12 @@ def test_a_feature_of_images_by_another_name_is_named(
 @pytest.mark.parametrize(
     ("example", "said"),
     [
-        ({"image": [1, 2, 3]}, "holds no single value of bytes in all 1 record. Each record has to have it"),
-        ({"image": [JPEG, JPEG]}, "holds no single value of bytes in all 1 record. Each record"),
+        ({"image": [1, 2, 3]}, "holds no value of bytes in all 1 record. Each record has to have it"),
+        ({"image": []}, "holds no value of bytes in all 1 record. Each record"),
         ({"image": b"a.jpg", "jpg": JPEG}, r"holds no image in all 1 record. Images are in jpg \(jpeg\)"),
         (
             {"image": [0.5] * 8, "png": PNG},
-            r"holds no single value of bytes in all 1 record. Images are in png \(png\)",
+            r"holds no value of bytes in all 1 record. Images are in png \(png\)",
         ),
     ],
 )
@@ -189,3 +191,38 @@ def test_a_class_of_boxes_that_only_later_records_may_have_is_a_warning(
         check(tmp_path, boxes="image/object/bbox", box_classes=("plates",))
     with pytest.raises(OptionError, match="--boxes other/bbox/xmin: is no feature of the first 16 records"):
         check(tmp_path, boxes="other/bbox")
+
+
+def table(folder: Path, name: str, **columns: Any) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / name)
+
+
+def found(folder: Path, **options: Any) -> tuple[str, ...]:
+    given = JobOptions(input=(f"{folder}/**",), output="out", **options)
+    return check_feature_names(given, summarize_inputs(given.inputs, "elsewhere")).image_feature
+
+
+def test_the_only_column_of_images_is_found_in_all_tables_or_in_none(tmp_path: Path) -> None:
+    table(tmp_path, "a/x.parquet", img=[JPEG, b""], text=["a", "b"], mask=[PNG, PNG])
+    table(tmp_path, "empty/x.parquet", img=pa.array([], pa.binary()))
+    table(tmp_path, "broken/x.parquet", img=[JPEG])
+    (tmp_path / "broken" / "x.parquet").write_bytes(b"PAR1\x15 broken")
+    for options in ({"drop_features": ("mask",)}, {"allow_features": ("mask",)}, {"image_feature": ("img", "mask")}):
+        assert found(tmp_path, **options)[0] == "img"
+    with pytest.raises(OptionError, match=r"Images are in img \(jpeg\), mask \(png\): name those"):
+        found(tmp_path)
+    table(tmp_path, "b/x.parquet", img=[JPEG])
+    assert found(tmp_path, drop_features=("mask",)) == ("img",)
+    table(tmp_path, "c/x.parquet", picture=[JPEG])
+    with pytest.raises(OptionError, match="image/encoded: is no feature of"):
+        found(tmp_path, drop_features=("mask",))
+
+
+def test_a_table_with_the_usual_name_keeps_it_beside_tfrecords(tmp_path: Path) -> None:
+    table(tmp_path, "x.parquet", **{"image/encoded": [JPEG], "image/format": ["jpeg"]})
+    records(tmp_path, "x.tfrecord", {"image/encoded": JPEG})
+    assert found(tmp_path) == ("image/encoded",)
+    table(tmp_path, "y.parquet", image=[JPEG])
+    with pytest.raises(OptionError, match=r"of .*/y\.parquet\. .*Images are in image \(jpeg\)"):
+        found(tmp_path)

@@ -19,7 +19,7 @@ def of_tfrecords(size: int, plain: bool) -> InputSummary:
     for number in range(20):
         file = InputFile("data", f"{number}", f"{number}.tfrecord", size, "0.0", "tfrecord")
         split.add(file)
-        split.add_parts(file, plain, (64 * 2**20, 32 * 2**20))
+        split.add_parts(file, file.size if plain else 1, (64 * 2**20, 32 * 2**20))
     return InputSummary({"data": split})
 
 

@@ -31,6 +31,7 @@ from faceveil.transforms.formats.raw_pixels import (
 _DEEPEST = 6  # texts and messages within each other
 _FEWEST_BYTES = 64  # numbers that may be the bytes of an image file
 _MAX_FIELDS = 10_000
+_FIRST_TAGS = b"\x0a\x12"  # of an Example's features, or a SequenceExample's lists
 _BEFORE_TEXT = b" \t\r\n\x0b\x0c\0\xef\xbb\xbf\xfe\xff"  # white space, zeros, byte order marks
 
 
@@ -48,11 +49,17 @@ class Contents:
     byte_counts: set[int] = field(default_factory=set)
     counts: set[int] = field(default_factory=set)
 
-    def size_of(self, width: int, height: int) -> str | None:
-        """How many values there are, if they may be the pixels of an image of this size; None else."""
-        if found := sorted(self.byte_counts & byte_counts_of(width, height)):
+    def add(self, other: Contents) -> None:
+        """Adds what other values of the feature may be."""
+        self.picture = self.picture or other.picture
+        self.byte_counts |= other.byte_counts
+        self.counts |= other.counts
+
+    def size_of(self, width: int, height: int, images: int = 1) -> str | None:
+        """How many values there are, if they may be the pixels of so many images of this size; None else."""
+        if found := sorted(self.byte_counts & {images * count for count in byte_counts_of(width, height)}):
             return f"{found[-1]} bytes"
-        if found := sorted(self.counts & counts_of(width, height)):
+        if found := sorted(self.counts & {images * count for count in counts_of(width, height)}):
             return f"{found[-1]} numbers"
         return None
 
@@ -148,12 +155,12 @@ def _in_integers(values: NDArray[np.int64], contents: Contents, depth: int) -> s
 
 
 def _in_example(data: bytes, contents: Contents, depth: int) -> str | None:
-    """Numbers in an Example within the Example; its bytes are found as those of any message."""
-    if data[0] != 0x0A:
+    """Numbers in an Example within the Example, or a SequenceExample; bytes are found as those of any message."""
+    if data[0] not in _FIRST_TAGS:
         return None
     try:
         example = Example.parse(data)
-        every = [example.values(name) for name in example.names()]
+        every = [values for name in example.names() for values in example.values_of_steps(name)]
     except InvalidExampleError:
         return None
     found = (_in_numbers(values, contents, depth + 1) for values in every if isinstance(values, np.ndarray))

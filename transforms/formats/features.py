@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from faceveil.transforms.formats import BOX_SIDES
 
 _MAIN_PREFIX = "image"
-_FACE_FEATURES = ("count", "bbox/xmin", "bbox/ymin", "bbox/xmax", "bbox/ymax", "score")
+FACE_INDEX = "index"
+"""Of features that hold several images: in which of them each face is."""
+_FACE_FEATURES = ("count", "bbox/xmin", "bbox/ymin", "bbox/xmax", "bbox/ymax", "score", FACE_INDEX)
 
 
 @dataclass(frozen=True)
@@ -16,16 +18,19 @@ class FeatureRoles:
     """The features that a user has named.
 
     Attributes:
-        images: hold images that are anonymized; the first is the main one, which the audit trail's columns speak of.
+        images: hold images that are anonymized, one or several each; the first is the main one, which the audit trail's
+            columns speak of.
         dropped: are left out of the output.
         allowed: pass as they are, even if they hold images.
         strict: whether all features that are not named here are left out too.
+        hides_names: whether no name in a file becomes a feature.
     """
 
     images: tuple[str, ...] = ("image/encoded",)
     dropped: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     strict: bool = False
+    hides_names: bool = False
 
     def is_left_out(self, name: str) -> bool:
         """Whether a feature of an Example that is read is not in the one that is written."""

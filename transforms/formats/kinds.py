@@ -1,4 +1,4 @@
-"""What a file is: by its name where that tells, else by its first bytes."""
+"""What a file is by its name, where that tells; else its first bytes do, see `containers`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.storage.base import StoredFile
 
-Kind = Literal["image", "tfrecord"]
+Kind = Literal["image", "tfrecord", "parquet", "tar"]
+"""What a file holds: one image, or many records in some container."""
 
 
 def _endings(*lines: str) -> frozenset[str]:
@@ -34,11 +33,11 @@ _DATA_ENDINGS = _endings(
     # What lies beside photos: settings, positions, catalogues.
     ".xmp .aae .pp3 .dop .gpx .kml .lrcat .db",
     # Arrays, tables, models.
-    ".npy .npz .mat .pkl .pickle .pt .pth .ckpt .safetensors .onnx .pb .tflite .h5 .hdf5 .parquet .arrow .feather",
+    ".npy .npz .mat .pkl .pickle .pt .pth .ckpt .safetensors .onnx .pb .tflite .h5 .hdf5 .arrow .feather",
     ".avro .orc .lmdb .mdb .sqlite .sqlite3 .xls .xlsx",
     # Sound, video, documents, archives.
     ".mp3 .wav .flac .m4a .aac .ogg .mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .mts .m2ts .3gp .pdf .doc .docx",
-    ".ppt .pptx .odt .zip .tar .tgz .7z .rar",
+    ".ppt .pptx .odt .zip .7z .rar",
     # Checksums, signatures, links.
     ".crc .md5 .sha1 .sha256 .sha512 .asc .sig .torrent .url .lnk",
 )
@@ -61,6 +60,8 @@ _SYSTEM_FOLDERS = frozenset(
     )
 )
 _SYSTEM_NAME_START = re.compile(r"\._|\.#|\.trash-|_started_\d|_committed_\d|events\.out\.tfevents\.", re.IGNORECASE)
+CONTAINER_ENDINGS: dict[str, Kind] = {".parquet": "parquet", ".tar": "tar", ".tgz": "tar"}
+"""Of files that are looked into, and are still such ones where that fails."""
 _SHORT_ENDING = re.compile(r"\.[\w~+-]{1,16}")
 
 SYSTEM = "left behind by a system or program"
@@ -157,36 +158,8 @@ def ending_of(path: str) -> str:
 
 def is_known_ending(ending: str) -> bool:
     """Whether an ending is that of a kind of file, and no part of a name."""
-    return any(ending in known for known in (IMAGE_ENDINGS, _DATA_ENDINGS, _RAW_ENDINGS, _UNFINISHED_ENDINGS))
-
-
-def look(file: StoredFile) -> tuple[Kind | None, str]:
-    """What a file is, judged by its first bytes.
-
-    Returns:
-        What it holds, or None and why it is ignored.
-
-    Raises:
-        AccessError: it cannot be read, is a link to nothing, or storage cannot be reached.
-    """
-    # What tells kinds of files apart is loaded here, for the options need names alone.
-    from faceveil.transforms.codecs.signatures import DECODED, sniff
-    from faceveil.transforms.formats.tfrecord import begins_as_tfrecords
-
-    try:
-        start = storage.read_start(file, LOOKED_AT)
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a pipe or a device, of which nothing is read
-            return None, NO_FILE
-        raise unreadable(file.path, error) from error
-    if not start:
-        return None, EMPTY
-    if begins_as_tfrecords(start):
-        return "tfrecord", ""
-    found = sniff(start)
-    if found in DECODED:
-        return "image", ""
-    return None, f"{BY_CONTENT} ({found})" if found else BY_CONTENT
+    known = (IMAGE_ENDINGS, _DATA_ENDINGS, _RAW_ENDINGS, _UNFINISHED_ENDINGS, CONTAINER_ENDINGS)
+    return any(ending in endings for endings in known)
 
 
 def unreadable(path: str, error: OSError) -> AccessError:

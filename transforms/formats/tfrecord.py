@@ -16,6 +16,8 @@ from typing import BinaryIO, cast
 
 import google_crc32c
 
+from faceveil.transforms.formats.container import CorruptRecordError
+
 _HEADER = struct.Struct("<QI")
 HEADER_BYTES = _HEADER.size
 """Of a record's length and the checksum of that."""
@@ -38,10 +40,6 @@ class OversizedRecord:
 
     offset: int
     length: int
-
-
-class CorruptRecordError(Exception):
-    """The file is damaged or cut off; nothing after this place can be found."""
 
 
 def masked_crc32c(data: bytes) -> int:

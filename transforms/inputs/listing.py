@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OwnOutputError
-from faceveil.transforms.formats.kinds import Kind, is_of_system, judge_name, kind_of, look, unreadable
+from faceveil.transforms.formats.kinds import Kind, is_of_system, judge_name, kind_of, unreadable
 from faceveil.transforms.inputs.globs import escape_glob
 from faceveil.transforms.inputs.inventory import Inventory
 from faceveil.transforms.inputs.own_output import OwnOutput
@@ -303,6 +303,9 @@ def _looked_into(files: Sequence[tuple[int, StoredFile]], pool: ThreadPoolExecut
 
 
 def _look_in_turn(files: Sequence[tuple[int, StoredFile]]) -> list[tuple[int, FoundFile]]:
+    # What tells kinds of files apart is loaded here, for options need names alone.
+    from faceveil.transforms.formats.containers import look
+
     return [(number, FoundFile(file, *look(file))) for number, file in files]
 
 

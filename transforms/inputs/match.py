@@ -19,7 +19,7 @@ from faceveil.transforms.inputs.listing import FoundFile, Listing, Portion, list
 from faceveil.transforms.inputs.own_output import OwnOutput
 from faceveil.transforms.inputs.paths import read_path_list
 from faceveil.transforms.inputs.selection import Exclusion, Selection, Taken, select
-from faceveil.transforms.storage.base import REQUESTS_AT_ONCE
+from faceveil.transforms.storage.base import REQUESTS_AT_ONCE, StoredFile
 from faceveil.transforms.storage.walk import split
 
 _PORTIONS = 256
@@ -99,6 +99,11 @@ class InputFile:
     version: str
     kind: Kind
     place: int = 0
+
+    @property
+    def stored(self) -> StoredFile:
+        """As storage knows it."""
+        return StoredFile(self.path, self.size, self.version)
 
     @property
     def digest(self) -> str:

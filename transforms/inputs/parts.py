@@ -1,7 +1,7 @@
-"""Large TFRecord files in parts, each of which becomes a shard: the records that start in a range of the file's bytes.
+"""Large files of records in parts, each of which becomes a shard.
 
-The number of parts follows from the size that the listing tells. Where each begins is found on a worker, from one
-record's length to the next.
+The number of parts follows from the size that the listing tells, and from how far such a file can be divided, which it
+says itself. Where each begins is found on a worker.
 """
 
 from __future__ import annotations
@@ -9,101 +9,65 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import pairwise
 
-from faceveil.transforms import storage
+from faceveil.transforms.formats.container import CorruptRecordError, FilePart, parts_between
+from faceveil.transforms.formats.containers import CONTAINERS
 from faceveil.transforms.formats.kinds import unreadable
-from faceveil.transforms.formats.tfrecord import HEADER_BYTES, CorruptRecordError, is_header, record_offsets
 from faceveil.transforms.inputs.match import InputFile
-from faceveil.transforms.storage.base import REQUESTS_AT_ONCE, StoredFile
+from faceveil.transforms.storage.base import REQUESTS_AT_ONCE
 
 PART_BYTES = tuple(size * 2**20 for size in (64, 32, 16, 8, 4))
-"""Of a TFRecord file, that fill a shard; the smaller ones are for small jobs."""
+"""Of a file of records, that fill a shard; the smaller ones are for small jobs."""
 MIN_SHARDS = 16
 """Of a job that has data enough: what is lost when it is killed is the shards that are being made."""
 
 
-@dataclass(frozen=True)
-class FilePart:
-    """A part of a TFRecord file.
-
-    Attributes:
-        number: of the part.
-        count: of all parts of the file.
-        start: the first byte of its first record.
-        stop: where the next part's first record starts, or the file ends.
-        first: the number of its first record in the file.
-        records: how many it has; None where the file is damaged there, and nobody knows.
-    """
-
-    number: int
-    count: int
-    start: int
-    stop: int
-    first: int
-    records: int | None
-
-
-def count_parts(size: int, part_bytes: int) -> int:
-    """The parts of a file of this size that is not compressed.
+def count_parts(size: int, part_bytes: int, most: int) -> int:
+    """The parts of a file of this size that can be divided into so many at most.
 
     Example usage::
 
-        >>> [count_parts(size, 10) for size in (0, 10, 11)]
-        [1, 1, 2]
+        >>> [count_parts(size, 10, 5) for size in (0, 10, 11, 99)]
+        [1, 1, 2, 5]
     """
-    return max(1, -(-size // part_bytes))
+    return max(1, min(most, -(-size // part_bytes)))
 
 
-def are_plain(files: Sequence[InputFile]) -> Iterator[bool]:
-    """Whether each file begins as a TFRecord file that is not compressed.
+def max_parts(files: Sequence[InputFile]) -> Iterator[int]:
+    """Into how many parts each file of records can be divided at most: 1 where it is compressed or damaged.
 
     Raises:
         AccessError: one cannot be read.
     """
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-        yield from pool.map(_is_plain, files)
+        yield from pool.map(_max_parts, files)
 
 
-def _is_plain(file: InputFile) -> bool:
+def _max_parts(file: InputFile) -> int:
     try:
-        return is_header(storage.read_start(StoredFile(file.path, file.size, file.version), HEADER_BYTES))
+        return CONTAINERS[file.kind].max_parts(file.stored)
     except OSError as error:
         raise unreadable(file.path, error) from error
 
 
 def find_parts(file: InputFile, count: int) -> list[FilePart]:
-    """Finds where the parts of a TFRecord file begin, by reading the length of each record.
+    """Finds where the parts of a file of records begin.
 
-    A part of a file that is damaged ends with the damage, and what is behind it is in no part. A file that cannot be
-    read has one part, which will say so.
+    A file that is damaged, or that cannot be read, has one part that is not empty, which will say so.
 
     Args:
-        file: the file, not compressed.
+        file: the file, which can be divided.
         count: the number of parts.
 
     Raises:
         AccessError: it may not be read, is not the file that was listed, or storage cannot be reached.
     """
-    starts = [(0, 0)]
-    number = 0
-    damaged = None
     try:
-        with storage.open_to_read(file.path, file.version, file.size) as opened:
-            for offset in record_offsets(opened, file.size):
-                while len(starts) < count and offset >= file.size * len(starts) // count:
-                    starts.append((offset, number))
-                number += 1
+        return CONTAINERS[file.kind].divide(file.stored, count)
     except PermissionError as error:
         raise unreadable(file.path, error) from error
     except (CorruptRecordError, OSError):
-        damaged = len(starts) - 1
-    ends = [*starts, *[(file.size, number)] * (count + 1 - len(starts))]
-    return [
-        FilePart(place, count, start, stop, first, None if place == damaged else after - first)
-        for place, ((start, first), (stop, after)) in enumerate(pairwise(ends))
-    ]
+        return parts_between([(0, 0), *[(file.size, 0)] * count], damaged=0)
 
 
 def part_digest(file_digest: str, number: int, count: int) -> str:

@@ -15,16 +15,16 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints import with_output_types
 
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.container import FilePart
 from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.inputs.listing import Portion
 from faceveil.transforms.inputs.match import Input, InputFile, Inputs, add_digests
 from faceveil.transforms.inputs.parts import (
     MIN_SHARDS,
     PART_BYTES,
-    FilePart,
-    are_plain,
     count_parts,
     find_parts,
+    max_parts,
     part_digest,
 )
 from faceveil.transforms.inputs.summary import InputSummary
@@ -43,8 +43,8 @@ _WAITING_FILES = 50_000
 
 _WHOLE, _IN_PARTS = "whole", "in_parts"
 
-ShardKey = tuple[str, Kind, int]
-"""Files that are planned together: of a split, either the images of a shard or all TFRecord files (number 0)."""
+ShardKey = tuple[str, bool, int]
+"""Files that are planned together: of a split, either the images of a shard or all files of records (number 0)."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class SplitLayout:
 
     Attributes:
         image_shards: of images.
-        tfrecord_shards: of TFRecord files, of which each has one or several.
-        part_bytes: of TFRecord files, that fill a shard; None where each is one whole.
-        parts: by key, how many shards the TFRecord files have that are not divided by their size now, but by the one
+        tfrecord_shards: of TFRecord and other files of records, of which each has one or several.
+        part_bytes: of files of records, that fill a shard; None where each is one whole.
+        parts: by key, how many shards the files of records have that are not divided by their size now, but by the one
             that they had when an earlier job was planned.
     """
 
@@ -82,7 +82,7 @@ class ShardPlan:
         index: the shard's number in its split.
         count: the number of shards in its split.
         kind: what the files hold.
-        files: sorted by key, and keys are distinct; exactly one where they are TFRecord files.
+        files: sorted by key, and keys are distinct; exactly one where it is a file of records.
         inputs_digest: identifies the versions of these files.
         part: which part of the file the shard is made of, where it is not the whole.
     """
@@ -123,11 +123,11 @@ def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | No
 
     Images are spread over as many shards as their bytes or ``MAX_IMAGES`` of each fill, but in a small job over
     ``MIN_SHARDS`` in all, as long as each gets a few; or over ``num_shards``, but never over more shards than there
-    are images. A TFRecord file becomes as many shards as its bytes fill, of a small job smaller ones.
+    are images. A file of records becomes as many shards as its bytes fill, of a small job smaller ones.
 
     Args:
         summary: what the inputs hold.
-        shard_bytes: of images, or of a TFRecord file, that fill a shard; None for as many as are usual.
+        shard_bytes: of images, or of a file of records, that fill a shard; None for as many as are usual.
         num_shards: of images in each split.
 
     Example usage::
@@ -168,7 +168,7 @@ def lay_out_as_before(
     Args:
         summary: what the inputs hold.
         job: the earlier job, from its manifest.
-        parts: of the TFRecord files whose sizes have changed, see ``SplitLayout``.
+        parts: of the files of records whose sizes have changed, see ``SplitLayout``.
 
     Example usage::
 
@@ -211,7 +211,7 @@ def pack_files(files: Iterable[InputFile], layout: Layout) -> Iterator[tuple[Sha
     count = 0
     for file in files:
         shard = shard_of(file.place, layout[file.split].image_shards) if file.kind == "image" else 0
-        group = file.split, file.kind, shard
+        group = file.split, file.kind == "image", shard
         waiting[group].append(file)
         count += 1
         if len(waiting[group]) == _PACK_FILES:
@@ -229,7 +229,7 @@ def _pack(files: list[InputFile]) -> bytes:
 
 
 def plan_group(grouped: tuple[ShardKey, Iterable[bytes]], layout: Layout) -> Iterator[ShardPlan | TaggedOutput]:
-    """The plan of a shard of images, or those of all TFRecord files of a split, sorted by key.
+    """The plan of a shard of images, or those of all files of records of a split, sorted by key.
 
     Those of large files, which ``plan_parts`` divides, have a tag.
 
@@ -238,35 +238,35 @@ def plan_group(grouped: tuple[ShardKey, Iterable[bytes]], layout: Layout) -> Ite
         layout: all shards.
 
     Raises:
-        AccessError: a TFRecord file cannot be read, or they have other sizes than when the job was laid out.
+        AccessError: a file of records cannot be read, or they have other sizes than when the job was laid out.
     """
-    (split, kind, index), packs = grouped
+    (split, of_images, index), packs = grouped
     files = [file for pack in packs for file in pickle.loads(zlib.decompress(pack))]  # noqa: S301  our own
     sizes = layout[split]
-    if kind == "image":
+    if of_images:
         digest = add_digests(file.digest for file in files)
-        yield ShardPlan(split, index, sizes.shards, kind, sorted_and_distinct(files), digest)
+        yield ShardPlan(split, index, sizes.shards, "image", sorted_and_distinct(files), digest)
         return
     digests = {file.path: file.digest for file in files}
     number = sizes.image_shards
     in_order = sorted_and_distinct(files)
     large = [file for file in in_order if sizes.part_bytes and file.size > sizes.part_bytes]
-    plain = {file.key for file, is_plain in zip(large, are_plain(large), strict=True) if is_plain}
+    most = {file.key: parts for file, parts in zip(large, max_parts(large), strict=True)}
     for file in in_order:
-        parts = count_parts(file.size, sizes.part_bytes) if sizes.part_bytes and file.key in plain else 1
+        parts = count_parts(file.size, sizes.part_bytes, most.get(file.key, 1)) if sizes.part_bytes else 1
         parts = sizes.parts.get(file.key, parts)
-        plan = ShardPlan(split, number, sizes.shards, kind, (file,), digests[file.path])
+        plan = ShardPlan(split, number, sizes.shards, file.kind, (file,), digests[file.path])
         yield plan if parts == 1 else TaggedOutput(_IN_PARTS, (plan, parts))
         number += parts
     if number != sizes.shards:
         raise AccessError(
-            f"split {split}: its TFRecord files are {number - sizes.image_shards} shards by their sizes now and "
+            f"split {split}: its files of records are {number - sizes.image_shards} shards by their sizes now and "
             f"{sizes.tfrecord_shards} by those that the job began with; use --overwrite to begin anew"
         )
 
 
 def plan_parts(whole: tuple[ShardPlan, int]) -> Iterator[ShardPlan]:
-    """The plans of the parts of a TFRecord file.
+    """The plans of the parts of a file of records.
 
     Args:
         whole: the plan of its first shard, as if the whole file were in it, and the number of parts.
@@ -302,7 +302,7 @@ def sorted_and_distinct(files: Iterable[InputFile]) -> tuple[InputFile, ...]:
     return tuple(sorted(distinct, key=lambda file: file.key))
 
 
-_PACKED = tuple[tuple[str, str, int], bytes]
+_PACKED = tuple[tuple[str, bool, int], bytes]
 """What Beam is told of a pack and its group: annotations it reads only where they are no text."""
 
 
@@ -365,4 +365,4 @@ class _Match(beam.DoFn):  # type: ignore[misc]
 
 def _numbered(split: str, layout: Layout) -> Iterator[tuple[ShardKey, bytes]]:
     nothing = _pack([])
-    return (((split, "image", index), nothing) for index in range(layout[split].image_shards))
+    return (((split, True, index), nothing) for index in range(layout[split].image_shards))

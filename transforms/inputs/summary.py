@@ -15,14 +15,14 @@ from faceveil.transforms.inputs.ignored import IgnoredFile, IgnoredFiles
 from faceveil.transforms.inputs.inventory import Repetitions
 from faceveil.transforms.inputs.match import Input, InputFile, Inputs, add_digests
 from faceveil.transforms.inputs.own_output import OwnOutput
-from faceveil.transforms.inputs.parts import MIN_SHARDS, PART_BYTES, are_plain, count_parts
+from faceveil.transforms.inputs.parts import MIN_SHARDS, PART_BYTES, count_parts, max_parts
 from faceveil.transforms.inputs.selection import Exclusion
 
 _LOOKED_AT_ONCE = 1024
 _LOGGER = logging.getLogger(__name__)
 
 MAX_SAMPLED = 4
-"""TFRecord files of a split, of those whose names differ in numbers only, that are looked into before a job begins."""
+"""Files of records of a split, of those whose names differ in numbers only, that are looked into before any work."""
 _MAX_SERIES = 8
 """Series of such files that are looked into; of all but the first, one file each."""
 
@@ -34,18 +34,19 @@ class SplitSummary:
     images: int = 0
     image_bytes: int = 0
     tfrecords: int = 0
+    """Files of records: TFRecords, and what else holds many."""
     tfrecord_bytes: int = 0
     largest_tfrecord: int = 0
     """Its bytes."""
     samples: dict[tuple[int, str], list[InputFile]] = field(default_factory=dict)
-    """Of the first series of TFRecord files whose names differ in numbers only, by input and name, the first files."""
+    """Of the first series of files of records, whose names differ in numbers only, the first files, by input."""
     more_parts: Counter[int] = field(default_factory=Counter)
-    """By the bytes that fill a shard, how many more shards than TFRecord files there are."""
-    compressed: int = 0
-    """Large TFRecord files that are one shard each, since they are compressed."""
-    largest_compressed: int = 0
-    """The bytes of the largest file that is one shard, whatever fills one, since it is compressed."""
-    first_compressed: str = ""
+    """By the bytes that fill a shard, how many more shards than files of records there are."""
+    undivided: int = 0
+    """Large files of records that are one shard each, since they cannot be divided."""
+    largest_part: int = 0
+    """The bytes of the largest part, whatever fills a shard, of a file that cannot be divided further."""
+    first_undivided: str = ""
     """The first path of one of these."""
 
     def add(self, file: InputFile, number: int = 0) -> None:
@@ -74,15 +75,13 @@ class SplitSummary:
         names = list(dict.fromkeys(name for (_, name), _ in in_order))
         return [file for name in names for file in first[name][: MAX_SAMPLED if name == names[0] else 1]]
 
-    def add_parts(self, file: InputFile, plain: bool, part_bytes: Sequence[int]) -> None:
-        """Adds what a TFRecord file makes more than one shard, if it is not compressed."""
-        if plain:
-            self.more_parts.update({size: count_parts(file.size, size) - 1 for size in part_bytes})
-            return
-        self.largest_compressed = max(self.largest_compressed, file.size)
-        if file.size > part_bytes[0]:
-            self.compressed += 1
-            self.first_compressed = min(self.first_compressed or file.path, file.path)
+    def add_parts(self, file: InputFile, most: int, part_bytes: Sequence[int]) -> None:
+        """Adds what a file of records makes more than one shard, of as many as it can be divided into at most."""
+        self.more_parts.update({size: count_parts(file.size, size, most) - 1 for size in part_bytes})
+        self.largest_part = max(self.largest_part, file.size // most)
+        if most == 1 and file.size > part_bytes[0]:
+            self.undivided += 1
+            self.first_undivided = min(self.first_undivided or file.path, file.path)
 
 
 def series_of(file: InputFile) -> str:
@@ -103,7 +102,7 @@ class InputSummary:
 
     Attributes:
         splits: by name.
-        ignored: files that are no images and no TFRecords.
+        ignored: files that are no images and hold no records.
         digest: identifies the set of files by key, size and version, whatever the order.
         ignored_files: more about those that are ignored, see ``IgnoredFiles.told``.
     """
@@ -127,11 +126,11 @@ def summarize_inputs(
         inputs: all globs of the job.
         output: where the job writes; no input may lie there, nor may what is written match a glob.
         audit_directory: where it writes the audit trail, if elsewhere than in the output.
-        shard_bytes: of TFRecord files, that fill a shard; None for any of ``PART_BYTES``.
+        shard_bytes: of files of records, that fill a shard; None for any of ``PART_BYTES``.
         on_file: called with each file that is read.
 
     Raises:
-        AccessError: a place cannot be listed, a file not be read, or a glob matches no image and no TFRecord file.
+        AccessError: a place cannot be listed, a file not be read, or a glob matches no image and no file of records.
         OwnOutputError: a glob matches the output.
     """
     summary = InputSummary()
@@ -155,7 +154,7 @@ def summarize_inputs(
         digest += int(file.digest, 16)
         if on_file:
             on_file(file)
-        if file.kind == "tfrecord":
+        if file.kind != "image":
             parts.add(file)
         if some.listings[number].inventory:
             repetitions.add(file.path)
@@ -167,7 +166,7 @@ def summarize_inputs(
     summary.ignored = all_ignored.files
     summary.ignored_files = all_ignored.told()
     summary.digest = add_digests([f"{digest:x}"])
-    _tell_compressed([split for split in summary.splits.values() if split.compressed])
+    _tell_undivided([split for split in summary.splits.values() if split.undivided])
     exclusions = [listing.exclusion for listing in some.listings]
     used = {glob for exclusion in exclusions for glob in exclusion.used}
     unused = [glob for glob in inputs[0].exclude if glob not in used]
@@ -186,7 +185,7 @@ def _check_repetitions(some: Inputs, repetitions: Repetitions) -> None:
 
 
 class _Parts:
-    """Looks into TFRecord files that may be several shards, some at a time."""
+    """Looks into files of records that may be several shards, some at a time."""
 
     def __init__(self, summary: InputSummary, part_bytes: Sequence[int]) -> None:
         self._summary = summary
@@ -206,8 +205,8 @@ class _Parts:
 
     def end(self) -> None:
         """Counts what was added."""
-        for file, plain in zip(self._large, are_plain(self._large), strict=True):
-            self._summary.splits[file.split].add_parts(file, plain, self._part_bytes)
+        for file, most in zip(self._large, max_parts(self._large), strict=True):
+            self._summary.splits[file.split].add_parts(file, most, self._part_bytes)
         self._large.clear()
 
 
@@ -220,12 +219,12 @@ def _tell(ignored: IgnoredFiles, excluded: int, unused: Sequence[str]) -> None:
         _LOGGER.warning("--exclude %s: matches nothing that the inputs hold", glob)
 
 
-def _tell_compressed(splits: Sequence[SplitSummary]) -> None:
+def _tell_undivided(splits: Sequence[SplitSummary]) -> None:
     if splits:
         _LOGGER.warning(
-            "%d large TFRecord files are compressed, such as %s: each is one shard, made by one worker, and from its "
-            "beginning when that is lost; files that are not compressed are divided",
-            *(sum(split.compressed for split in splits), splits[0].first_compressed),
+            "%d large files cannot be divided, such as %s: each is one shard, made by one worker, and from its "
+            "beginning when that is lost; TFRecords can be divided if they are not compressed, Parquet by row groups",
+            *(sum(split.undivided for split in splits), splits[0].first_undivided),
         )
 
 
@@ -233,7 +232,7 @@ def _nothing_matched(given: Input, number: int, ignored: IgnoredFiles, exclusion
     if ignored.files:
         return (
             f"{given.given}: matches {ignored.files} files, none with the ending of an image or a TFRecord file, or "
-            f"that begins as one does: {ignored.in_words()}"
+            f"that begins as one does, or as Parquet: {ignored.in_words()}"
         )
     if exclusion.count:
         return f"{given.given}: matches nothing but what --exclude leaves out"

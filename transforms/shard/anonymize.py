@@ -29,6 +29,7 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import needs_memory, out_of_memory_errors
 from faceveil.transforms.shard.compose import AnonymizedImage, compose_example
 from faceveil.transforms.shard.detect import DetectedImage
+from faceveil.transforms.shard.read import image_names
 from faceveil.transforms.shard.record import (
     MAX_HELD_BYTES,
     Batch,
@@ -183,7 +184,7 @@ def _finish(record: _Open, masking: Masking, roles: FeatureRoles) -> Outcome:
         reencoded=any(image.reencoded for image in images),
         other_images=tuple(
             OtherImage(name, image.info.upright_width, image.info.upright_height, image.faces)
-            for name, image in zip(roles.images[1:], others, strict=False)
+            for name, image in zip(image_names(record.example, roles)[1:], others, strict=True)
         ),
         fallback_faces=sum(
             int((~image.plan.drawn).sum()) for image in record.images if isinstance(image, Canvas) and image.plan

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import ImageInfo, stored_boxes
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.checksums import renewed_checksums
 from faceveil.transforms.formats.example import Example, FeatureValue
-from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.features import FACE_INDEX, FeatureRoles
+from faceveil.transforms.shard.read import image_names
 
 _OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
 OWN_FEATURES = ("image/format", "image/filename", "image/height", "image/width")
@@ -48,14 +50,17 @@ def compose_example(
         key: the record's.
         example: as it was read; None of an image file.
         originals: the images as they were.
-        images: its anonymized images, in the order in which ``roles`` names them.
+        images: its anonymized images, as ``image_names`` tells their features.
         roles: what its features are.
     """
     found: dict[str, FeatureValue] = {}
-    for prefix, image in zip(roles.prefixes(), images, strict=False):  # an image file is one image, whatever is named
-        found |= _face_features(prefix, image)
+    named: dict[str, list[AnonymizedImage]] = {}
+    for name, image in zip(image_names(example, roles), images, strict=True):
+        named.setdefault(name, []).append(image)
+    for prefix, alike in zip(roles.prefixes(), named.values(), strict=False):  # an image file is one, whatever is named
+        found |= _face_features(prefix, alike)
     if example:
-        replaced = dict(zip(roles.images, (image.data for image in images), strict=True))
+        replaced = {name: [image.data for image in alike] for name, alike in named.items()}
         changed = [(before, image.data) for before, image in zip(originals, images, strict=True)]
         names = example.names()
         checksums = renewed_checksums(example, set(filter(roles.keeps_checksums, names)), changed)
@@ -75,15 +80,24 @@ def composed_image(serialized: bytes) -> bytes:
     return image
 
 
-def _face_features(prefix: str, image: AnonymizedImage) -> dict[str, FeatureValue]:
-    size = np.array([image.info.upright_width, image.info.upright_height] * 2, np.float32)
-    boxes = np.clip(stored_boxes(image.faces.boxes / size, image.info.orientation), 0, 1)
-    xmin, ymin, xmax, ymax = boxes.T.tolist()
-    return {
-        f"{prefix}/face/count": [len(image.faces)],
+def _face_features(prefix: str, images: Sequence[AnonymizedImage]) -> dict[str, FeatureValue]:
+    """The faces of all images of a feature; of several, also in which of them each is."""
+    xmin, ymin, xmax, ymax = np.concatenate([_shares(image) for image in images]).T.tolist()
+    features: dict[str, FeatureValue] = {
+        f"{prefix}/face/count": [sum(len(image.faces) for image in images)],
         f"{prefix}/face/bbox/xmin": xmin,
         f"{prefix}/face/bbox/ymin": ymin,
         f"{prefix}/face/bbox/xmax": xmax,
         f"{prefix}/face/bbox/ymax": ymax,
-        f"{prefix}/face/score": image.faces.scores.tolist(),
+        f"{prefix}/face/score": np.concatenate([image.faces.scores for image in images]).tolist(),
     }
+    if len(images) > 1:
+        index = np.repeat(np.arange(len(images)), [len(image.faces) for image in images])
+        features[f"{prefix}/face/{FACE_INDEX}"] = index.astype(np.int64)
+    return features
+
+
+def _shares(image: AnonymizedImage) -> FloatArray:
+    """The boxes of an image's faces, as shares of the stored image's sides."""
+    size = np.array([image.info.upright_width, image.info.upright_height] * 2, np.float32)
+    return np.clip(stored_boxes(image.faces.boxes / size, image.info.orientation), 0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +14,16 @@ from faceveil.transforms.detectors.views import ShownImage
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.limits import Limits, memory_for
-from faceveil.transforms.quarantine import Quarantine
+from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import needs_memory
 from faceveil.transforms.shard.given import GivenBoxes, with_given
-from faceveil.transforms.shard.read import HoldsRecords, Source, load, refuse_pixels
+from faceveil.transforms.shard.read import HoldsRecords, Source, image_names, load, refuse_pixels
 from faceveil.transforms.shard.record import MAX_HELD_BYTES, Batch, Outcome, Record
 
 # With so much memory to be had, it is for no lack of it that the detector fails.
 _DETECTION_BYTES = 2**30
+# That each of a record's many images counts for at least.
+_MIN_PIXELS = 2**16
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,15 @@ def decode(
             compressed, example, others = load(source, roles, limits.max_image_bytes)
         except HoldsRecords:
             return source
-        # An image file is one image, whatever is named.
-        named = list(zip(roles.images, compressed, strict=False))
-        infos = []
-        for name, data in named:
-            with _naming(name, len(named)):
-                infos.append(probe(data, keep_metadata, limits.max_pixels))
-        refuse_pixels(others, [(info.width, info.height) for info in infos])
+        named = list(zip(image_names(example, roles), compressed, strict=True))
+        infos = _probe_all(named, roles, limits, keep_metadata)
+        numbers = Counter(name for name, _ in named).values()
+        refuse_pixels(others, [(info.width, info.height) for info in infos], numbers)
     given = boxes.find(source.key, example, infos[0]) if boxes else None
+    if given is not None and len(named) > 1 and named[0][0] == named[1][0]:
+        raise Quarantine(
+            Reason.INVALID_BOXES, f"--boxes: they are of one image, and feature {named[0][0]} holds several"
+        )
     images = []
     for number, ((name, data), info) in enumerate(zip(named, infos, strict=True)):
         with needs_memory(memory_for(info.width * info.height, len(data))), _naming(name, len(named)):
@@ -120,11 +124,31 @@ def decode(
     return Record(source.key, tuple(images), example)
 
 
+def _probe_all(
+    named: Sequence[tuple[str, bytes]], roles: FeatureRoles, limits: Limits, keep_metadata: Collection[str]
+) -> list[ImageInfo]:
+    """What the headers of a record's images say.
+
+    Raises:
+        Quarantine: of one of them, or a feature holds more images than can be worked on at once.
+    """
+    infos: list[ImageInfo] = []
+    pixels = 0
+    for name, data in named:
+        with _naming(name, len(named)):
+            infos.append(probe(data, keep_metadata, limits.max_pixels))
+        pixels += max(infos[-1].width * infos[-1].height, _MIN_PIXELS)
+        if len(named) > len(roles.images) and pixels > limits.max_pixels:
+            detail = f"the record's {len(named)} images have too many pixels together (--max_pixels allows more)"
+            raise Quarantine(Reason.TOO_LARGE, detail)
+    return infos
+
+
 def with_records(
     items: Iterable[Record[DecodedImage] | Source | Outcome],
     decode_records: Callable[[Source], Iterable[Record[DecodedImage] | Source | Outcome]],
 ) -> Iterator[Record[DecodedImage] | Outcome]:
-    """The decoded records, with those of TFRecord files in the place of files that were taken for images.
+    """The decoded records, with those of files of records in the place of files that were taken for images.
 
     Args:
         items: the decoded records.

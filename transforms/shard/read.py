@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO, cast
 
 import numpy as np
 
 from faceveil.transforms import storage
 from faceveil.transforms.arrays import RGB, check_rgb
 from faceveil.transforms.codecs.signatures import DECODED, sniff
+from faceveil.transforms.formats.container import FilePart, rest_from
+from faceveil.transforms.formats.containers import CONTAINERS, container_kind
 from faceveil.transforms.formats.embedded import Contents, examine
 from faceveil.transforms.formats.example import Example, InvalidExampleError
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.formats.kinds import LOOKED_AT, unreadable
-from faceveil.transforms.formats.tfrecord import (
-    CorruptRecordError,
-    OversizedRecord,
-    begins_as_tfrecords,
-    read_limited_records,
-    read_plain_records,
-)
+from faceveil.transforms.formats.kinds import LOOKED_AT, Kind, unreadable
 from faceveil.transforms.inputs.match import InputFile
-from faceveil.transforms.inputs.parts import FilePart
 from faceveil.transforms.inputs.plan import ShardPlan
-from faceveil.transforms.quarantine import Quarantine, Reason
+from faceveil.transforms.quarantine import Quarantine, Reason, too_large
 from faceveil.transforms.runtime.memory import is_out_of_memory
 from faceveil.transforms.shard.record import Outcome, quarantined
+from faceveil.transforms.storage.base import StoredFile
 
 # Pixels and views take a multiple of the compressed bytes. Counted before decoding, this keeps large photos from being
 # taken on all at once; afterwards the true size counts.
@@ -44,12 +38,13 @@ class Source:
     Attributes:
         key: the record's key.
         path: the file it comes from.
-        serialized: the tf.train.Example's bytes; None for an image file, which is yet to be read.
+        serialized: the tf.train.Example's bytes; None for a file, which is yet to be read.
         nbytes: about what it will hold when it is decoded.
         version: of the file that is yet to be read; no other is taken.
         size: of that file in bytes, which tells versions apart on disk.
         part: which part of the file is read, where it is not the whole.
         content: of an image file that was read ahead.
+        kind: of the file.
     """
 
     key: str
@@ -60,6 +55,7 @@ class Source:
     size: int | None = None
     part: FilePart | None = None
     content: bytes | None = None
+    kind: Kind = "image"
 
 
 def array_source(key: str, image: RGB, max_bytes: int) -> Source | Outcome:
@@ -72,7 +68,7 @@ def array_source(key: str, image: RGB, max_bytes: int) -> Source | Outcome:
     """
     check_rgb(image)
     if image.nbytes > max_bytes:
-        return quarantined(key, _too_large(f"{image.nbytes} bytes of pixels"))
+        return quarantined(key, too_large(f"{image.nbytes} bytes of pixels"))
     height, width, _ = image.shape
     return image_source(key, b"P6\n%d %d\n255\n" % (width, height) + image.tobytes())
 
@@ -85,36 +81,37 @@ def array_of(image: bytes, shape: Sequence[int]) -> RGB:
 def example_source(key: str, serialized: bytes, max_bytes: int) -> Source | Outcome:
     """The record of a serialised Example that is in memory already; one that is too large is quarantined."""
     if len(serialized) > max_bytes:
-        return quarantined(key, _too_large(f"it has {len(serialized)} bytes"))
+        return quarantined(key, too_large(f"it has {len(serialized)} bytes"))
     return Source(key, "", serialized, len(serialized) * _DECODED)
 
 
 class HoldsRecords(Exception):
-    """A file that was taken for an image by its ending holds TFRecords; ``read_tfrecord_sources`` reads them."""
+    """A file that was taken for an image by its ending holds records; ``read_records_of`` reads them."""
 
 
-def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source | Outcome]:
+def read_sources(plan: ShardPlan, roles: FeatureRoles, max_bytes: int) -> Iterator[Source | Outcome]:
     """The records of a shard, in their order; image files are not opened yet, so that this can run in parallel.
 
     Args:
         plan: the shard.
+        roles: what the features of records are.
         max_bytes: no larger image file or record is read into memory.
 
     Raises:
-        AccessError: as ``read_tfrecord_sources``.
+        AccessError: as ``read_records_of``.
     """
     for file in plan.files:
-        source = _image_file(file, max_bytes)
+        source = _unread(file, max_bytes)
         if plan.kind == "image":
             yield source
         else:
-            yield from read_tfrecord_sources(replace(source, part=plan.part), max_bytes)
+            yield from read_records_of(replace(source, part=plan.part), roles, max_bytes)
 
 
-def _image_file(file: InputFile, max_bytes: int) -> Source:
+def _unread(file: InputFile, max_bytes: int) -> Source:
     # One that is too large is not read, so it counts for no more than may be read of it.
     nbytes = min(file.size, max_bytes) * _DECODED
-    return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size)
+    return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size, kind=file.kind)
 
 
 def image_source(key: str, data: bytes) -> Source:
@@ -122,68 +119,52 @@ def image_source(key: str, data: bytes) -> Source:
     return Source(key, "", None, len(data) * _DECODED, content=data)
 
 
-def read_tfrecord_sources(file: Source, max_bytes: int) -> Iterator[Source | Outcome]:
-    """The records of a TFRecord file, in their order; of one that is an image, in spite of its name, the file itself.
+def read_records_of(file: Source, roles: FeatureRoles, max_bytes: int) -> Iterator[Source | Outcome]:
+    """The records of a file, in their order; of one that is an image, in spite of its name, the file itself.
 
-    A file that is damaged gives the records before the damage, and one that is quarantined and says where it is. A
-    record that is too large is quarantined.
+    What its first bytes are decides how it is read. Records that cannot be read are quarantined: each that is known,
+    and one that says where the damage is, for those that are lost in it.
 
     Args:
         file: the file.
+        roles: what the features of records are.
         max_bytes: no larger record is read into memory.
 
     Raises:
         AccessError: it may not be read, is not the file that was listed, or storage cannot be reached.
     """
-    key, path, part = file.key, file.path, file.part
-    if part and part.start == part.stop:
+    part = file.part
+    if part and part.records == 0:
         return
-    index = part.first if part else 0
-    rest = f" up to record {part.first + part.records - 1}" if part and part.records else " and what follows"
+    following = part.first if part else 0
+    assert file.size is not None
+    assert file.version is not None
+    stored = StoredFile(file.path, file.size, file.version)
     try:
-        with storage.open_to_read(path, file.version, file.size) as opened:
-            if part:
-                records = read_plain_records(opened, max_bytes, part.start, part.stop)
-            elif _is_image(opened):
+        kind: Kind | None = file.kind
+        if not part:
+            start = storage.read_range(stored, 0, LOOKED_AT)
+            kind = container_kind(start)
+            if kind is None and sniff(start) in DECODED:
                 yield file
                 return
-            else:
-                records = read_limited_records(opened, max_bytes)
-            for record in records:
-                if isinstance(record, OversizedRecord):
-                    detail = f"record {index}, at byte {record.offset}, has {record.length} bytes"
-                    yield quarantined(f"{key}#{index}", _too_large(detail))
-                else:
-                    yield Source(f"{key}#{index}", path, record, len(record) * _DECODED)
-                index += 1
+        # A file of no kind is left to the reader of what it was taken for, which says what is wrong with it.
+        container = CONTAINERS.get(kind or file.kind, CONTAINERS["tfrecord"])
+        for number, record in container.read(stored, part, max_bytes, roles):
+            following = number + 1
+            if not isinstance(record, Quarantine):
+                yield Source(f"{file.key}#{number}", file.path, record, len(record) * _DECODED)
+                continue
+            if record.reason is Reason.CORRUPT_RECORD:
+                _check_unchanged(file)
+            yield quarantined(f"{file.key}#{number}", record)
         _check_unchanged(file)
-    except CorruptRecordError as error:
-        _check_unchanged(file)
-        damage = Quarantine(Reason.CORRUPT_RECORD, f"record {index}{rest}: {error}")
-        yield quarantined(f"{key}#{index}", damage)
     except PermissionError as error:
-        raise unreadable(path, error) from error
+        raise unreadable(file.path, error) from error
     except OSError as error:
         if is_out_of_memory(error):
             raise
-        yield quarantined(f"{key}#{index}", _unreadable(error, f"record {index}{rest}: "))
-
-
-def _is_image(opened: BinaryIO) -> bool:
-    """Whether a file that was taken for TFRecords is an image.
-
-    Raises:
-        CorruptRecordError: it is something else that has a name; says what.
-    """
-    start = cast("io.BufferedReader", opened).peek(LOOKED_AT)[:LOOKED_AT]
-    if begins_as_tfrecords(start):
-        return False
-    found = sniff(start)
-    if found not in (None, "gzip", "zlib", *DECODED):
-        raise CorruptRecordError(
-            f"the file begins as {found} does; TFRecords are read plain, or compressed by gzip or zlib"
-        )
-    return found in DECODED
+        yield quarantined(f"{file.key}#{following}", _unreadable(error, f"{rest_from(following, part)}: "))
 
 
 def _check_unchanged(file: Source) -> None:
@@ -230,23 +211,21 @@ def load(
     """Gets the compressed images of a record, from its file or from its Example's image features.
 
     Returns:
-        The images, the main one first; what they came in, None for an image file, which is one image; and what each
-        feature holds that no option names, for ``refuse_pixels``.
+        The images, the main one first, as ``image_names`` tells their features; what they came in, None for an image
+        file, which is one image; and what each feature holds that no option names, for ``refuse_pixels``.
 
     Raises:
         Quarantine: one is missing, it is larger than ``max_bytes``, or the Example holds other images that nobody
             asked to anonymize.
-        HoldsRecords: an image file is none, but holds TFRecords.
+        HoldsRecords: an image file is none, but holds records.
         AccessError: a file may not be read, is not the one that was listed, or storage cannot be reached.
     """
     if source.serialized is None:
         return (_read_file(source, max_bytes),), None, {}
     try:
         example = Example.parse(source.serialized)
-        if example.is_sequence:
-            raise Quarantine(Reason.SEQUENCE_EXAMPLE, "it has feature lists, which are not looked at")
         others = _without_pictures(example, roles)
-        images = tuple(_image(example, name) for name in roles.images)
+        images = tuple(image for name in roles.images for image in _images(example, name))
     except InvalidExampleError as error:
         raise Quarantine(Reason.INVALID_EXAMPLE, str(error)) from error
     return images, example, others
@@ -259,25 +238,28 @@ def _read_file(source: Source, max_bytes: int) -> bytes:
         raise unreadable(source.path, error) from error
     except OSError as error:
         raise _unreadable(error) from error
-    if begins_as_tfrecords(data[:LOOKED_AT]):
+    if container_kind(data[:LOOKED_AT]):
         raise HoldsRecords
     if len(data) > max_bytes:
-        raise _too_large(f"more than {max_bytes} bytes")
+        raise too_large(f"more than {max_bytes} bytes")
     return data
 
 
-def _image(example: Example, name: str) -> bytes:
+def image_names(example: Example | None, roles: FeatureRoles) -> list[str]:
+    """The features of a record's images, one for each image; what is named first for an image file."""
+    if example is None:
+        return [roles.images[0]]
+    return [name for name in roles.images for _ in example.bytes_values(name) or ()]
+
+
+def _images(example: Example, name: str) -> list[bytes]:
     values = example.bytes_values(name)
     if values is None:
         names = ", ".join(example.names()) or "none"
         raise Quarantine(Reason.MISSING_IMAGE, f"no bytes feature {name}; the Example's features: {names}")
-    if len(values) != 1:
-        raise Quarantine(Reason.MISSING_IMAGE, f"feature {name} holds {len(values)} values, not one")
-    return values[0]
-
-
-def _too_large(detail: str) -> Quarantine:
-    return Quarantine(Reason.TOO_LARGE, f"{detail} (--max_image_bytes allows more)")
+    if not values:
+        raise Quarantine(Reason.MISSING_IMAGE, f"feature {name} holds no value")
+    return values
 
 
 def _unreadable(error: Exception, where: str = "") -> Quarantine:
@@ -301,6 +283,8 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
         if values is None:
             continue
         contents = examine(values)
+        for step in example.values_of_steps(name) if name in example.lists else ():
+            contents.add(examine(step))
         if contents.picture:
             options = "--image_feature, --drop_features or --allow_features"
             raise Quarantine(
@@ -312,21 +296,26 @@ def _without_pictures(example: Example, roles: FeatureRoles) -> dict[str, Conten
     return searched
 
 
-def refuse_pixels(others: Mapping[str, Contents], sizes: Iterable[tuple[int, int]]) -> None:
-    """Quarantines a record of which another feature has as many values as one of its images has pixels.
+def refuse_pixels(
+    others: Mapping[str, Contents], sizes: Iterable[tuple[int, int]], numbers: Iterable[int] = ()
+) -> None:
+    """Quarantines a record of which another feature has as many values as one of its images has pixels, or several.
 
     Args:
         others: what each feature holds that no option names.
         sizes: width and height of each of its images.
+        numbers: of images, that each of its features has.
 
     Raises:
         Quarantine: EMBEDDED_IMAGE; the feature may be the image once more, or a mask that shows its outlines.
     """
+    alike = list(itertools.product(dict.fromkeys(sizes), sorted({1, *numbers})))
     for name, contents in others.items():
-        for width, height in sizes:
-            if count := contents.size_of(width, height):
+        for (width, height), images in alike:
+            if count := contents.size_of(width, height, images):
+                pixels = f"{f'{images} images of ' if images > 1 else ''}{width} x {height} px"
                 raise Quarantine(
                     Reason.EMBEDDED_IMAGE,
                     f"feature {name} may hold an image too; name it with --drop_features or --allow_features (it has "
-                    f"{count}, as many as the raw pixels of {width} x {height} px, or of a reduction, would have)",
+                    f"{count}, as many as the raw pixels of {pixels}, or of a reduction, would have)",
                 )

@@ -116,7 +116,7 @@ class _Version:
 
 
 def parts_before(inputs: Sequence[Input], output: OutputLayout) -> dict[str, int]:
-    """In how many shards an earlier job has put the TFRecord files that have other sizes now, by their keys.
+    """In how many shards an earlier job has put the files of records that have changed since, by their keys.
 
     Args:
         inputs: all globs of the job.
@@ -126,8 +126,12 @@ def parts_before(inputs: Sequence[Input], output: OutputLayout) -> dict[str, int
         AccessError: a place cannot be listed or read.
     """
     before = _versions(output)
-    changed = (file for file in _listed(inputs) if file.key in before and before[file.key].size != file.size)
-    return {file.key: before[file.key].parts for file in changed if file.kind == "tfrecord"}
+    records = (file for file in _listed(inputs) if file.key in before and file.kind != "image")
+    return {
+        file.key: before[file.key].parts
+        for file in records
+        if (before[file.key].size, before[file.key].version) != (file.size, file.version)
+    }
 
 
 def changed_inputs(inputs: Sequence[Input], output: OutputLayout, complete: bool, repaired: bool) -> list[str]:
@@ -139,7 +143,7 @@ def changed_inputs(inputs: Sequence[Input], output: OutputLayout, complete: bool
         inputs: all globs of the job.
         output: whose finished shards are looked at.
         complete: whether they are all; else a new file may belong to one that is still to come.
-        repaired: whether quarantined image files may have changed or be gone, and quarantined TFRecord files have
+        repaired: whether quarantined image files may have changed or be gone, and quarantined files of records have
             changed.
 
     Raises:

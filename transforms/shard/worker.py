@@ -43,8 +43,8 @@ from faceveil.transforms.shard.read import (
     ReadAhead,
     Source,
     read_ahead,
+    read_records_of,
     read_sources,
-    read_tfrecord_sources,
 )
 from faceveil.transforms.shard.record import (
     Batch,
@@ -63,7 +63,7 @@ from faceveil.transforms.shard.write import write_shard
 _IN_FLIGHT_BYTES = 256 * 2**20
 _READ_AHEAD_BYTES = 32 * 2**20
 _READERS_PER_THREAD = 4
-_HOLDS_RECORDS = "it holds TFRecords"
+_HOLDS_RECORDS = "it holds records"
 
 
 @dataclass(frozen=True)
@@ -270,12 +270,12 @@ def anonymize_shard(
     config = worker.config
     max_bytes = config.limits.max_image_bytes
     with out_of_memory_errors():
-        sources: Iterable[Source | Outcome] = read_sources(plan, max_bytes)
+        sources: Iterable[Source | Outcome] = read_sources(plan, config.features, max_bytes)
         if kept:
             sources = with_kept(sources, kept)
         if plan.kind == "image" and not alone and not is_bounded():
             sources = worker.read_ahead(sources)
-        read_records = functools.partial(read_tfrecord_sources, max_bytes=max_bytes)
+        read_records = functools.partial(read_records_of, roles=config.features, max_bytes=max_bytes)
         outcomes = anonymize_sources(sources, worker, read_records, alone, sandbox)
         result = _empty_result(plan, worker.detector)
         return write_shard(plan, outcomes, output, result, config.method, on_record, config.boxes is not None)

@@ -183,17 +183,17 @@ def read_bytes(path: str, limit: int = -1, version: str | None = None, size: int
     return read_local(path, limit, version, size) if is_local(path) else _store(path).read(path, limit, version)
 
 
-def read_start(file: StoredFile, count: int) -> bytes:
-    """The first bytes of a file; no others are fetched from an object store.
+def read_range(file: StoredFile, start: int, end: int) -> bytes:
+    """The bytes of a file from one position to before another, of those that it has; no others are fetched.
 
     Raises:
         OSError: the file cannot be read.
         AccessError: storage cannot be reached, or holds another version.
     """
     if is_local(file.path):
-        return read_local(file.path, count, file.version, file.size)
-    end = min(count, file.size)
-    return _store(file.path).read_range(file.path, 0, end, file.version) if end else b""
+        return read_local(file.path, end - start, file.version, file.size, start)
+    end = min(end, file.size)
+    return _store(file.path).read_range(file.path, start, end, file.version) if end > start else b""
 
 
 @contextmanager

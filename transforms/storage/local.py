@@ -156,11 +156,14 @@ def open_local(path: str, version: str | None = None, size: int | None = None) -
     return open(path, "rb")
 
 
-def read_local(path: str, limit: int = -1, version: str | None = None, size: int | None = None) -> bytes:
-    """The first ``limit`` bytes of a file, all where it is negative; else as ``open_local``."""
+def read_local(
+    path: str, limit: int = -1, version: str | None = None, size: int | None = None, start: int = 0
+) -> bytes:
+    """``limit`` bytes of a file from a position on, all where it is negative; else as ``open_local``."""
     with open_local(path, version, size) as file:
         # Python takes the memory for as much as is asked for before it reads, however little is there.
-        there = os.fstat(file.fileno()).st_size
+        there = max(0, os.fstat(file.fileno()).st_size - start)
+        file.seek(start)
         data = file.read(limit if limit < 0 else min(limit, there + 1))
         if there < len(data) < limit:  # it has grown since
             data += file.read(limit - len(data))

@@ -1,9 +1,10 @@
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceveil.transforms.formats.example import Example, InvalidExampleError
@@ -208,3 +209,71 @@ def test_any_bytes_are_an_example_or_said_to_be_none(noise: bytes, behind_one: b
         for name in example.names():
             example.bytes_values(name)
         assert Example.parse(example.with_features({"c": b"3"})).bytes_values("c") == [b"3"]
+
+
+VALUES = st.one_of(
+    st.lists(st.binary(max_size=5)), st.lists(st.integers(-9, 9)), st.lists(st.sampled_from([0.5, -2.0]))
+)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.lists(VALUES, max_size=4)),
+    st.dictionaries(st.sampled_from("xyz"), VALUES),
+    st.data(),
+)
+def test_sequence_examples_are_as_they_were_but_for_what_is_replaced(
+    lists: dict[str, list[list[Any]]], context: dict[str, list[Any]], data: st.DataObject
+) -> None:
+    made = tf.train.SequenceExample()
+    made.feature_lists.SetInParent()
+    made.context.SetInParent()
+
+    def fill(feature: tf.train.Feature, values: list[Any]) -> None:
+        kinds = {bytes: feature.bytes_list, int: feature.int64_list, float: feature.float_list}
+        if values:
+            kinds[type(values[0])].value.extend(values)
+
+    for name, values in context.items():
+        fill(made.context.feature[name], values)
+    for name, steps in lists.items():
+        made.feature_lists.feature_list[name].SetInParent()
+        for values in steps:
+            fill(made.feature_lists.feature_list[name].feature.add(), values)
+    example = Example.parse(made.SerializeToString())
+    assert sorted(example.names()) == sorted([*lists, *context])
+    assert tf.train.SequenceExample.FromString(example.with_features({})) == made
+    replaced = data.draw(st.sets(st.sampled_from("abcxyz")))
+    features = {}
+    for name in sorted(replaced & {*lists, *context}):
+        kinds = {type(value) for values in lists.get(name, [context.get(name, [])]) for value in values}
+        if kinds == {bytes}:
+            features[name] = [bytes(reversed(value)) + b"!" for value in example.bytes_values(name) or ()]
+    result = tf.train.SequenceExample.FromString(example.with_features(features, without={"z"}))
+    every = list(made.context.feature.items())
+    for name, steps in made.feature_lists.feature_list.items():
+        every += [(name, step) for step in steps.feature]
+    for name, feature in every:
+        if name in features and feature.WhichOneof("kind"):
+            feature.bytes_list.value[:] = [bytes(reversed(value)) + b"!" for value in feature.bytes_list.value]
+    made.context.feature.pop("z", None)
+    assert result == made
+
+
+def test_what_no_reader_of_a_sequence_example_sees_is_gone() -> None:
+    made = tf.train.SequenceExample()
+    made.feature_lists.feature_list["a"].feature.add().bytes_list.value.append(b"1")
+    serialized = made.SerializeToString()
+    other = tf.train.SequenceExample()
+    other.feature_lists.feature_list["a"].feature.add().bytes_list.value.append(b"2")
+    hidden = b"\x12\x06\x7a\x04SECR"  # field 15 of the lists
+    twice = serialized + other.SerializeToString() + hidden
+    result = Example.parse(twice).with_features({})
+    assert tf.train.SequenceExample.FromString(result) == other
+    assert b"SECR" not in result
+    step = b"\x0a\x05\x0a\x03\x0a\x01x" + b"\x7a\x03SEC"  # a feature, and a field that lists do not have
+    entry = b"\x0a\x01a\x12" + bytes([len(step)]) + step
+    lists = b"\x0a" + bytes([len(entry)]) + entry
+    result = Example.parse(b"\x12" + bytes([len(lists)]) + lists).with_features({})
+    assert Example.parse(result).bytes_values("a") == [b"x"]
+    assert b"SEC" not in result

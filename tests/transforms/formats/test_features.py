@@ -36,4 +36,4 @@ def test_face_features_go_by_the_names_of_their_images() -> None:
     assert list(roles.prefixes()) == ["image", "left"]
     assert roles.written()[:3] == ["image", "left", "image/face/count"]
     assert "left/face/bbox/xmin" in roles.written()
-    assert len(roles.written()) == 2 + 2 * 6
+    assert len(roles.written()) == 2 + 2 * 7

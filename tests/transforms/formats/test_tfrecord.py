@@ -10,8 +10,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from faceveil.transforms.formats.container import CorruptRecordError
 from faceveil.transforms.formats.tfrecord import (
-    CorruptRecordError,
     OversizedRecord,
     begins_as_tfrecords,
     frame,

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.tfrecord import frame, masked_crc32c
 from faceveil.transforms.inputs.match import InputFile, add_digests
-from faceveil.transforms.inputs.parts import are_plain, count_parts, find_parts, part_digest
+from faceveil.transforms.inputs.parts import count_parts, find_parts, max_parts, part_digest
 from faceveil.transforms.inputs.plan import ShardPlan, plan_parts
 from faceveil.transforms.shard.read import Source, read_sources
 from faceveil.transforms.shard.record import Outcome
@@ -39,7 +40,7 @@ def plan_of(file: InputFile) -> ShardPlan:
 
 
 def read(*plans: ShardPlan) -> list[Source | Outcome]:
-    return [record for plan in plans for record in read_sources(plan, MAX_BYTES)]
+    return [record for plan in plans for record in read_sources(plan, FeatureRoles(), MAX_BYTES)]
 
 
 def split(file: InputFile, count: int) -> list[ShardPlan]:
@@ -142,17 +143,18 @@ def test_a_file_that_was_changed_ends_the_job(tmp_path: Path) -> None:
         find_parts(replace(file, version="1.0"), 3)
 
 
-def test_only_files_that_begin_as_plain_tfrecords_are_plain(tmp_path: Path) -> None:
+def test_only_files_that_begin_as_plain_tfrecords_can_be_divided(tmp_path: Path) -> None:
     contents = [frame(b"a"), b"", b"\x1f\x8b" + bytes(20), bytes(50)]
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content)
     files = [input_file(tmp_path / str(number)) for number in range(len(contents))]
-    assert list(are_plain(files)) == [True, False, False, False]
+    assert [parts > 1 for parts in max_parts(files)] == [True, False, False, False]
 
 
-@given(st.integers(0, 10**12), st.integers(1, 10**9))
-def test_no_part_is_larger_than_it_may_be(size: int, part_bytes: int) -> None:
-    count = count_parts(size, part_bytes)
+@given(st.integers(0, 10**12), st.integers(1, 10**9), st.integers(1, 100))
+def test_no_part_is_larger_than_it_may_be(size: int, part_bytes: int, most: int) -> None:
+    assert count_parts(size, part_bytes, most) == min(most, count_parts(size, part_bytes, 10**12))
+    count = count_parts(size, part_bytes, 10**12)
     assert (count - 1) * part_bytes < max(size, 1) <= max(count * part_bytes, 1)
 
 

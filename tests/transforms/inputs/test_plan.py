@@ -101,7 +101,7 @@ def test_large_tfrecord_files_are_several_shards(
     assert (sizes_of.tfrecord_shards, sizes_of.part_bytes) == (shards, part_bytes and part_bytes * 2**14)
     layout = {"data": replace(sizes_of, image_shards=0)}
     packs = [pack for group, pack in pack_files(list_inputs([Input("data", f"{tmp_path}/*.tfrecord")], 0), layout)]
-    planned = list(plan_group((("data", "tfrecord", 0), packs), layout))
+    planned = list(plan_group((("data", False, 0), packs), layout))
     assert sum(made.value[1] if isinstance(made, TaggedOutput) else 1 for made in planned) == shards
 
 

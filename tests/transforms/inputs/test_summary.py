@@ -56,7 +56,7 @@ def test_output_among_the_inputs_is_an_error(tree: Path) -> None:
         summarize_inputs([Input("data", f"{tree}/**")], str(tree / "sub"))
 
 
-def test_what_would_be_divided_is_counted_and_compressed_files_are_told(
+def test_what_would_be_divided_is_counted_and_files_that_cannot_be_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = frame(bytes(1000)) * 100
@@ -67,9 +67,9 @@ def test_what_would_be_divided_is_counted_and_compressed_files_are_told(
     with caplog.at_level(logging.WARNING):
         summary = summarize_inputs([Input("data", str(tmp_path))], "elsewhere", shard_bytes=10_000)
     split = summary.splits["data"]
-    assert (split.tfrecords, split.more_parts[10_000], split.compressed) == (4, 10, 2)
-    assert "2 large TFRecord files are compressed, such as" in caplog.text
-    assert split.first_compressed.endswith("b.tfrecord.gz")
+    assert (split.tfrecords, split.more_parts[10_000], split.undivided) == (4, 10, 2)
+    assert "2 large files cannot be divided, such as" in caplog.text
+    assert split.first_undivided.endswith("b.tfrecord.gz")
 
 
 files = st.builds(

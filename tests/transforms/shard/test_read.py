@@ -8,7 +8,9 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -21,7 +23,15 @@ from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.read import HoldsRecords, Source, load, read_sources, read_tfrecord_sources
+from faceveil.transforms.shard.read import (
+    HoldsRecords,
+    Source,
+    image_names,
+    load,
+    read_records_of,
+    read_sources,
+    refuse_pixels,
+)
 from faceveil.transforms.shard.record import Outcome
 from tests.conftest import as_nobody, noise_image
 
@@ -58,7 +68,7 @@ def refusal(outcome: Source | Outcome) -> tuple[str, str, str]:
 
 def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"content")
-    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), FeatureRoles(), MAX_BYTES)
     assert source.key == "a.jpg"
     assert source.nbytes >= 7
     assert loaded(source) == (b"content",)
@@ -66,13 +76,13 @@ def test_image_files_are_read_when_loaded(tmp_path: Path) -> None:
 
 def test_records_are_numbered(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22"))
-    sources = list(read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES))
+    sources = list(read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES))
     assert [(s.key, s.serialized) for s in sources] == [("x.tfrecord#0", b"1"), ("x.tfrecord#1", b"22")]
 
 
 def test_what_comes_before_damage_is_read_and_the_damage_is_one_record(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(b"22")[:-1])
-    first, damage = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    first, damage = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES)
     assert first.serialized == b"1"
     said = "record 1 and what follows: the file ends inside the record at byte 17"
     assert refusal(damage) == ("x.tfrecord#1", "corrupt_record", said)
@@ -81,7 +91,7 @@ def test_what_comes_before_damage_is_read_and_the_damage_is_one_record(tmp_path:
 @pytest.mark.parametrize("size", [19, 20, 21])
 def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(size))
-    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), 20)
+    [source] = read_sources(plan_of(tmp_path / "a.jpg", "image"), FeatureRoles(), 20)
     if size <= 20:
         assert loaded(source, 20) == (bytes(size),)
     else:
@@ -91,7 +101,7 @@ def test_image_files_are_read_up_to_a_limit(tmp_path: Path, size: int) -> None:
 
 def test_records_over_the_limit_are_left_out_and_named(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(frame(b"1") + frame(bytes(21)) + frame(b"22"))
-    first, large, last = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), 20)
+    first, large, last = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), 20)
     assert (first.serialized, last.serialized) == (b"1", b"22")
     assert large.key == "x.tfrecord#1"
     assert refusal(large)[1] == "too_large"
@@ -108,7 +118,7 @@ def test_what_is_no_file_is_one_record_and_never_waited_for(tmp_path: Path, kind
     listener.bind(str(tmp_path / "socket"))
     for name in ("pipe", "zero", "circle", "folder", "socket"):
         file = InputFile("data", name, str(tmp_path / name), 0, "0.0", kind)  # type: ignore[arg-type]
-        [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), MAX_BYTES)  # type: ignore[arg-type]
+        [source] = read_sources(ShardPlan("data", 0, 1, kind, (file,)), FeatureRoles(), MAX_BYTES)  # type: ignore[arg-type]
         if kind == "tfrecord":
             _, reason, detail = refusal(source)
         else:
@@ -124,7 +134,7 @@ def test_a_file_that_may_not_be_read_ends_the_job(public_folder: Path, kind: str
     (public_folder / "a").touch(mode=0)
 
     def read() -> None:
-        for source in read_sources(plan_of(public_folder / "a", kind), MAX_BYTES):
+        for source in read_sources(plan_of(public_folder / "a", kind), FeatureRoles(), MAX_BYTES):
             loaded(source)
 
     with as_nobody(), pytest.raises(AccessError, match="a: cannot be read: Permission denied"):
@@ -145,7 +155,7 @@ def listed(path: Path, kind: str) -> ShardPlan:
 
 def test_an_image_file_that_was_replaced_ends_the_job(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"content")
-    [source] = read_sources(listed(tmp_path / "a.jpg", "image"), MAX_BYTES)
+    [source] = read_sources(listed(tmp_path / "a.jpg", "image"), FeatureRoles(), MAX_BYTES)
     replaced(tmp_path / "a.jpg", b"CONTENT")
     with pytest.raises(AccessError, match=r"a\.jpg: was changed while the job ran"):
         loaded(source)
@@ -155,7 +165,7 @@ def test_an_image_file_that_was_replaced_ends_the_job(tmp_path: Path) -> None:
 def test_a_tfrecord_file_that_is_written_to_while_it_is_read_ends_the_job(tmp_path: Path, damaged: bool) -> None:
     path = tmp_path / "x.tfrecord"
     path.write_bytes(frame(b"1") * 100_000)
-    sources = read_sources(listed(path, "tfrecord"), MAX_BYTES)
+    sources = read_sources(listed(path, "tfrecord"), FeatureRoles(), MAX_BYTES)
     next(sources)
     with path.open("r+b") as file:
         if damaged:
@@ -167,14 +177,16 @@ def test_a_tfrecord_file_that_is_written_to_while_it_is_read_ends_the_job(tmp_pa
     with pytest.raises(AccessError, match=r"x\.tfrecord: was changed while the job ran"):
         list(
             read_sources(
-                replace(listed(path, "tfrecord"), files=(InputFile("data", "k", str(path), 1, "1.0", "tfrecord"),)), 1
+                replace(listed(path, "tfrecord"), files=(InputFile("data", "k", str(path), 1, "1.0", "tfrecord"),)),
+                FeatureRoles(),
+                1,
             )
         )
 
 
 def test_an_image_that_is_called_a_tfrecord_file_is_an_image(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(encoded("PNG"))
-    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES)
     assert source.key == "x.tfrecord"
     assert loaded(source) == (encoded("PNG"),)
 
@@ -182,24 +194,24 @@ def test_an_image_that_is_called_a_tfrecord_file_is_an_image(tmp_path: Path) -> 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
 def test_tfrecords_that_are_called_an_image_are_told(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     (tmp_path / "x.jpg").write_bytes(compress(frame(b"1") + frame(b"22")))
-    [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "x.jpg", "image"), FeatureRoles(), MAX_BYTES)
     with pytest.raises(HoldsRecords):
         loaded(source)
     assert isinstance(source, Source)
-    records = list(read_tfrecord_sources(source, MAX_BYTES))
+    records = list(read_records_of(source, FeatureRoles(), MAX_BYTES))
     assert [(record.key, record.serialized) for record in records] == [("x.jpg#0", b"1"), ("x.jpg#1", b"22")]
 
 
 def test_a_compression_that_tfrecords_do_not_have_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.tfrecord").write_bytes(bz2.compress(frame(b"1")))
-    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "x.tfrecord", "tfrecord"), FeatureRoles(), MAX_BYTES)
     assert refusal(source)[1] == "corrupt_record"
     assert "the file begins as bzip2 does; TFRecords are read plain, or" in refusal(source)[2]
 
 
 @pytest.mark.parametrize("kind", ["image", "tfrecord"])
 def test_a_file_that_is_gone_is_one_record(tmp_path: Path, kind: str) -> None:
-    [source] = read_sources(plan_of(tmp_path / "gone", kind), MAX_BYTES)
+    [source] = read_sources(plan_of(tmp_path / "gone", kind), FeatureRoles(), MAX_BYTES)
     if kind == "tfrecord":
         assert refusal(source)[1] == "unreadable_file"
         return
@@ -224,7 +236,7 @@ def test_the_image_of_an_example() -> None:
         ),
         ({}, Reason.MISSING_IMAGE, "features: none"),
         ({"image__encoded": [1]}, Reason.MISSING_IMAGE, "no bytes feature"),
-        ({"image__encoded": [b"1", b"2"]}, Reason.MISSING_IMAGE, "holds 2 values"),
+        ({"image__encoded": np.empty(0, object)}, Reason.MISSING_IMAGE, "feature image/encoded holds no value"),
         ({"image__encoded": b"1", "thumb": encoded("PNG")}, Reason.EMBEDDED_IMAGE, "feature thumb"),
         ({"image__encoded": b"1", "thumbs": [b"1", encoded("GIF")]}, Reason.EMBEDDED_IMAGE, "feature thumbs"),
     ],
@@ -251,6 +263,15 @@ def test_several_images_are_read_in_the_order_in_which_they_are_named() -> None:
         load(source, FeatureRoles(("left", "rear"), ("thumb", "right"), ("depth",)), MAX_BYTES)
 
 
+def test_features_of_several_images_give_all_of_them() -> None:
+    source = example_source(right=[b"r", b"s"], left=b"l")
+    roles = FeatureRoles(("left", "right"))
+    images, example, _ = load(source, roles, MAX_BYTES)
+    assert images == (b"l", b"r", b"s")
+    assert image_names(example, roles) == ["left", "right", "right"]
+    assert image_names(None, roles) == ["left"]
+
+
 def test_an_image_in_the_first_of_two_values_of_a_feature_never_gets_out() -> None:
     first = Example.empty().with_features({"thumb": encoded("PNG"), "image/encoded": b"1"})
     twice = first + Example.empty().with_features({"thumb": b"text"})
@@ -259,15 +280,37 @@ def test_an_image_in_the_first_of_two_values_of_a_feature_never_gets_out() -> No
     assert b"PNG" not in example.with_features({})
 
 
-@pytest.mark.parametrize("lists", [{}, {"frames": tf.train.FeatureList()}])
-def test_sequence_examples_are_held_back(lists: dict[str, tf.train.FeatureList]) -> None:
-    image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"1"]))
-    sequence = tf.train.SequenceExample(
-        context=tf.train.Features(feature={"image/encoded": image}),
-        feature_lists=tf.train.FeatureLists(feature_list=lists),
-    )
-    with pytest.raises(Quarantine, match="sequence_example"):
-        load(Source("x#0", "x", sequence.SerializeToString(), 1), FeatureRoles(), MAX_BYTES)
+def sequence_source(**lists: list[Any]) -> Source:
+    made = tf.train.SequenceExample()
+    made.context.feature["image/encoded"].bytes_list.value.append(b"1")
+    for name, steps in lists.items():
+        for values in steps:
+            step = made.feature_lists.feature_list[name].feature.add()
+            kind = step.float_list if values and isinstance(values[0], float) else step.bytes_list
+            kind.value.extend(values)
+    serialized = made.SerializeToString()
+    return Source("x#0", "x", serialized, len(serialized))
+
+
+def test_lists_of_sequence_examples_are_features() -> None:
+    source = sequence_source(frames=[[b"f"], [b"g", b"h"]], labels=[[b"a"], []])
+    roles = FeatureRoles(("image/encoded", "frames"))
+    images, example, _ = load(source, roles, MAX_BYTES)
+    assert images == (b"1", b"f", b"g", b"h")
+    assert image_names(example, roles) == ["image/encoded", *["frames"] * 3]
+
+
+def test_images_in_any_step_of_a_list_hold_a_record_back() -> None:
+    png = encoded("PNG")
+    for steps in ([[b"a"], [png]], [[png[:20]], [png[20:]]]):
+        with pytest.raises(Quarantine, match="embedded_image: feature thumbs"):
+            load(sequence_source(thumbs=steps), FeatureRoles(), MAX_BYTES)
+    noise = np.random.default_rng(0).random((3, 40 * 30)).tolist()
+    _, _, others = load(sequence_source(depth=noise), FeatureRoles(), MAX_BYTES)
+    with pytest.raises(Quarantine, match="feature depth may hold an image too"):
+        refuse_pixels(others, [(40, 30)])
+    with pytest.raises(Quarantine, match="invalid_example: feature odd: its steps hold values of several kinds"):
+        load(sequence_source(odd=[[b"a"], [0.5]]), FeatureRoles(), MAX_BYTES)
 
 
 def test_bytes_that_are_no_example_are_held_back() -> None:

@@ -51,13 +51,13 @@ def test_the_start_of_a_file_is_read_alone(connect: Connect, object_store: Serve
         storage.write_bytes(f"{top}/{name}", data)
         found = storage.stat(f"{top}/{name}")
         assert found
-        assert storage.read_start(found, 1000) == data[:1000]
+        assert storage.read_range(found, 0, 1000) == data[:1000]
     if object_store.has_versions:
         found = storage.stat(f"{top}/small")
         assert found
         storage.write_bytes(f"{top}/small", b"54321")
         with pytest.raises(AccessError, match="small: was changed"):
-            storage.read_start(found, 3)
+            storage.read_range(found, 0, 3)
 
 
 def test_nobody_ever_sees_a_part(connect: Connect, object_store: Server, top: str) -> None:

@@ -231,7 +231,7 @@ def _check_images(roles: FeatureRoles, seen: _Seen, where: str) -> None:
         f"Images are in {told}: name those that are to be anonymized with --image_feature, the others with "
         "--drop_features or --allow_features"
         if told
-        else "Each record has to have it"
+        else "Each record has to have it; what holds no images is left out with --exclude"
     )
     for name in roles.images:
         _check("--image_feature", name, seen, seen.names, advice, where, others)

@@ -130,8 +130,8 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     from faceveil.pipeline.launch import run_job
 
     finished = run_job(options, beam_flags)
-    audit = options.audit_directory
-    say_result(format_report(finished.manifest, options.output, audit, finished.seconds, finished.made))
+    told = finished.audit_directory, finished.seconds, finished.made
+    say_result(format_report(finished.manifest, options.output, *told))
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
         say(

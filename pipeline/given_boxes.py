@@ -91,7 +91,8 @@ class AnnotationFile:
         if not self._images_found and not self._files_found:
             raise OptionError(
                 f"--boxes {self._path}: names none of the inputs. Its first key is {self._named[0]}, the inputs have "
-                f"{self._first}; keys are as in records/: with the split before and #0, #1, … behind if there are any"
+                f"{self._first}; keys are as in the audit trail: with the split before and #0, #1, … behind, if there "
+                "are any"
             )
         if not self._images:
             return

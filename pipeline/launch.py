@@ -41,11 +41,13 @@ class Finished:
 
     Attributes:
         manifest: what it did in all.
+        audit_directory: where its audit trail is.
         seconds: that this run of it took; None if there was nothing to do.
         made: records that this run has made; None if unknown.
     """
 
     manifest: dict[str, Any]
+    audit_directory: str
     seconds: float | None = None
     made: int | None = None
 
@@ -84,7 +86,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
     seconds = None if state is State.COMPLETE else time.monotonic() - began
-    return Finished(written, seconds, work.progress.made if work else None)
+    return Finished(written, job.output.audit_directory, seconds, work.progress.made if work else None)
 
 
 def _left(job: PreparedJob) -> str:

@@ -13,7 +13,6 @@ from faceveil.pipeline.input_paths import parse_input
 from faceveil.pipeline.option_checks import check_feature_roles
 from faceveil.pipeline.option_values import OptionError, Range, checked_value, parse_path, parse_size
 from faceveil.pipeline.salt import SALT, read_salt
-from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.detectors.quality import QualityName
@@ -70,12 +69,12 @@ class JobOptions:
         metavar="GLOB",
     )
     output: str = _option(
-        "", "data", "folder for the shards and manifest.json, local or gs://", parse_path, metavar="DIR"
+        "", "data", "folder for publication: shards and manifest.json, local or gs://", parse_path, metavar="DIR"
     )
     records_output: str | None = _option(
         None,
         "data",
-        "folder for the audit trail, not for publication (default: OUTPUT/records)",
+        "folder for the audit trail, not for publication (default: OUTPUT.audit)",
         parse_path,
         metavar="DIR",
     )
@@ -356,11 +355,6 @@ class JobOptions:
     def features(self) -> FeatureRoles:
         """What the features of Examples are."""
         return FeatureRoles(self.image_feature, self.drop_features, self.allow_features, self.strict_features)
-
-    @property
-    def audit_directory(self) -> str:
-        """The folder of the audit trail."""
-        return self.records_output or storage.join(self.output, "records")
 
     @cached_property
     def salt(self) -> bytes | None:

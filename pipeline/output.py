@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
@@ -12,12 +13,16 @@ from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
-from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.formats.layout import (
+    OutputLayout,
+    audit_directory_beside,
+    audit_directory_inside,
+    is_audit_file,
+    is_shard_file,
+)
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.shard.resume import changed_inputs
-
-_SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.[0-9a-f]{8}\.partial)?")
 
 _NAMED_FILES = 10
 # What may differ when what was quarantined is tried again.
@@ -54,12 +59,7 @@ def check_output(
     if lock and lock["job"] is not None:
         _refuse_other_job(output, lock["job"], description, inputs, complete=False)
         return State.RESUME
-    leftovers = _job_files(output)
-    if leftovers:
-        raise OutputError(
-            f"{output.directory}: holds {leftovers[0]} and no manifest or lock that says whose it is; use --overwrite "
-            "or another --output"
-        )
+    _refuse_leftovers(output)
     return State.BEGIN
 
 
@@ -112,6 +112,23 @@ def check_retry(
     if changed:
         raise _other_job(output, _shortened(changed))
     return State.COMPLETE if complete and not previous["totals"]["quarantined"] else State.RESUME
+
+
+def _refuse_leftovers(output: OutputLayout) -> None:
+    """Refuses to write among files of a job of which neither a manifest nor a lock tells."""
+    leftovers = _job_files(output)
+    if not leftovers:
+        return
+    folder, name = os.path.split(leftovers[0])
+    if folder == output.audit_directory.rstrip("/"):
+        raise OutputError(
+            f"{output.audit_directory}: holds {name} of the audit trail of a job whose manifest and lock are not in "
+            f"{output.directory}; move it away, or use --overwrite or another --output"
+        )
+    raise OutputError(
+        f"{output.directory}: holds {leftovers[0]} and no manifest or lock that says whose it is; use --overwrite or "
+        "another --output"
+    )
 
 
 def _finished(directory: str) -> dict[str, Any] | None:
@@ -170,6 +187,10 @@ def clear_output(output: OutputLayout) -> None:
     """
     storage.delete([storage.join(output.directory, manifest.MANIFEST_NAME)])
     storage.delete(_job_files(output))
+    # What another audit trail of it says no longer holds, wherever this job puts its own.
+    with contextlib.suppress(ValueError):
+        folder = audit_directory_beside(output.directory)
+        storage.delete(_job_files(replace(output, audit_directory=folder)))
 
 
 def remove_partial_files(output: OutputLayout) -> None:
@@ -188,19 +209,11 @@ def count_finished_shards(output: OutputLayout) -> int:
     Raises:
         AccessError: the folder cannot be listed.
     """
-    folder = output.audit_directory
-    if storage.is_local(folder) and not storage.exists(folder):
-        return 0
-    return sum(file.path.endswith(".parquet") for file in storage.list_files(folder))
+    return sum(file.path.endswith(".parquet") for file in storage.list_folder(output.audit_directory))
 
 
 def _job_files(output: OutputLayout) -> list[str]:
-    found = []
-    for folder in {output.directory, output.audit_directory}:
-        if storage.is_local(folder) and not storage.exists(folder):
-            continue
-        for file in storage.list_files(folder):
-            below = file.path[len(folder.rstrip("/")) + 1 :].removeprefix("records/")
-            if _SHARD_FILE.fullmatch(below) and "/" not in below:
-                found.append(file.path)
-    return sorted(set(found))
+    """The shards and the audit trails that lie where this job writes, whichever job has written them."""
+    folders = {output.directory, output.audit_directory, audit_directory_inside(output.directory)}
+    names = ((file.path, os.path.basename(file.path)) for folder in folders for file in storage.list_folder(folder))
+    return sorted({path for path, name in names if is_shard_file(name) or is_audit_file(name)})

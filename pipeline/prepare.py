@@ -10,6 +10,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from faceveil.pipeline.access import check_access
+from faceveil.pipeline.audit_directory import check_disk, find_audit_directory
 from faceveil.pipeline.box_options import is_box_file
 from faceveil.pipeline.describe import describe_job
 from faceveil.pipeline.detection import (
@@ -83,6 +84,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     options.check_required()
     check_runner(beam_options, options)
     check_access(options, beam_options)
+    audit_directory = find_audit_directory(options)
     running = dataflow.running_job(options.output, beam_options)
     if running and not (options.no_wait and running.id):
         raise dataflow.taken_by(running, options.output)
@@ -90,13 +92,14 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     boxes = resolve_boxes(options)
     note = boxes.note if boxes else None
     try:
-        summary = summarize_inputs(options.inputs, options.output, options.audit_directory, options.shard_bytes, note)
+        summary = summarize_inputs(options.inputs, options.output, audit_directory, options.shard_bytes, note)
     except OwnOutputError as error:
         raise OptionError(str(error)) from error
     if boxes:
         boxes.check_inputs()
+    check_disk(audit_directory)
     check_feature_names(options, summary)
-    layout = _lay_out(options, summary)
+    layout = _lay_out(options, summary, audit_directory)
     check_element_timeout(options, beam_options, summary, layout)
     models = resolve_models(options.detector.models)
     generator = resolve_generator(options)
@@ -108,7 +111,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         if _is_begun(options.output, description):
             raise LeftRunning(running, interrupted=False)
         raise dataflow.taken_by(running, options.output)
-    output = OutputLayout(options.output, options.audit_directory, description.job["settings_digest"])
+    output = OutputLayout(options.output, audit_directory, description.job["settings_digest"])
     config = _anonymization(options, beam_options, models, generator, box_source(options, boxes))
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
@@ -218,12 +221,12 @@ def _check_beam_options(beam_options: PipelineOptions) -> None:
         raise OptionError(f"--pickle_library {library}: takes the version of dill that apache-beam[dill] installs")
 
 
-def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
+def _lay_out(options: JobOptions, summary: InputSummary, audit_directory: str) -> Layout:
     previous = None if options.overwrite else previous_job(options.output, read_lock(options.output))
     before = previous["job"] if previous else {}
     if options.retry_quarantined and before:
         # Repaired files have other sizes, but all shards must keep their names.
-        output = OutputLayout(options.output, options.audit_directory, before["settings_digest"])
+        output = OutputLayout(options.output, audit_directory, before["settings_digest"])
         parts = parts_before(options.inputs, output) if before.get("part_bytes") else {}
         return lay_out_as_before(summary, before, parts)
     if before.get("inputs_digest") == summary.digest and not options.shard_bytes and not options.num_shards:

@@ -21,9 +21,9 @@ def format_report(
 
         >>> totals = {"records": 3, "anonymized": 1, "no_faces": 1, "quarantined": 1, "faces": 4, "ignored": 0}
         >>> manifest = {"totals": totals, "quarantined_for": {"truncated": 1}, "shards": [{}]}
-        >>> print(format_report(manifest, "out", "out/records", 75.0, 3))
+        >>> print(format_report(manifest, "out", "out.audit", 75.0, 3))
         3 records: 1 anonymized (4 faces), 1 without faces, 1 quarantined
-          quarantined for: truncated 1; by name in out/records, column `reason`
+          quarantined for: truncated 1; by name in out.audit, column `reason`
         1 shard and manifest.json in out
         3 records made in 1:15, 0.04 images/s
     """

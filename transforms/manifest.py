@@ -14,6 +14,8 @@ from apache_beam.typehints import with_input_types, with_output_types
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
+from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.inputs.ignored import without_names
 from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.plan import Layout, shard_name
 from faceveil.transforms.inputs.summary import InputSummary
@@ -73,7 +75,7 @@ def build_manifest(
         "job": job,
         "model": description.model,
         "totals": {**_totals(shards, counts), "ignored": summary.ignored},
-        "ignored": summary.ignored_files,
+        "ignored": without_names(summary.ignored_files),
         "quarantined_for": dict(sorted(reasons.items())),
         "faces_per_image": {str(faces): faces_per_image[faces] for faces in sorted(faces_per_image)},
         "splits": {split: _totals((shard for shard in shards if shard.split == split), counts) for split in layout},
@@ -125,16 +127,19 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
 @with_output_types(int)
 @dataclass(eq=False)
 class WriteManifest(beam.PTransform):  # type: ignore[misc]
-    """Collects the results of all shards and writes ``manifest.json``; yields the number of shards."""
+    """Collects the results of all shards and writes ``manifest.json``; yields the number of shards.
 
-    directory: str
+    What was ignored it tells by numbers; examples by name are written to the audit trail.
+    """
+
+    output: OutputLayout
     description: JobDescription
     layout: Layout
     summary: InputSummary
 
     def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[int]:
         """Builds the graph."""
-        write = beam.Map(_write_manifest, self.directory, self.description, self.layout, self.summary)
+        write = beam.Map(_write_manifest, self.output, self.description, self.layout, self.summary)
         return (
             results
             # There is always a shard. The default for none would be a side input, whose size in memory Beam's worker
@@ -146,14 +151,19 @@ class WriteManifest(beam.PTransform):  # type: ignore[misc]
 
 def _write_manifest(
     results: list[ShardResult],
-    directory: str,
+    output: OutputLayout,
     description: JobDescription,
     layout: Layout,
     summary: InputSummary,
 ) -> int:
     manifest = build_manifest(results, description, layout, summary)
-    storage.write_bytes(storage.join(directory, MANIFEST_NAME), json.dumps(manifest, indent=2).encode() + b"\n")
+    storage.write_bytes(output.ignored_path, _json(summary.ignored_files))
+    storage.write_bytes(storage.join(output.directory, MANIFEST_NAME), _json(manifest))
     return len(results)  # a path need not be UTF-8, as Beam wants its strings
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
 
 
 def read_manifest(directory: str) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ _PARAMS = {
     "output": Param(
         type="string",
         minLength=1,
-        description="Folder for the shards, the audit trail and manifest.json, local or gs://.",
+        description="Folder for the shards and manifest.json, local or gs://; the audit trail lies beside it.",
     ),
     "method": Param(
         "blur",

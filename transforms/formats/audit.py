@@ -1,4 +1,4 @@
-"""The audit trail: one row per input, kept in ``records/<shard>.parquet`` beside the data. Not for publication."""
+"""The audit trail: one row per input, kept in a file for each shard, apart from the data. Not for publication."""
 
 from __future__ import annotations
 

@@ -72,6 +72,8 @@ BY_CONTENT = "no image or TFRecord by its first bytes"
 EMPTY = "empty"
 NO_FILE = "no regular file"
 
+NO_ENDING = "no ending"
+
 LOOKED_AT = 4096
 """Bytes of a file that are fetched to find out what it is: signatures lie within the first hundred, and of compressed
 TFRecords so many give the first length."""
@@ -152,7 +154,7 @@ def ending_of(path: str) -> str:
         ('.json', 'no ending', 'no ending')
     """
     ending = _ending(path.rpartition("/")[2])
-    return ending if _SHORT_ENDING.fullmatch(ending) and ending.isascii() else "no ending"
+    return ending if _SHORT_ENDING.fullmatch(ending) and ending.isascii() else NO_ENDING
 
 
 def is_known_ending(ending: str) -> bool:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 
 from faceveil.transforms import storage
+from faceveil.transforms.storage.base import split_path
+
+IGNORED_NAME = "_ignored.json"
+"""Examples of what was ignored, in the audit trail; readers of folders of Parquet files skip what begins so."""
+
+_SHARD = r".+-\d{5,}-of-\d{5,}"
+_PARTIAL = r"\.[0-9a-f]{8}\.partial"
+_SHARD_FILE = re.compile(rf"\.?{_SHARD}\.tfrecord({_PARTIAL})?")
+_AUDIT_FILE = re.compile(rf"\.?\.?{_SHARD}\.(parquet|attempt)({_PARTIAL})?|\.?{re.escape(IGNORED_NAME)}({_PARTIAL})?")
 
 
 @dataclass(frozen=True)
@@ -36,3 +47,56 @@ class OutputLayout:
     def audit_path(self, name: str) -> str:
         """Where a shard's rows are."""
         return storage.join(self.audit_directory, f"{name}.parquet")
+
+    @property
+    def ignored_path(self) -> str:
+        """Where examples of the ignored files are."""
+        return storage.join(self.audit_directory, IGNORED_NAME)
+
+
+def audit_directory_beside(output: str) -> str:
+    """The folder of an output's audit trail where none is named: beside it, so that it is not published with it.
+
+    Raises:
+        ValueError: there is nothing beside it, since it is a whole disk or bucket.
+
+    Example usage::
+
+        >>> audit_directory_beside("out"), audit_directory_beside("gs://bucket/photos/")
+        ('out.audit', 'gs://bucket/photos.audit')
+    """
+    if not storage.is_local(output):
+        if not split_path(output)[1].strip("/"):
+            raise ValueError("is a whole bucket")
+    elif os.path.basename(output.rstrip("/")) in ("", ".", ".."):
+        output = os.path.realpath(output)
+        if output == "/":
+            raise ValueError("is a whole disk")
+    return f"{output.rstrip('/')}.audit"
+
+
+def audit_directory_inside(output: str) -> str:
+    """The folder of the audit trail of versions up to 0.1: in the output."""
+    return storage.join(output, "records")
+
+
+def is_shard_file(name: str) -> bool:
+    """Whether a file of an output directory has the name of a shard, or of a part of one that is being written.
+
+    Example usage::
+
+        >>> is_shard_file("data-00000-of-00001.tfrecord"), is_shard_file("photos.tfrecord")
+        (True, False)
+    """
+    return _SHARD_FILE.fullmatch(name) is not None
+
+
+def is_audit_file(name: str) -> bool:
+    """Whether a file has a name that the audit trail's files have.
+
+    Example usage::
+
+        >>> is_audit_file("data-00000-of-00001.parquet"), is_audit_file("photos.parquet")
+        (True, False)
+    """
+    return _AUDIT_FILE.fullmatch(name) is not None

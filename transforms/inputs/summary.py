@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.layout import audit_directory_beside
 from faceveil.transforms.inputs.ignored import IgnoredFile, IgnoredFiles
 from faceveil.transforms.inputs.inventory import Repetitions
 from faceveil.transforms.inputs.match import Input, InputFile, Inputs, add_digests
@@ -117,7 +117,7 @@ class InputSummary:
 def summarize_inputs(
     inputs: Sequence[Input],
     output: str,
-    audit_directory: str | None = None,
+    audit_directory: str = "",
     shard_bytes: int | None = None,
     on_file: Callable[[InputFile], None] | None = None,
 ) -> InputSummary:
@@ -126,7 +126,7 @@ def summarize_inputs(
     Args:
         inputs: all globs of the job.
         output: where the job writes; no input may lie there, nor may what is written match a glob.
-        audit_directory: where it writes the audit trail, if elsewhere than in the output.
+        audit_directory: where it writes the audit trail; empty for beside the output.
         shard_bytes: of TFRecord files, that fill a shard; None for any of ``PART_BYTES``.
         on_file: called with each file that is read.
 
@@ -135,7 +135,7 @@ def summarize_inputs(
         OwnOutputError: a glob matches the output.
     """
     summary = InputSummary()
-    own = OwnOutput(output, audit_directory or storage.join(output, "records"), {given.split for given in inputs})
+    own = OwnOutput(output, audit_directory or audit_directory_beside(output), {given.split for given in inputs})
     some = Inputs(inputs, own)
     all_ignored = IgnoredFiles()
     ignored: defaultdict[int, IgnoredFiles] = defaultdict(IgnoredFiles)

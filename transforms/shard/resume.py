@@ -167,9 +167,7 @@ def _listed(inputs: Sequence[Input]) -> tuple[InputFile, ...]:
 
 def _versions(output: OutputLayout) -> dict[str, _Version]:
     versions: dict[str, _Version] = {}
-    if storage.is_local(output.audit_directory) and not storage.exists(output.audit_directory):
-        return versions
-    for found in storage.list_files(output.audit_directory):
+    for found in storage.list_folder(output.audit_directory):
         if not found.path.endswith(".parquet"):
             continue
         try:

@@ -10,6 +10,7 @@ from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.layout import audit_directory_beside, audit_directory_inside, is_audit_file
+from faceveil.transforms.inputs.selection import real_prefix
 from faceveil.transforms.storage.local import may_access
 
 _LOGGER = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def find_audit_directory(options: JobOptions) -> str:
     inside = audit_directory_inside(options.output)
     if options.records_output:
         folder = options.records_output
-    elif not options.overwrite and _holds_audit_trail(inside):
+    elif options.format == "tfrecord" and not options.overwrite and _holds_audit_trail(inside):
         _LOGGER.warning(
             "%s: the audit trail of this output lies in it, where earlier versions put it; it is not for publication, "
             "so leave it out, or move it away when the job has ended",
@@ -34,8 +35,17 @@ def find_audit_directory(options: JobOptions) -> str:
         return inside
     else:
         folder = _beside(options.output)
+    if options.format == "images" and _lies_in(folder, options.output):
+        raise OptionError(
+            f"--records_output {folder}: lies in the output, which with --format images holds nothing but files like "
+            "the inputs; name a folder elsewhere"
+        )
     storage.check_writable(folder)
     return folder
+
+
+def _lies_in(folder: str, output: str) -> bool:
+    return real_prefix(storage.join(folder, "")).startswith(real_prefix(storage.join(output, "")))
 
 
 def _holds_audit_trail(folder: str) -> bool:

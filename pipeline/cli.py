@@ -44,6 +44,7 @@ exit status:
 _RUN_EXAMPLES = """\
 examples:
   faceveil run --input 'photos/**' --output anonymized
+  faceveil run --input 'photos/**' --output anonymized --format images --copy_others
   faceveil run --input train='train/*.jpg' val='val/*.jpg' --output anonymized --method pixelate
   faceveil run --input 'records/*.tfrecord' --output anonymized --config configs/picsellia.yaml
 
@@ -112,8 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "run",
         "anonymize a data set",
-        "Anonymizes the faces in a data set: images and TFRecords in, sharded TFRecords, an audit trail "
-        "and a manifest out.",
+        "Anonymizes the faces in a data set: images and TFRecords in, sharded TFRecords or a folder of images, "
+        "an audit trail and a manifest out.",
         _RUN_EXAMPLES + "\n" + _EXIT_STATUSES,
     )
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")

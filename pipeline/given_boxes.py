@@ -68,7 +68,9 @@ class AnnotationFile:
         }
 
     def note(self, file: InputFile) -> None:
-        """Adds an input."""
+        """Adds an input; a file that is copied has no boxes."""
+        if file.kind == "other":
+            return
         self._first = min(self._first or file.key, file.key)
         self._files_found += file.key in self._record_files
         if file.kind == "image":

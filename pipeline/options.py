@@ -10,13 +10,14 @@ from typing import Any, get_args
 from faceveil.pipeline.box_options import check_box_options, parse_boxes, parse_class
 from faceveil.pipeline.detector_choice import DetectorChoice, choose_detector
 from faceveil.pipeline.input_paths import parse_input
-from faceveil.pipeline.option_checks import check_feature_roles
+from faceveil.pipeline.option_checks import check_feature_roles, check_format
 from faceveil.pipeline.option_values import OptionError, Range, checked_value, parse_path, parse_size
 from faceveil.pipeline.salt import SALT, read_salt
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.detectors.quality import QualityName
 from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.layout import OutputFormat
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.kept_exif import KEEPABLE
@@ -77,6 +78,18 @@ class JobOptions:
         "folder for the audit trail, not for publication (default: OUTPUT.audit)",
         parse_path,
         metavar="DIR",
+    )
+    format: OutputFormat = _option(
+        "tfrecord",
+        "data",
+        "what is written: sharded TFRecords of tf.train.Examples, or a folder like that of the inputs, a file for each",
+        allowed=get_args(OutputFormat),
+    )
+    copy_others: bool = _option(
+        False,
+        "data",
+        "with --format images: copy files of labels (.json .txt .xml .csv …) too, unless they hold pictures",
+        parse=bool,
     )
     overwrite: bool = _option(False, "data", "remove what an earlier job has written to the output", parse=bool)
     retry_quarantined: bool = _option(
@@ -300,6 +313,7 @@ class JobOptions:
         for name, option in FIELDS.items():
             object.__setattr__(self, name, checked_value(option, getattr(self, name), f"--{name}"))
         check_feature_roles(self.features)
+        check_format(self.format, self.features, self.copy_others, self.hash_keys)
         check_box_options(
             [option for name, option in FIELDS.items() if getattr(self, name) != option.default], self.detects
         )
@@ -380,7 +394,7 @@ class JobOptions:
     @cached_property
     def inputs(self) -> list[Input]:
         """The globs with their splits."""
-        return [parse_input(text, self.key_hash, self.exclude) for text in self.input]
+        return [parse_input(text, self.key_hash, self.exclude, self.copy_others) for text in self.input]
 
 
 FIELDS = {option.name: option for option in dataclasses.fields(JobOptions)}

@@ -13,7 +13,10 @@ from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
+from faceveil.transforms.formats.kinds import is_of_system
 from faceveil.transforms.formats.layout import (
+    LOCK_NAME,
+    MANIFEST_NAME,
     OutputLayout,
     audit_directory_beside,
     audit_directory_inside,
@@ -22,7 +25,10 @@ from faceveil.transforms.formats.layout import (
 )
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.shard.image_shard import listed_files
 from faceveil.transforms.shard.resume import changed_inputs
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
+from faceveil.transforms.storage.staged import delete_below
 
 _NAMED_FILES = 10
 # What may differ when what was quarantined is tried again.
@@ -60,6 +66,7 @@ def check_output(
         _refuse_other_job(output, lock["job"], description, inputs, complete=False)
         return State.RESUME
     _refuse_leftovers(output)
+    refuse_foreign_files(output)
     return State.BEGIN
 
 
@@ -131,6 +138,31 @@ def _refuse_leftovers(output: OutputLayout) -> None:
     )
 
 
+def refuse_foreign_files(output: OutputLayout) -> None:
+    """Refuses to begin a job whose files mirror its inputs in a folder that holds others.
+
+    What lies in such a folder is published as anonymized, so it has to be what the job accounts for; and nobody's file
+    may be replaced because it has the name of an input.
+
+    Raises:
+        OutputError: naming one of them.
+    """
+    if not SHARD_FORMATS[output.format].has_files or not _is_there(output.directory):
+        return
+    top = len(storage.join(output.directory, ""))
+    for file in storage.list_files(output.directory):
+        name = file.path[top:]
+        if name not in (LOCK_NAME, MANIFEST_NAME) and not any(map(is_of_system, name.split("/"))):
+            raise OutputError(
+                f"{output.directory}: holds {name}, which no job has written there, as far as {output.audit_directory} "
+                f"tells; --format {output.format} needs a folder of its own: move that away, or choose another --output"
+            )
+
+
+def _is_there(folder: str) -> bool:
+    return not storage.is_local(folder) or storage.exists(folder)
+
+
 def _finished(directory: str) -> dict[str, Any] | None:
     try:
         return manifest.read_manifest(directory)
@@ -183,14 +215,19 @@ def clear_output(output: OutputLayout) -> None:
     The caller holds the lock.
 
     Raises:
-        AccessError: something cannot be removed.
+        AccessError: something cannot be removed, or an audit trail not be read.
     """
-    storage.delete([storage.join(output.directory, manifest.MANIFEST_NAME)])
-    storage.delete(_job_files(output))
+    storage.delete([storage.join(output.directory, MANIFEST_NAME)])
     # What another audit trail of it says no longer holds, wherever this job puts its own.
+    layouts = [output]
     with contextlib.suppress(ValueError):
-        folder = audit_directory_beside(output.directory)
-        storage.delete(_job_files(replace(output, audit_directory=folder)))
+        layouts.append(replace(output, audit_directory=audit_directory_beside(output.directory)))
+    files = sorted({path for layout in layouts for path in _job_files(layout)})
+    for path in files:
+        if path.endswith((".parquet", ".files")):  # of a job that writes a file for each image, they list these
+            delete_below(output.directory, listed_files(path))
+    storage.delete(files)
+    remove_partial_files(output)
 
 
 def remove_partial_files(output: OutputLayout) -> None:

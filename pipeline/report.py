@@ -40,12 +40,21 @@ def format_report(
     if totals["ignored"]:
         ignored = _counted(totals["ignored"], "file")
         lines.append(f"  {ignored} ignored as no images and no TFRecords; by ending in manifest.json, key `ignored`")
-    lines.append(f"{_counted(len(manifest['shards']), 'shard')} and manifest.json in {output}")
+    lines.append(f"{_written(manifest)} and manifest.json in {output}")
     if seconds is not None:
         took = clock(seconds)
         rate = "" if not made else f", {made / seconds:.{1 if made >= seconds else 2}f} images/s"
         lines.append(f"took {took}" if made is None else f"{_counted(made, 'record')} made in {took}{rate}")
     return "\n".join(lines)
+
+
+def _written(manifest: dict[str, Any]) -> str:
+    """What lies in the output beside the manifest."""
+    totals = manifest["totals"]
+    if manifest.get("job", {}).get("format") != "images":
+        return _counted(len(manifest["shards"]), "shard")
+    copied = f", {_counted(totals['copied'], 'copied file')}" if "copied" in totals else ""
+    return _counted(totals["anonymized"] + totals["no_faces"], "image") + copied
 
 
 def clock(seconds: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from faceveil.pipeline.lock import LOCK_NAME as LOCK
+from faceveil.transforms.formats.layout import LOCK_NAME as LOCK
 from tests.conftest import ROOT, audit_of
 from tests.containers import in_container
 from tests.test_end_to_end import FAST, command, files

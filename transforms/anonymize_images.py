@@ -14,7 +14,6 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from faceveil.transforms.metrics import RecordMetrics
-from faceveil.transforms.shard.compose import composed_image
 from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_images
 
@@ -61,7 +60,7 @@ class AnonymizeKeyedImages(beam.PTransform):  # type: ignore[misc]
     """Anonymizes ``(key, image)``, each as a job anonymizes a file of that key; windows and timestamps stay.
 
     Attributes:
-        config: how.
+        config: how; its format is images.
     """
 
     config: Anonymization
@@ -143,4 +142,4 @@ def _made_of(outcome: Outcome) -> KeyedImage | QuarantinedImage:
     row = outcome.row
     if outcome.serialized is None:
         return QuarantinedImage(row.key, str(row.reason), row.detail)
-    return row.key, composed_image(outcome.serialized)
+    return row.key, outcome.serialized

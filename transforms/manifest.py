@@ -14,13 +14,13 @@ from apache_beam.typehints import with_input_types, with_output_types
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
-from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout
 from faceveil.transforms.inputs.ignored import without_names
 from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.plan import Layout, shard_name
 from faceveil.transforms.inputs.summary import InputSummary
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
-MANIFEST_NAME = "manifest.json"
 _COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces", "reencoded", "fallback_faces")
 
 
@@ -69,7 +69,9 @@ def build_manifest(
             for name in ("engine", "precision", "device")
         },
     }
-    counts = (*_COUNTS, "given_faces") if "boxes" in job else _COUNTS
+    has_files = SHARD_FORMATS[job.get("format", "tfrecord")].has_files
+    later = {"given_faces": "boxes", "copied": "copy_others"}
+    counts = (*_COUNTS, *(name for name, option in later.items() if option in job))
     return {
         "schema": 1,
         "job": job,
@@ -81,7 +83,8 @@ def build_manifest(
         "splits": {split: _totals((shard for shard in shards if shard.split == split), counts) for split in layout},
         "shards": [
             {
-                "file": f"{shard.name}.tfrecord",
+                # Where it is a file for each image, the audit trail names them.
+                **({"name": shard.name} if has_files else {"file": f"{shard.name}.tfrecord"}),
                 "split": shard.split,
                 "records": shard.records - shard.quarantined,
                 "faces": shard.faces,
@@ -114,8 +117,8 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
         )
     for split, sizes in layout.items():
         image_shards = {shard_name(split, index, sizes.shards) for index in range(sizes.image_shards)}
-        read = sum(shard.records for shard in shards if shard.name in image_shards)
-        matched = summary.splits[split].images
+        read = sum(shard.records + shard.copied for shard in shards if shard.name in image_shards)
+        matched = summary.splits[split].files
         if read < matched:  # a file that holds TFRecords, whatever its name, is read as several
             raise AccountingError(f"split {split}: {matched} images were matched and {read} read")
     for shard in shards:

@@ -172,7 +172,7 @@ def _add_up(counters: Iterable[MetricResult]) -> Progress:
         # What is under way counts as well: a shard's records are committed together, minutes later.
         counts[counter.key.metric.name] += int(counter.attempted or counter.committed or 0)
     return Progress(
-        records=counts["resumed"] + sum(counts[status] for status in Status),
+        records=counts["resumed"] + sum(counts[status] for status in Status if status is not Status.COPIED),
         faces=counts["faces"],
         quarantined=counts[Status.QUARANTINED],
         resumed=counts["resumed"],

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from faceveil.pipeline.lock import LOCK_NAME as LOCK
 from faceveil.pipeline.lock import read_lock
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, remove_partial_files
 from faceveil.transforms.errors import OutputError
+from faceveil.transforms.formats.layout import LOCK_NAME as LOCK
+from faceveil.transforms.formats.layout import MANIFEST_NAME as MANIFEST
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input
-from faceveil.transforms.manifest import MANIFEST_NAME as MANIFEST
 from faceveil.transforms.manifest import JobDescription
 
 HERE = JobDescription({"method": "blur", "digest": "here", "settings_digest": "s"}, {"name": "centerface"})

@@ -25,7 +25,7 @@ from faceveil.transforms.shard.worker import Anonymization
 def transform(centerface: str) -> AnonymizeKeyedImages:
     """One for all tests, so that one model is loaded."""
     detector = DetectorConfig((centerface,), quality=Quality(320))
-    return AnonymizeKeyedImages(Anonymization(detector, "blur", Style(), FeatureRoles()))
+    return AnonymizeKeyedImages(Anonymization(detector, "blur", Style(), FeatureRoles(), format="images"))
 
 
 def pipeline() -> beam.Pipeline:

@@ -12,7 +12,8 @@ from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.storage.base import StoredFile
 
-Kind = Literal["image", "tfrecord"]
+Kind = Literal["image", "tfrecord", "other"]
+"""What a file holds; others are copied where the user wants that."""
 
 
 def _endings(*lines: str) -> frozenset[str]:
@@ -42,6 +43,8 @@ _DATA_ENDINGS = _endings(
     # Checksums, signatures, links.
     ".crc .md5 .sha1 .sha256 .sha512 .asc .sig .torrent .url .lnk",
 )
+LABEL_ENDINGS = _endings(".json .jsonl .ndjson .geojson .txt .csv .tsv .xml .yaml .yml .names .labels")
+"""Of texts that hold labels: COCO's, YOLO's, Pascal VOC's and others'."""
 # Most begin as a TIFF does, whose picture would be a preview.
 _RAW_ENDINGS = _endings(
     ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .3fr .fff .iiq .erf .mef .mos",
@@ -51,7 +54,10 @@ _UNFINISHED_ENDINGS = _endings(
     ".part .partial .crdownload .download .filepart .aria2 .opdownload .tmp .temp .swp .swo .lock"
 )
 _SYSTEM_NAMES = frozenset(
-    (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", ".localized", ".directory", "_success")
+    (
+        *(".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", ".localized", ".directory", "_success"),
+        "_ignored.json",  # of our own audit trails
+    )
 )
 _SYSTEM_FOLDERS = frozenset(
     (
@@ -120,6 +126,22 @@ def judge_name(path: str) -> tuple[Kind | None, str]:
     if ending in _DATA_ENDINGS:
         return None, BY_ENDING
     return None, HIDDEN if in_hidden or name.startswith(".") else ""
+
+
+def may_hold_labels(path: str) -> bool:
+    """Whether a file is a text that may hold labels, judged by its name; none that is hidden or a system's.
+
+    Args:
+        path: of the file below the fixed part of its glob.
+
+    Example usage::
+
+        >>> [may_hold_labels(path) for path in ("a/x.XML", "a/.x.json", ".cache/x.json", "__MACOSX/x.txt", "x.pdf")]
+        [True, False, False, False, False]
+    """
+    folders, _, name = path.rpartition("/")
+    is_hidden = name.startswith(".") or any(_judge_folders(folders)) or is_of_system(name)
+    return _ending(name) in LABEL_ENDINGS and not is_hidden
 
 
 @lru_cache(maxsize=1024)

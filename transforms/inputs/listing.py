@@ -180,14 +180,19 @@ class Listing:
     def check_own(self, selection: Selection, listed: str, identity: Identity | None) -> None:
         """Refuses a selection that would hold what the job is going to write."""
         assert selection.expression
-        if self.own is None:
+        assert selection.folders
+        place = self.own.place_below(listed, identity) if self.own else None
+        if self.own is None or place is None:
             return
-        for path in self.own.files_below(listed, identity):
-            matches = selection.expression.fullmatch(path[len(selection.prefix) :])
-            if matches and not self.would_leave_out(path):
-                place = os.path.dirname(path)
-                is_below = len(place) > len(self.start.rstrip("/"))
-                hint = f", or leave it out with --exclude {shlex.quote(escape_glob(place))}" if is_below else ""
+        top = len(selection.prefix)
+        paths = [place + name for name in self.own.names if selection.expression.fullmatch(place[top:] + name)]
+        folder = place.rstrip("/")
+        if self.own.mirrors and (not folder[top:] or selection.folders.fullmatch(folder[top:])):
+            paths.append(place + "*")
+        for path in paths:
+            if not self.would_leave_out(path):
+                is_below = len(folder) > len(self.start.rstrip("/"))
+                hint = f", or leave it out with --exclude {shlex.quote(escape_glob(folder))}" if is_below else ""
                 raise _own_output(selection, path, self.own.output, hint)
 
 

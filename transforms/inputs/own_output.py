@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from faceveil.transforms import storage
-from faceveil.transforms.formats.layout import is_audit_file
+from faceveil.transforms.formats.layout import LOCK_NAME, MANIFEST_NAME, is_audit_file
 from faceveil.transforms.inputs.selection import real_prefix
 from faceveil.transforms.storage.local import Identity, identity_of
 
@@ -22,11 +22,13 @@ class OwnOutput:
         output: the folder of the shards and the manifest.
         audit_directory: the folder of the audit trail.
         splits: the names of the job's splits.
+        mirrors: whether what it writes to the output mirrors the inputs, so that nobody knows its names here.
     """
 
-    def __init__(self, output: str, audit_directory: str, splits: Collection[str]) -> None:
+    def __init__(self, output: str, audit_directory: str, splits: Collection[str], mirrors: bool = False) -> None:
         self.output = output
-        self._names = ["manifest.json", ".faceveil-lock.json", *(f"{name}-00000-of-00001.tfrecord" for name in splits)]
+        self.mirrors = mirrors
+        self.names = [MANIFEST_NAME, LOCK_NAME, *(f"{name}-00000-of-00001.tfrecord" for name in splits)]
         self._place = real_prefix(storage.join(output, ""))
         self._audit_directory = audit_directory
         self._audit_place = real_prefix(storage.join(audit_directory, ""))
@@ -53,21 +55,21 @@ class OwnOutput:
         """Whether a file belongs to the audit trail, its path spelt as by ``real_prefix``."""
         return path.startswith(self._audit_place) and is_audit_file(path[len(self._audit_place) :])
 
-    def files_below(self, listed: str, identity: Identity | None = None) -> Iterator[str]:
-        """Files that the job will write to the output, where that is a folder that is listed or lies below it.
+    def place_below(self, listed: str, identity: Identity | None = None) -> str | None:
+        """The output, where that is a folder that is listed or lies below it; None where it does not.
 
         Args:
             listed: the folder, or the prefix of objects.
             identity: of a folder on disk.
+
+        Returns:
+            Its path as it would be listed, a slash at its end.
         """
         if identity is not None:
             rest = self._ways.get(identity)
-        elif not storage.is_local(self.output) and self._place.startswith(listed):
-            rest = self._place.removeprefix(listed)
-        else:
-            rest = None
-        if rest is not None:
-            yield from (os.path.join(listed, rest, name) for name in self._names)
+            return None if rest is None else os.path.join(listed, rest, "")
+        is_below = not storage.is_local(self.output) and self._place.startswith(listed)
+        return self._place if is_below else None
 
 
 def _ancestors(path: str) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ class SplitSummary:
 
     images: int = 0
     image_bytes: int = 0
+    """Files that are copied included."""
     tfrecords: int = 0
     tfrecord_bytes: int = 0
     largest_tfrecord: int = 0
@@ -47,11 +48,14 @@ class SplitSummary:
     """The bytes of the largest file that is one shard, whatever fills one, since it is compressed."""
     first_compressed: str = ""
     """The first path of one of these."""
+    others: int = 0
+    """Files that are copied."""
 
     def add(self, file: InputFile, number: int = 0) -> None:
         """Adds a file of the split, of the input of this number; their order does not matter."""
-        if file.kind == "image":
-            self.images += 1
+        if file.kind != "tfrecord":
+            self.images += file.kind == "image"
+            self.others += file.kind == "other"
             self.image_bytes += file.size
             return
         self.tfrecords += 1
@@ -65,6 +69,11 @@ class SplitSummary:
                 return
             del self.samples[last]
         self.samples[series] = sorted([*alike, file], key=lambda each: each.path)[:MAX_SAMPLED]
+
+    @property
+    def files(self) -> int:
+        """What shards of images are made of."""
+        return self.images + self.others
 
     @property
     def first_tfrecords(self) -> list[InputFile]:
@@ -119,6 +128,7 @@ def summarize_inputs(
     output: str,
     audit_directory: str = "",
     shard_bytes: int | None = None,
+    mirrors: bool = False,
     on_file: Callable[[InputFile], None] | None = None,
 ) -> InputSummary:
     """Lists every glob once and adds up what is there.
@@ -128,6 +138,7 @@ def summarize_inputs(
         output: where the job writes; no input may lie there, nor may what is written match a glob.
         audit_directory: where it writes the audit trail; empty for beside the output.
         shard_bytes: of TFRecord files, that fill a shard; None for any of ``PART_BYTES``.
+        mirrors: whether what is written mirrors the inputs.
         on_file: called with each file that is read.
 
     Raises:
@@ -135,7 +146,9 @@ def summarize_inputs(
         OwnOutputError: a glob matches the output.
     """
     summary = InputSummary()
-    own = OwnOutput(output, audit_directory or audit_directory_beside(output), {given.split for given in inputs})
+    own = OwnOutput(
+        output, audit_directory or audit_directory_beside(output), {given.split for given in inputs}, mirrors
+    )
     some = Inputs(inputs, own)
     all_ignored = IgnoredFiles()
     ignored: defaultdict[int, IgnoredFiles] = defaultdict(IgnoredFiles)

@@ -45,7 +45,8 @@ class Source:
         version: of the file that is yet to be read; no other is taken.
         size: of that file in bytes, which tells versions apart on disk.
         part: which part of the file is read, where it is not the whole.
-        content: of an image file that was read ahead.
+        content: of a file that was read ahead.
+        is_other: whether it is no image, but to be copied.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Source:
     size: int | None = None
     part: FilePart | None = None
     content: bytes | None = None
+    is_other: bool = False
 
 
 class HoldsRecords(Exception):
@@ -83,7 +85,8 @@ def read_sources(plan: ShardPlan, max_bytes: int) -> Iterator[Source | Outcome]:
 def _image_file(file: InputFile, max_bytes: int) -> Source:
     # One that is too large is not read, so it counts for no more than may be read of it.
     nbytes = min(file.size, max_bytes) * _DECODED
-    return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size)
+    is_other = file.kind == "other"
+    return Source(file.key, file.path, None, nbytes, version=file.version, size=file.size, is_other=is_other)
 
 
 def image_source(key: str, data: bytes) -> Source:
@@ -209,7 +212,7 @@ def load(
         AccessError: a file may not be read, is not the one that was listed, or storage cannot be reached.
     """
     if source.serialized is None:
-        return (_read_file(source, max_bytes),), None, {}
+        return (read_file(source, max_bytes),), None, {}
     try:
         example = Example.parse(source.serialized)
         if example.is_sequence:
@@ -221,7 +224,8 @@ def load(
     return images, example, others
 
 
-def _read_file(source: Source, max_bytes: int) -> bytes:
+def read_file(source: Source, max_bytes: int) -> bytes:
+    """The content of a record that is a file of its own; raises as ``load`` does."""
     try:
         data = _content(source, max_bytes) if source.content is None else source.content
     except PermissionError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.audit import ShardResult, Status, read_rows, read_stamp
 from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.formats.layout import OutputLayout
-from faceveil.transforms.formats.tfrecord import read_records
 from faceveil.transforms.inputs.match import Input, InputFile, list_inputs
 from faceveil.transforms.inputs.plan import ShardPlan, sorted_and_distinct
 from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Outcome
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
 _LOGGER = logging.getLogger(__name__)
-_PIECE = 2**20
 
 
 def finished_shard(plan: ShardPlan, output: OutputLayout) -> ShardResult | None:
@@ -35,10 +33,7 @@ def finished_shard(plan: ShardPlan, output: OutputLayout) -> ShardResult | None:
         return None
     if found.result.inputs_digest != plan.inputs_digest:
         return None
-    shard = storage.stat(output.shard_path(plan.name))
-    if shard is None or shard.size != found.result.bytes:
-        return None
-    return found.result
+    return found.result if SHARD_FORMATS[output.format].is_whole(plan.name, output, found.result) else None
 
 
 def kept_records(plan: ShardPlan, output: OutputLayout) -> Iterator[Outcome]:
@@ -50,24 +45,18 @@ def kept_records(plan: ShardPlan, output: OutputLayout) -> Iterator[Outcome]:
     Raises:
         OSError: the shard cannot be read.
     """
-    audit_path = output.audit_path(plan.name)
     try:
-        stamp = read_stamp(audit_path)
+        stamp = read_stamp(output.audit_path(plan.name))
     except ValueError:
         return
-    shard = output.shard_path(plan.name)
-    if stamp is None or stamp.settings_digest != output.settings_digest or _sha256(shard) != stamp.result.sha256:
+    if stamp is None or stamp.settings_digest != output.settings_digest:
         return
     now = {(file.key, file.size, file.version) for file in plan.files}
     unchanged = {file[0] for file in stamp.files if file in now}
-    with storage.open_to_read(shard) as file:
-        written = read_records(file)
-        for row in read_rows(audit_path):
-            if row.status is not Status.QUARANTINED:
-                record = next(written)
-                # Records of a file that was taken for an image are made again, for that file is read as one first.
-                if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
-                    yield Outcome(row, record)
+    for row, data in SHARD_FORMATS[output.format].read_back(plan.name, output, stamp.result):
+        # Records of a file that was taken for an image are made again, for that file is read as one first.
+        if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
+            yield Outcome(row, data)
 
 
 def with_kept(sources: Iterable[Source | Outcome], kept: Iterator[Outcome]) -> Iterator[Source | Outcome]:
@@ -91,17 +80,6 @@ def with_kept(sources: Iterable[Source | Outcome], kept: Iterator[Outcome]) -> I
 def _file_key(record_key: str, files: Collection[str]) -> str:
     """The key of the file that a record comes from: an image's is the record's, whatever the file is called."""
     return record_key if record_key in files else record_key.rpartition("#")[0]
-
-
-def _sha256(path: str) -> str | None:
-    checksum = hashlib.sha256()
-    try:
-        with storage.open_to_read(path) as file:
-            while piece := file.read(_PIECE):
-                checksum.update(piece)
-    except OSError:
-        return None
-    return checksum.hexdigest()
 
 
 @dataclass(frozen=True)

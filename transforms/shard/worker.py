@@ -18,7 +18,7 @@ from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.formats.audit import Row, ShardResult
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.file_names import NameReporter
-from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.formats.layout import OutputFormat, OutputLayout
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.limits import Limits
@@ -29,6 +29,7 @@ from faceveil.transforms.runtime.sandbox import Sandbox
 from faceveil.transforms.runtime.timings import Timings
 from faceveil.transforms.runtime.watchdog import Watchdog
 from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
+from faceveil.transforms.shard.compose import COMPOSE
 from faceveil.transforms.shard.detect import (
     DecodedImage,
     DetectedImage,
@@ -38,6 +39,7 @@ from faceveil.transforms.shard.detect import (
     with_records,
 )
 from faceveil.transforms.shard.given import BoxSource, GivenBoxes
+from faceveil.transforms.shard.others import copy_file
 from faceveil.transforms.shard.read import (
     ReadAhead,
     Source,
@@ -56,6 +58,7 @@ from faceveil.transforms.shard.record import (
     quarantined,
 )
 from faceveil.transforms.shard.resume import with_kept
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.write import write_shard
 
 # What all shards of a process together hold between decoding and writing, and of files that are read ahead.
@@ -81,6 +84,7 @@ class Anonymization:
         allow_label_maps: whether faces are masked in maps of labels and distances too.
         memory_shortages: how often memory has run out before; each time half as many threads are to work.
         boxes: where annotated boxes come from, if there are any.
+        format: what is written of them.
     """
 
     detector: DetectorConfig
@@ -95,6 +99,7 @@ class Anonymization:
     allow_label_maps: bool = False
     memory_shortages: int = 0
     boxes: BoxSource | None = None
+    format: OutputFormat = "tfrecord"
 
 
 RecordSandbox = Sandbox[Source, Outcome | Source]
@@ -173,6 +178,8 @@ class Worker:
                 return made
         config = self.config
         with self._watchdog.watching(source.key):
+            if source.is_other:
+                return copy_file(source, self.config.limits.max_image_bytes)
             with self.timings.measuring("decode", 1 if source.serialized is None else len(config.features.images)):
                 limits, keep_metadata = config.limits, config.keep_metadata
                 decoded = decode(source, config.features, self.detector, limits, keep_metadata, self._boxes)
@@ -190,7 +197,8 @@ class Worker:
     def anonymize(self, batch: Batch[Record[DetectedImage] | Outcome]) -> Batch[Outcome]:
         """Masks the faces of several records, and makes what is written of them."""
         with self._watchdog.watching(_names_of(batch)), self.timings.measuring("anonymize", _count_images(batch)):
-            return Batch(anonymize(batch.items, self.masking, self.config.features), batch.places)
+            made = anonymize(batch.items, self.masking, self.config.features, COMPOSE[self.config.format])
+            return Batch(made, batch.places)
 
 
 def _names_of(batch: Batch[Any]) -> str:
@@ -262,7 +270,9 @@ def anonymize_shard(
             sources = with_kept(sources, kept)
         if plan.kind == "image" and not alone and not is_bounded():
             sources = worker.read_ahead(sources)
-        read_records = functools.partial(read_tfrecord_sources, max_bytes=max_bytes)
+        read_records: Callable[[Source], Iterable[Source | Outcome]] = _refused_records
+        if SHARD_FORMATS[output.format].takes_records:
+            read_records = functools.partial(read_tfrecord_sources, max_bytes=max_bytes)
         outcomes = anonymize_sources(sources, worker, read_records, alone, sandbox)
         result = _empty_result(plan, worker.detector)
         return write_shard(plan, outcomes, output, result, config.method, on_record, config.boxes is not None)

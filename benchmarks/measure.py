@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from faceveil.transforms.formats.layout import audit_directory_beside
 from faceveil.transforms.shard.progress import read_progress
 
 _LOOK_SECONDS = 0.05
@@ -21,6 +22,11 @@ _LOOKS_PER_MEMORY = 5
 _WARM_UP = 0.1
 """Of the images: where the steady state begins. Before it, threads wait for their first work, and kernels are made for
 shapes that are new."""
+
+
+def audit_of(output: Path) -> Path:
+    """The folder of an output's audit trail."""
+    return Path(audit_directory_beside(str(output)))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 import cv2
 import simplejpeg
 
+from benchmarks.measure import audit_of
 from benchmarks.photos import find_photos
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame
@@ -68,7 +69,7 @@ def finished_records(output: Path) -> int:
     """How many records finished shards have."""
     import pyarrow.parquet as pq
 
-    return sum(pq.read_metadata(path).num_rows for path in output.glob("records/*.parquet"))
+    return sum(pq.read_metadata(path).num_rows for path in audit_of(output).glob("*.parquet"))
 
 
 def run(inputs: Path, output: Path, machines: int) -> float:

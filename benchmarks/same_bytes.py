@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks.measure import audit_of
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame
 
@@ -94,7 +95,7 @@ class Jobs:
         command = self._command("resumed")
         output = self._folder / "out-resumed"
         process = self._start(command)
-        while process.poll() is None and len(list(output.glob("records/*.parquet"))) < 3:
+        while process.poll() is None and len(list(audit_of(output).glob("*.parquet"))) < 3:
             time.sleep(0.01)
         process.kill()
         process.wait()
@@ -118,7 +119,7 @@ def digests(output: Path) -> dict[str, str]:
         del manifest["job"][name]
     parts = {
         "shards": b"".join(path.read_bytes() for path in sorted(output.glob("*.tfrecord"))),
-        "audit": b"".join(path.read_bytes() for path in sorted(output.glob("records/*.parquet"))),
+        "audit": b"".join(path.read_bytes() for path in sorted(audit_of(output).glob("*.parquet"))),
         "manifest": json.dumps(manifest, sort_keys=True).encode(),
     }
     return {name: hashlib.sha256(data).hexdigest()[:16] for name, data in parts.items()}

@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from benchmarks.measure import audit_of
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import Input
@@ -133,7 +134,7 @@ class Seen:
         return next(moment for moment in self.moments if moment.done >= count)
 
 
-_MARKS = (".faceveil-lock.json", "records/.*.attempt", "manifest.json")
+_MARKS = (".faceveil-lock.json", ".*.attempt", "manifest.json")
 
 
 def run_job(command: Sequence[str], output: Path, kill_at: float = float("inf")) -> Seen:
@@ -148,7 +149,7 @@ def run_job(command: Sequence[str], output: Path, kill_at: float = float("inf"))
         while process.poll() is None:
             now = time.monotonic() - begun
             for mark in _MARKS:
-                if mark not in seen and any(output.glob(mark)):
+                if mark not in seen and any((*output.glob(mark), *audit_of(output).glob(mark))):
                     seen[mark] = now
             told = [read_progress(str(place)) for place in Path(folder).glob("faceveil-progress-*")]
             done, resumed = sum(part.records for part in told), sum(part.resumed for part in told)
@@ -193,10 +194,11 @@ def measure(folder: Path, count: int, kind: str, model: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "faceveil", "run", "--input", pattern, "--model", str(model)]
     command += ["--detect_size", str(SIDE), "--quality", "fast", "--score_threshold", "0.5", "--output"]
     output = folder / f"out-{kind}-{count}"
-    shutil.rmtree(output, ignore_errors=True)
+    for place in (output, audit_of(output)):
+        shutil.rmtree(place, ignore_errors=True)
     command.append(str(output))
     killed = [run_job(command, output, kill_at=share * count) for share in KILLED_AT]
-    kept = sum(_records(path) for path in output.glob("records/*.parquet"))
+    kept = sum(_records(path) for path in audit_of(output).glob("*.parquet"))
     resumed = run_job(command, output)
     again = run_job(command, output)
     manifest = json.loads((output / "manifest.json").read_text())
@@ -224,10 +226,10 @@ def measure(folder: Path, count: int, kind: str, model: Path) -> dict[str, Any]:
         "resume_peak_mib": resumed.peak_mib,
         "again_seconds": again.ended,
         "manifest_bytes": (output / "manifest.json").stat().st_size,
-        "records_bytes": sum(path.stat().st_size for path in output.glob("records/*.parquet")),
+        "records_bytes": sum(path.stat().st_size for path in audit_of(output).glob("*.parquet")),
     }
-    shutil.rmtree(output)
-    shutil.rmtree(inputs)
+    for place in (output, audit_of(output), inputs):
+        shutil.rmtree(place)
     return figures
 
 
@@ -253,7 +255,7 @@ COLUMNS = {
     "resume_peak_mib": ("peak resumed, MiB", "{:.0f}"),
     "again_seconds": ("once more, s", "{:.1f}"),
     "manifest_bytes": ("manifest, bytes", "{:,.0f}"),
-    "records_bytes": ("records/, bytes", "{:,.0f}"),
+    "records_bytes": ("audit trail, bytes", "{:,.0f}"),
 }
 
 

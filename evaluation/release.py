@@ -14,7 +14,7 @@ from faceveil.transforms.codecs import probe
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.shard.anonymize import Masking, anonymize
-from faceveil.transforms.shard.compose import composed_image
+from faceveil.transforms.shard.compose import compose_image
 from faceveil.transforms.shard.detect import DetectedImage
 from faceveil.transforms.shard.record import Outcome, Record
 
@@ -41,7 +41,7 @@ def anonymized(pictures: Sequence[FacePicture], name: str, masking: Masking | No
     ]
     with ThreadPoolExecutor(threads) as pool:
         made = pool.map(
-            lambda batch: [_image(outcome) for outcome in anonymize(batch, masking, FeatureRoles())], batches
+            lambda batch: [_image(each) for each in anonymize(batch, masking, FeatureRoles(), compose_image)], batches
         )
         images = [image for batch in made for image in batch]
     return [FacePicture(image, picture.faces) for image, picture in zip(images, pictures, strict=True)]
@@ -57,5 +57,5 @@ def _record(picture: FacePicture, key: str) -> Record[DetectedImage]:
 def _image(outcome: Outcome) -> RGB:
     if outcome.serialized is None:
         raise AccessError(f"{outcome.key}: cannot be anonymized: {outcome.row.reason}: {outcome.row.detail}")
-    data = np.frombuffer(composed_image(outcome.serialized), np.uint8)
+    data = np.frombuffer(outcome.serialized, np.uint8)
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)

@@ -30,6 +30,6 @@ def check_access(options: JobOptions, beam_options: PipelineOptions) -> None:
     for place in (*options.detector.models, *([options.boxes] if options.boxes and is_box_file(options.boxes) else ())):
         storage.check_readable(place)
     cloud = beam_options.view_as(GoogleCloudOptions)
-    for folder in dict.fromkeys([options.output, options.records_output, cloud.temp_location, cloud.staging_location]):
+    for folder in dict.fromkeys([options.output, cloud.temp_location, cloud.staging_location]):
         if folder:
             storage.check_writable(folder)

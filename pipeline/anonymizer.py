@@ -26,7 +26,6 @@ from faceveil.transforms.arrays import RGB
 from faceveil.transforms.errors import Error
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.quarantine import Quarantine
-from faceveil.transforms.shard.compose import composed_image
 from faceveil.transforms.shard.read import Source, array_of, array_source, image_source
 from faceveil.transforms.shard.record import Outcome, quarantine_of
 from faceveil.transforms.shard.worker import Worker, anonymize_in_memory, detect_in_memory
@@ -133,7 +132,7 @@ class Anonymizer:
             if outcome.serialized is None:
                 yield quarantine_of(outcome.row)
             else:
-                made = composed_image(outcome.serialized)
+                made = outcome.serialized
                 yield cast("Image", array_of(made, shape) if shape else made)
 
     def find_faces(self, image: bytes | RGB) -> Faces:

@@ -53,6 +53,7 @@ exit status:
 _RUN_EXAMPLES = """\
 examples:
   faceveil run --input 'photos/**' --output anonymized
+  faceveil run --input 'photos/**' --output anonymized --format images --copy_others
   faceveil run --input train='train/*.jpg' val='val/*.jpg' --output anonymized --method pixelate
   faceveil run --input 'records/*.tfrecord' --output anonymized --config configs/picsellia.yaml
 
@@ -121,8 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "run",
         "anonymize a data set",
-        "Anonymizes the faces in a data set: images and TFRecords in, sharded TFRecords, an audit trail "
-        "and a manifest out.",
+        "Anonymizes the faces in a data set: images and TFRecords in, sharded TFRecords or a folder of images, "
+        "an audit trail and a manifest out.",
         _RUN_EXAMPLES + "\n" + _EXIT_STATUSES,
     )
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")
@@ -139,8 +140,8 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     from faceveil.pipeline.launch import run_job
 
     finished = run_job(options, beam_flags)
-    audit = options.audit_directory
-    say_result(format_report(finished.manifest, options.output, audit, finished.seconds, finished.made))
+    made = finished.audit_directory, finished.seconds, finished.made
+    say_result(format_report(finished.manifest, options.output, *made))
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
         allowed = f"--max_quarantined {options.max_quarantined:g} allows"

@@ -35,7 +35,7 @@ _DECISIVE_OPTIONS = (
     *("image_feature", "drop_features", "allow_features", "keep_metadata"),
     *LIMITS,
 )
-_LATER_OPTIONS = ("strict_features", "allow_label_maps")
+_LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others")
 """Told only where they are given, so that all other jobs are what they were before there were these options."""
 _BOX_OPTIONS = ("boxes", "boxes_mode", "box_classes")
 """Told only together, for the same reason."""
@@ -71,6 +71,8 @@ def describe_job(
     for name in _LATER_OPTIONS:
         if getattr(options, name):
             job[name] = True
+    if options.format != "tfrecord":
+        job["format"] = options.format
     if options.boxes:
         job["boxes"] = boxes or {"feature": options.boxes}
         job["boxes_mode"], job["box_classes"] = options.boxes_mode, options.box_classes
@@ -146,7 +148,8 @@ def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
 
 
 def _told(job: dict[str, Any], model: object) -> dict[str, Any]:
-    return {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys(_BOX_OPTIONS), **job, "model": model}
+    later = {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys(_BOX_OPTIONS), "format": "tfrecord"}
+    return {**later, **job, "model": model}
 
 
 # A manifest names what the workers really used; a job that has not begun only what was asked for.

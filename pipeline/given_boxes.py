@@ -68,7 +68,9 @@ class AnnotationFile:
         }
 
     def note(self, file: InputFile) -> None:
-        """Adds an input."""
+        """Adds an input; a file that is copied has no boxes."""
+        if file.kind == "other":
+            return
         self._first = min(self._first or file.key, file.key)
         self._files_found += file.key in self._record_files
         if file.kind == "image":
@@ -91,7 +93,8 @@ class AnnotationFile:
         if not self._images_found and not self._files_found:
             raise OptionError(
                 f"--boxes {self._path}: names none of the inputs. Its first key is {self._named[0]}, the inputs have "
-                f"{self._first}; keys are as in records/: with the split before and #0, #1, … behind if there are any"
+                f"{self._first}; keys are as in the audit trail: with the split before and #0, #1, … behind, if there "
+                "are any"
             )
         if not self._images:
             return

@@ -53,7 +53,7 @@ class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
             begin
             | "PlanShards" >> PlanShards(job.options.inputs, job.layout)
             | "AnonymizeShards" >> job.anonymize
-            | "WriteManifest" >> WriteManifest(job.output.directory, job.description, job.layout, job.summary)
+            | "WriteManifest" >> WriteManifest(job.output, job.description, job.layout, job.summary)
         )
 
     def _prepared(self, begin: beam.pvalue.PBegin) -> PreparedJob:
@@ -102,7 +102,7 @@ class AnonymizeImages(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, images: beam.PCollection[KeyedBytes]) -> AnonymizedRecords:
         """Builds the graph."""
-        return _anonymize_keyed(images, prepare_images(self._options, images.pipeline.options), examples=False)
+        return _anonymize_keyed(images, prepare_images(self._options, images.pipeline.options))
 
 
 @with_input_types(KeyedBytes)
@@ -134,10 +134,10 @@ class AnonymizeExamples(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, examples: beam.PCollection[KeyedBytes]) -> AnonymizedRecords:
         """Builds the graph."""
-        return _anonymize_keyed(examples, prepare_examples(self._options, examples.pipeline.options), examples=True)
+        return _anonymize_keyed(examples, prepare_examples(self._options, examples.pipeline.options))
 
 
-def _anonymize_keyed(records: beam.PCollection[KeyedBytes], config: Anonymization, examples: bool) -> AnonymizedRecords:
+def _anonymize_keyed(records: beam.PCollection[KeyedBytes], config: Anonymization) -> AnonymizedRecords:
     config = staged_models(config, records.pipeline.options)
-    made: AnonymizedRecords = records | "AnonymizeKeyed" >> AnonymizeKeyed(config, examples)
+    made: AnonymizedRecords = records | "AnonymizeKeyed" >> AnonymizeKeyed(config)
     return made

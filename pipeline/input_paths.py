@@ -16,7 +16,9 @@ _SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 _LIST = "@"
 
 
-def parse_input(text: str, key_hash: KeyHash | None = None, exclude: Sequence[str] = ()) -> Input:
+def parse_input(
+    text: str, key_hash: KeyHash | None = None, exclude: Sequence[str] = (), copy_others: bool = False
+) -> Input:
     """The input that ``[SPLIT=]GLOB`` or ``[SPLIT=]@FILE`` means.
 
     What is there as a path is one, whatever signs it holds: ``date=2024-01-01/**`` is the folder ``date=2024-01-01``
@@ -25,7 +27,8 @@ def parse_input(text: str, key_hash: KeyHash | None = None, exclude: Sequence[st
     Example usage::
 
         >>> parse_input("train=photos/*.jpg"), parse_input("./train=1/*.jpg").pattern, parse_input("@list.txt").is_list
-        (Input(split='train', pattern='photos/*.jpg', named=True, key_hash=None, is_list=False, exclude=()), \
+        (Input(split='train', pattern='photos/*.jpg', named=True, key_hash=None, is_list=False, exclude=(), \
+copy_others=False), \
 './train=1/*.jpg', True)
     """
     name, separator, pattern = text.partition("=")
@@ -33,7 +36,7 @@ def parse_input(text: str, key_hash: KeyHash | None = None, exclude: Sequence[st
     split, pattern = (name, pattern) if named else ("data", text)
     is_list = pattern.startswith(_LIST)
     path = as_path(pattern[1:]) if is_list else as_path(pattern, glob=True)
-    return Input(split, path, named, key_hash, is_list, tuple(exclude))
+    return Input(split, path, named, key_hash, is_list, tuple(exclude), copy_others)
 
 
 def named_input(split: str, pattern: str) -> str:

@@ -17,7 +17,14 @@ from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.graph import AnonymizeDataset
 from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, remove_stale_lock
 from faceveil.pipeline.options import JobOptions
-from faceveil.pipeline.output import State, check_state, clear_output, count_finished_shards, remove_partial_files
+from faceveil.pipeline.output import (
+    State,
+    check_state,
+    clear_output,
+    count_finished_shards,
+    refuse_foreign_files,
+    remove_partial_files,
+)
 from faceveil.pipeline.prepare import PreparedJob, prepare
 from faceveil.pipeline.progress_bar import Size, Work, local_progress_bar, progress_bar
 from faceveil.pipeline.restart import allow_restart, is_restart, want_restart
@@ -29,6 +36,7 @@ from faceveil.pipeline.runners.staging import with_staged_models
 from faceveil.pipeline.runners.submit import submit, wait
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OutputError, WorkerDiedError
+from faceveil.transforms.formats.layout import MANIFEST_NAME
 from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.runtime.child_process import safe_children
 
@@ -41,11 +49,13 @@ class Finished:
 
     Attributes:
         manifest: what it did in all.
+        audit_directory: where its audit trail is.
         seconds: that this run of it took; None if there was nothing to do.
         made: records that this run has made; None if unknown.
     """
 
     manifest: dict[str, Any]
+    audit_directory: str
     seconds: float | None = None
     made: int | None = None
 
@@ -84,7 +94,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
     seconds = None if state is State.COMPLETE else time.monotonic() - began
-    return Finished(written, seconds, work.progress.made if work else None)
+    return Finished(written, job.output.audit_directory, seconds, work.progress.made if work else None)
 
 
 def _left(job: PreparedJob) -> str:
@@ -109,9 +119,10 @@ def _make(job: PreparedJob, beam_options: PipelineOptions, lock: HeldLock) -> Wo
     if options.overwrite:
         lock.note_job({})
         clear_output(output)
+        refuse_foreign_files(output)
     lock.note_job(job.description.as_json)
     # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
-    written = storage.join(options.output, manifest.MANIFEST_NAME)
+    written = storage.join(options.output, MANIFEST_NAME)
     storage.delete([written])
     remove_partial_files(output)
     work = None

@@ -15,9 +15,9 @@ from typing import Any
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, OutputError
+from faceveil.transforms.formats.layout import LOCK_NAME
 from faceveil.transforms.runtime.machine import ProcessIdentity, is_running, this_process
 
-LOCK_NAME = ".faceveil-lock.json"
 _BEAT_SECONDS = 30
 # Long enough for a few beats to get lost, short enough to wait for after a machine has died.
 _STALE_SECONDS = 180

@@ -6,6 +6,7 @@ from collections import Counter
 
 from faceveil.pipeline.option_values import OptionError
 from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.layout import OutputFormat
 
 
 def check_feature_roles(roles: FeatureRoles) -> None:
@@ -25,3 +26,24 @@ def check_feature_roles(roles: FeatureRoles) -> None:
         twice = next((name for name, times in Counter(names).items() if times > 1), None)
         if twice:
             raise OptionError(f"{option}: {twice} is named twice, by it or another option, or is written by faceveil")
+
+
+def check_format(output_format: OutputFormat, roles: FeatureRoles, copy_others: bool, hash_keys: bool) -> None:
+    """Refuses options that do nothing with what is written, or would give away what another one hides.
+
+    Raises:
+        OptionError: naming the option.
+
+    Example usage::
+
+        >>> check_format("tfrecord", FeatureRoles(), True, False)
+        Traceback (most recent call last):
+        faceveil.pipeline.option_values.OptionError: --copy_others: is for --format images
+    """
+    if output_format == "images":
+        if roles != FeatureRoles():
+            raise OptionError("--format images: files have no features; options about these are for --format tfrecord")
+    elif copy_others:
+        raise OptionError("--copy_others: is for --format images")
+    if copy_others and hash_keys:
+        raise OptionError("--copy_others: labels name files, whose names --hash_keys hides; use one of them")

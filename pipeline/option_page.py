@@ -15,6 +15,9 @@ _BEGIN, _END = "<!-- options: written by `make docs` -->", "<!-- end of options 
 _PAGES = {
     "input": "inputs.md",
     "exclude": "inputs.md#leaving-some-out",
+    "records_output": "output.md#the-audit-trail",
+    "format": "folders.md",
+    "copy_others": "folders.md#labels-beside-photos",
     "retry_quarantined": "faults.md",
     "hash_keys": "output.md#hiding-the-names-of-files",
     "boxes": "boxes.md",

@@ -10,14 +10,14 @@ from typing import Any, get_args
 from faceveil.pipeline.box_options import check_box_options, parse_boxes, parse_class
 from faceveil.pipeline.detector_choice import DetectorChoice, choose_detector
 from faceveil.pipeline.input_paths import parse_input
-from faceveil.pipeline.option_checks import check_feature_roles
+from faceveil.pipeline.option_checks import check_feature_roles, check_format
 from faceveil.pipeline.option_values import OptionError, Range, checked_value, parse_path, parse_size
 from faceveil.pipeline.salt import SALT, read_salt
-from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import METHOD_NAMES, SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.detectors.quality import QualityName
 from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.layout import OutputFormat
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.kept_exif import KEEPABLE
@@ -70,14 +70,26 @@ class JobOptions:
         metavar="GLOB",
     )
     output: str = _option(
-        "", "data", "folder for the shards and manifest.json, local or gs://", parse_path, metavar="DIR"
+        "", "data", "folder for publication: shards and manifest.json, local or gs://", parse_path, metavar="DIR"
     )
     records_output: str | None = _option(
         None,
         "data",
-        "folder for the audit trail, not for publication (default: OUTPUT/records)",
+        "folder for the audit trail, not for publication (default: OUTPUT.audit)",
         parse_path,
         metavar="DIR",
+    )
+    format: OutputFormat = _option(
+        "tfrecord",
+        "data",
+        "what is written: sharded TFRecords of tf.train.Examples, or a folder like that of the inputs, a file for each",
+        allowed=get_args(OutputFormat),
+    )
+    copy_others: bool = _option(
+        False,
+        "data",
+        "with --format images: copy files of labels (.json .txt .xml .csv …) too, unless they hold pictures",
+        parse=bool,
     )
     overwrite: bool = _option(False, "data", "remove what an earlier job has written to the output", parse=bool)
     retry_quarantined: bool = _option(
@@ -292,16 +304,14 @@ class JobOptions:
     )
 
     no_wait: bool = _option(
-        False,
-        "running",
-        "with --runner DataflowRunner: end once the job is submitted, and print its id",
-        parse=bool,
+        False, "running", "with --runner DataflowRunner: end once the job is submitted, and print its id", parse=bool
     )
 
     def __post_init__(self) -> None:
         for name, option in FIELDS.items():
             object.__setattr__(self, name, checked_value(option, getattr(self, name), f"--{name}"))
         check_feature_roles(self.features)
+        check_format(self.format, self.features, self.copy_others, self.hash_keys)
         check_box_options(
             [option for name, option in FIELDS.items() if getattr(self, name) != option.default], self.detects
         )
@@ -359,11 +369,6 @@ class JobOptions:
         named = self.image_feature, self.drop_features, self.allow_features
         return FeatureRoles(*named, self.strict_features, self.hash_keys)
 
-    @property
-    def audit_directory(self) -> str:
-        """The folder of the audit trail."""
-        return self.records_output or storage.join(self.output, "records")
-
     @cached_property
     def salt(self) -> bytes | None:
         """The secret salt; None where nothing needs one.
@@ -388,7 +393,7 @@ class JobOptions:
     @cached_property
     def inputs(self) -> list[Input]:
         """The globs with their splits."""
-        return [parse_input(text, self.key_hash, self.exclude) for text in self.input]
+        return [parse_input(text, self.key_hash, self.exclude, self.copy_others) for text in self.input]
 
 
 FIELDS = {option.name: option for option in dataclasses.fields(JobOptions)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
@@ -12,12 +13,22 @@ from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
-from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.formats.kinds import is_of_system
+from faceveil.transforms.formats.layout import (
+    LOCK_NAME,
+    MANIFEST_NAME,
+    OutputLayout,
+    audit_directory_beside,
+    audit_directory_inside,
+    is_audit_file,
+    is_shard_file,
+)
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import JobDescription
+from faceveil.transforms.shard.image_shard import listed_files
 from faceveil.transforms.shard.resume import changed_inputs
-
-_SHARD_FILE = re.compile(r"\.?.+-\d{5,}-of-\d{5,}\.(tfrecord|parquet|attempt)(\.[0-9a-f]{8}\.partial)?")
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
+from faceveil.transforms.storage.staged import delete_below
 
 _NAMED_FILES = 10
 # What may differ when what was quarantined is tried again.
@@ -54,12 +65,8 @@ def check_output(
     if lock and lock["job"] is not None:
         _refuse_other_job(output, lock["job"], description, inputs, complete=False)
         return State.RESUME
-    leftovers = _job_files(output)
-    if leftovers:
-        raise OutputError(
-            f"{output.directory}: holds {leftovers[0]} and no manifest or lock that says whose it is; use --overwrite "
-            "or another --output"
-        )
+    _refuse_leftovers(output)
+    refuse_foreign_files(output)
     return State.BEGIN
 
 
@@ -114,6 +121,48 @@ def check_retry(
     return State.COMPLETE if complete and not previous["totals"]["quarantined"] else State.RESUME
 
 
+def _refuse_leftovers(output: OutputLayout) -> None:
+    """Refuses to write among files of a job of which neither a manifest nor a lock tells."""
+    leftovers = _job_files(output)
+    if not leftovers:
+        return
+    folder, name = os.path.split(leftovers[0])
+    if folder == output.audit_directory.rstrip("/"):
+        raise OutputError(
+            f"{output.audit_directory}: holds {name} of the audit trail of a job whose manifest and lock are not in "
+            f"{output.directory}; move it away, or use --overwrite or another --output"
+        )
+    raise OutputError(
+        f"{output.directory}: holds {leftovers[0]} and no manifest or lock that says whose it is; use --overwrite or "
+        "another --output"
+    )
+
+
+def refuse_foreign_files(output: OutputLayout) -> None:
+    """Refuses to begin a job whose files mirror its inputs in a folder that holds others.
+
+    What lies in such a folder is published as anonymized, so it has to be what the job accounts for; and nobody's file
+    may be replaced because it has the name of an input.
+
+    Raises:
+        OutputError: naming one of them.
+    """
+    if not SHARD_FORMATS[output.format].has_files or not _is_there(output.directory):
+        return
+    top = len(storage.join(output.directory, ""))
+    for file in storage.list_files(output.directory):
+        name = file.path[top:]
+        if name not in (LOCK_NAME, MANIFEST_NAME) and not any(map(is_of_system, name.split("/"))):
+            raise OutputError(
+                f"{output.directory}: holds {name}, which no job has written there, as far as {output.audit_directory} "
+                f"tells; --format {output.format} needs a folder of its own: move that away, or choose another --output"
+            )
+
+
+def _is_there(folder: str) -> bool:
+    return not storage.is_local(folder) or storage.exists(folder)
+
+
 def _finished(directory: str) -> dict[str, Any] | None:
     try:
         return manifest.read_manifest(directory)
@@ -166,10 +215,19 @@ def clear_output(output: OutputLayout) -> None:
     The caller holds the lock.
 
     Raises:
-        AccessError: something cannot be removed.
+        AccessError: something cannot be removed, or an audit trail not be read.
     """
-    storage.delete([storage.join(output.directory, manifest.MANIFEST_NAME)])
-    storage.delete(_job_files(output))
+    storage.delete([storage.join(output.directory, MANIFEST_NAME)])
+    # What another audit trail of it says no longer holds, wherever this job puts its own.
+    layouts = [output]
+    with contextlib.suppress(ValueError):
+        layouts.append(replace(output, audit_directory=audit_directory_beside(output.directory)))
+    files = sorted({path for layout in layouts for path in _job_files(layout)})
+    for path in files:
+        if path.endswith((".parquet", ".files")):  # of a job that writes a file for each image, they list these
+            delete_below(output.directory, listed_files(path))
+    storage.delete(files)
+    remove_partial_files(output)
 
 
 def remove_partial_files(output: OutputLayout) -> None:
@@ -188,19 +246,11 @@ def count_finished_shards(output: OutputLayout) -> int:
     Raises:
         AccessError: the folder cannot be listed.
     """
-    folder = output.audit_directory
-    if storage.is_local(folder) and not storage.exists(folder):
-        return 0
-    return sum(file.path.endswith(".parquet") for file in storage.list_files(folder))
+    return sum(file.path.endswith(".parquet") for file in storage.list_folder(output.audit_directory))
 
 
 def _job_files(output: OutputLayout) -> list[str]:
-    found = []
-    for folder in {output.directory, output.audit_directory}:
-        if storage.is_local(folder) and not storage.exists(folder):
-            continue
-        for file in storage.list_files(folder):
-            below = file.path[len(folder.rstrip("/")) + 1 :].removeprefix("records/")
-            if _SHARD_FILE.fullmatch(below) and "/" not in below:
-                found.append(file.path)
-    return sorted(set(found))
+    """The shards and the audit trails that lie where this job writes, whichever job has written them."""
+    folders = {output.directory, output.audit_directory, audit_directory_inside(output.directory)}
+    names = ((file.path, os.path.basename(file.path)) for folder in folders for file in storage.list_folder(folder))
+    return sorted({path for path, name in names if is_shard_file(name) or is_audit_file(name)})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, TypeOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from faceveil.pipeline.access import check_access
+from faceveil.pipeline.audit_directory import check_disk, find_audit_directory
 from faceveil.pipeline.box_options import is_box_file
 from faceveil.pipeline.describe import describe_job
 from faceveil.pipeline.detection import (
@@ -22,6 +23,7 @@ from faceveil.pipeline.detection import (
 from faceveil.pipeline.feature_names import check_feature_names
 from faceveil.pipeline.given_boxes import box_source, resolve_boxes
 from faceveil.pipeline.lock import read_lock, refuse_live
+from faceveil.pipeline.mirrored_names import MirroredNames
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.pipeline.output import previous_job
@@ -36,6 +38,7 @@ from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.errors import OwnOutputError
 from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
 from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
@@ -86,20 +89,29 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     options.check_required()
     check_runner(beam_options, options)
     check_access(options, beam_options)
+    audit_directory = find_audit_directory(options)
     running = dataflow.running_job(options.output, beam_options)
     if running and not (options.no_wait and running.id):
         raise dataflow.taken_by(running, options.output)
     refuse_live(options.output)
     boxes = resolve_boxes(options)
-    note = boxes.note if boxes else None
+    names = MirroredNames(options) if options.format == "images" else None
+    observers = [each for each in (boxes, names) if each]
+
+    def note(file: InputFile) -> None:
+        for observer in observers:
+            observer.note(file)
+
+    places = options.output, audit_directory
     try:
-        summary = summarize_inputs(options.inputs, options.output, options.audit_directory, options.shard_bytes, note)
+        summary = summarize_inputs(options.inputs, *places, options.shard_bytes, names is not None, note)
     except OwnOutputError as error:
         raise OptionError(str(error)) from error
-    if boxes:
-        boxes.check_inputs()
+    for observer in observers:
+        observer.check_inputs()
+    check_disk(audit_directory)
     options = check_feature_names(options, summary)
-    layout = _lay_out(options, summary)
+    layout = _lay_out(options, summary, audit_directory)
     check_element_timeout(options, beam_options, summary, layout)
     models = resolve_models(options.detector.models)
     generator = resolve_generator(options)
@@ -111,7 +123,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         if _is_begun(options.output, description):
             raise LeftRunning(running, interrupted=False)
         raise dataflow.taken_by(running, options.output)
-    output = OutputLayout(options.output, options.audit_directory, description.job["settings_digest"])
+    output = OutputLayout(options.output, audit_directory, description.job["settings_digest"], options.format)
     config = _anonymization(options, beam_options, models, generator, box_source(options, boxes))
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
@@ -127,7 +139,7 @@ def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonym
         AccessError: a model cannot be reached.
         ModelError: a model cannot be found or built.
     """
-    return _prepare_keyed(options, beam_options, _OF_IMAGES)
+    return replace(_prepare_keyed(options, beam_options, _OF_IMAGES), format="images")
 
 
 def prepare_examples(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:
@@ -195,6 +207,7 @@ def _anonymization(
         allow_label_maps=options.allow_label_maps,
         memory_shortages=memory_shortages(),
         boxes=boxes,
+        format=options.format,
     )
 
 
@@ -239,12 +252,12 @@ def _check_beam_options(beam_options: PipelineOptions) -> None:
         raise OptionError(f"--pickle_library {library}: takes the version of dill that apache-beam[dill] installs")
 
 
-def _lay_out(options: JobOptions, summary: InputSummary) -> Layout:
+def _lay_out(options: JobOptions, summary: InputSummary, audit_directory: str) -> Layout:
     previous = None if options.overwrite else previous_job(options.output, read_lock(options.output))
     before = previous["job"] if previous else {}
     if options.retry_quarantined and before:
         # Repaired files have other sizes, but all shards must keep their names.
-        output = OutputLayout(options.output, options.audit_directory, before["settings_digest"])
+        output = OutputLayout(options.output, audit_directory, before["settings_digest"], options.format)
         parts = parts_before(options.inputs, output) if before.get("part_bytes") else {}
         return lay_out_as_before(summary, before, parts)
     if before.get("inputs_digest") == summary.digest and not options.shard_bytes and not options.num_shards:

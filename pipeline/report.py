@@ -21,9 +21,9 @@ def format_report(
 
         >>> totals = {"records": 3, "anonymized": 1, "no_faces": 1, "quarantined": 1, "faces": 4, "ignored": 0}
         >>> manifest = {"totals": totals, "quarantined_for": {"truncated": 1}, "shards": [{}]}
-        >>> print(format_report(manifest, "out", "out/records", 75.0, 3))
+        >>> print(format_report(manifest, "out", "out.audit", 75.0, 3))
         3 records: 1 anonymized (4 faces), 1 without faces, 1 quarantined
-          quarantined for: truncated 1; by name in out/records, column `reason`
+          quarantined for: truncated 1; by name in out.audit, column `reason`
         1 shard and manifest.json in out
         3 records made in 1:15, 0.04 images/s
     """
@@ -40,12 +40,21 @@ def format_report(
     if totals["ignored"]:
         ignored = _counted(totals["ignored"], "file")
         lines.append(f"  {ignored} ignored as no images and no TFRecords; by ending in manifest.json, key `ignored`")
-    lines.append(f"{_counted(len(manifest['shards']), 'shard')} and manifest.json in {output}")
+    lines.append(f"{_written(manifest)} and manifest.json in {output}")
     if seconds is not None:
         took = clock(seconds)
         rate = "" if not made else f", {made / seconds:.{1 if made >= seconds else 2}f} images/s"
         lines.append(f"took {took}" if made is None else f"{_counted(made, 'record')} made in {took}{rate}")
     return "\n".join(lines)
+
+
+def _written(manifest: dict[str, Any]) -> str:
+    """What lies in the output beside the manifest."""
+    totals = manifest["totals"]
+    if manifest.get("job", {}).get("format") != "images":
+        return _counted(len(manifest["shards"]), "shard")
+    copied = f", {_counted(totals['copied'], 'copied file')}" if "copied" in totals else ""
+    return _counted(totals["anonymized"] + totals["no_faces"], "image") + copied
 
 
 def clock(seconds: float) -> str:

@@ -68,6 +68,27 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def audit_of(output: Path) -> Path:
+    """The folder of an output's audit trail."""
+    return output.with_name(f"{output.name}.audit")
+
+
+def files_of_output(output: Path) -> dict[str, Path]:
+    """Every file of an output by its path below it, and of its audit trail with ``.audit/`` before that."""
+    return {
+        f"{start}{path.relative_to(folder)}": path
+        for start, folder in (("", output), (".audit/", audit_of(output)))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def copy_output(output: Path, target: Path) -> None:
+    """Copies an output and its audit trail."""
+    shutil.copytree(output, target)
+    shutil.copytree(audit_of(output), audit_of(target))
+
+
 def missing(what: str) -> NoReturn:
     """Skips a test that needs what is not here; in CI, which has all of it, that is a failure."""
     if os.environ.get("CI"):

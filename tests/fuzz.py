@@ -35,7 +35,7 @@ from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.quality import Quality
 from faceveil.transforms.formats.tfrecord import frame
 from tests.carriers import EXAMPLE_CARRIERS, carry, holds_marker
-from tests.conftest import ROOT
+from tests.conftest import ROOT, audit_of
 from tests.mutation import mutate
 
 RECORDS_PER_FILE = 10
@@ -210,7 +210,7 @@ def check(inputs: Path, run: Run) -> dict[str, Any]:
     assert not re.search("Traceback|crashed|earlier attempt died", run.said), run.said
     manifest = json.loads((run.output / "manifest.json").read_text())
     totals = manifest["totals"]
-    rows = pq.read_table(run.output / "records").to_pylist()
+    rows = pq.read_table(audit_of(run.output)).to_pylist()
     keys = Counter(row["key"] for row in rows)
     statuses = Counter(row["status"] for row in rows)
     assert max(keys.values()) == 1
@@ -240,7 +240,7 @@ def check(inputs: Path, run: Run) -> dict[str, Any]:
 
 def _written(output: Path, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
     for shard in manifest["shards"]:
-        trail = pq.read_table(output / "records" / shard["file"].replace(".tfrecord", ".parquet")).to_pylist()
+        trail = pq.read_table(audit_of(output) / shard["file"].replace(".tfrecord", ".parquet")).to_pylist()
         keys = [row["key"] for row in trail if row["index"] is not None]
         records = list(tf.data.TFRecordDataset(str(output / shard["file"])).as_numpy_iterator())
         assert len(records) == len(keys) == shard["records"]

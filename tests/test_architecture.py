@@ -83,6 +83,8 @@ TESTED_BY = {
     "transforms.models": {"engines frameworks": "transforms/detectors/test_engine.py"},
     "transforms.shard": {
         "compose": "transforms/shard/test_anonymize.py",
+        "others": "test_folders.py",
+        "shard_format tfrecord_shard": "transforms/shard/test_write.py",
         "worker": "transforms/test_anonymize_shards.py",
     },
     "transforms.storage": {"base gcs s3": "transforms/storage/test_object_stores.py"},

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.conftest import audit_of
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import Server, download
 from tests.test_end_to_end import FAST, faceveil, files
@@ -62,8 +63,9 @@ def test_a_bad_day_changes_nothing(
     assert proxy.faults.total()
     whole = download(object_store, "outputs", "bad-day", tmp_path / "out")
     assert shards(whole) == local
-    trail = {f"records/{name.replace('.tfrecord', '.parquet')}" for name in local}
-    assert set(files(whole)) == {"manifest.json", *local, *trail}
+    download(object_store, "outputs", "bad-day.audit", audit_of(whole))
+    trail = {f".audit/{name.replace('.tfrecord', '.parquet')}" for name in local}
+    assert set(files(whole)) == {"manifest.json", ".audit/_ignored.json", *local, *trail}
     # What is complete is left alone; a photo that was replaced is noticed, though its size is the same.
     assert faceveil("run", "--config", config, *JOB) == 0
     photo = (photos / "people" / "portrait.jpeg").read_bytes()
@@ -72,6 +74,7 @@ def test_a_bad_day_changes_nothing(
     assert faceveil("run", "--config", config, *JOB) == 4
     assert "people/portrait.jpeg: was changed" in capsys.readouterr().err
     assert download(object_store, "outputs", "bad-day", tmp_path / "again")
+    download(object_store, "outputs", "bad-day.audit", audit_of(tmp_path / "again"))
     assert files(tmp_path / "again") == files(whole)
 
 

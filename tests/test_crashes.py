@@ -143,7 +143,7 @@ def test_what_ends_its_process_by_itself_is_a_crash(inputs: Path, tmp_path: Path
 def test_a_job_on_hold_is_not_taken_for_a_hanging_one(photos: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faceveil", "run", "--input", f"{photos}/**", "--output", str(tmp_path / "out")]
     process = subprocess.Popen([*command, *FAST, "--image_timeout", "2"], cwd=ROOT, start_new_session=True)
-    while not list((tmp_path).glob("out/records/.*.attempt")):
+    while not list(tmp_path.glob("out.audit/.*.attempt")):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGSTOP)

@@ -24,7 +24,7 @@ from PIL import Image, JpegImagePlugin
 from faceveil.pipeline.cli import main
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
-from tests.conftest import ROOT
+from tests.conftest import ROOT, audit_of, copy_output, files_of_output
 
 pytestmark = pytest.mark.usefixtures("centerface")
 FAST = ["--detect_size", "320"]
@@ -39,12 +39,8 @@ def command(*arguments: object) -> list[str]:
 
 
 def files(output: Path) -> dict[str, str]:
-    """Every file of an output with its checksum."""
-    return {
-        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(output.rglob("*"))
-        if path.is_file()
-    }
+    """Every file of an output and of its audit trail with its checksum."""
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files_of_output(output).items()}
 
 
 def examples(output: Path) -> dict[str, Any]:
@@ -52,7 +48,7 @@ def examples(output: Path) -> dict[str, Any]:
     manifest = json.loads((output / "manifest.json").read_text())
     found = {}
     for shard in manifest["shards"]:
-        rows = pq.read_table(output / "records" / shard["file"].replace(".tfrecord", ".parquet")).to_pylist()
+        rows = pq.read_table(audit_of(output) / shard["file"].replace(".tfrecord", ".parquet")).to_pylist()
         keys = {row["index"]: row["key"] for row in rows if row["index"] is not None}
         serialized = list(tf.data.TFRecordDataset(str(output / shard["file"])).as_numpy_iterator())
         assert len(serialized) == len(keys) == shard["records"]
@@ -63,7 +59,7 @@ def examples(output: Path) -> dict[str, Any]:
 
 def rows(output: Path) -> dict[str, Any]:
     """Every row of the audit trail by its key, read with pyarrow."""
-    return {row["key"]: row for row in pq.read_table(output / "records").to_pylist()}
+    return {row["key"]: row for row in pq.read_table(audit_of(output)).to_pylist()}
 
 
 def image_of(feature: Any) -> np.ndarray:
@@ -150,7 +146,7 @@ def test_another_job_on_the_same_output_is_refused_unless_it_overwrites(
     solid: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
-    shutil.copytree(solid, output)
+    copy_output(solid, output)
     before = files(output)
     job = ("run", "--input", f"{photos}/people/*", "--output", output, "--method", "bar", *FAST)
     assert faceveil(*job) == 4
@@ -160,7 +156,7 @@ def test_another_job_on_the_same_output_is_refused_unless_it_overwrites(
     assert files(output) == before
     assert faceveil(*job, "--overwrite", "--num_shards", 2) == 0
     assert sorted(examples(output)) == ["astronaut.JPG", "portrait.jpeg"]
-    assert len(files(output)) == 5
+    assert len(files(output)) == 6
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +210,7 @@ def test_other_workers_write_the_same_bytes(many: Path, unbroken: Path, tmp_path
 def test_a_killed_job_goes_on_and_writes_the_same_bytes(many: Path, unbroken: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = subprocess.Popen(command(*many_job(many, output)), cwd=ROOT, start_new_session=True)
-    while len(list(output.glob("records/data*"))) < 2:
+    while len(list(audit_of(output).glob("data*"))) < 2:
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
@@ -222,7 +218,7 @@ def test_a_killed_job_goes_on_and_writes_the_same_bytes(many: Path, unbroken: Pa
     assert not (output / "manifest.json").exists()
     finished = {
         path: path.stat().st_mtime_ns
-        for name in output.glob("records/data*")
+        for name in audit_of(output).glob("data*")
         for path in (name, output / f"{name.stem}.tfrecord")
     }
     assert 4 <= len(finished) < 12
@@ -235,7 +231,7 @@ def test_a_killed_job_goes_on_and_writes_the_same_bytes(many: Path, unbroken: Pa
 def test_a_killed_job_does_not_mix_with_another(many: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = subprocess.Popen(command(*many_job(many, output)), cwd=ROOT, start_new_session=True)
-    while not list(output.glob("records/data*")):
+    while not list(audit_of(output).glob("data*")):
         assert process.poll() is None
         time.sleep(0.01)
     # While it is alive even the same job is refused. It is stopped meanwhile, lest it ends before.
@@ -249,7 +245,7 @@ def test_a_killed_job_does_not_mix_with_another(many: Path, tmp_path: Path) -> N
 def test_an_interrupted_job_stops_at_once_and_can_go_on(many: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = subprocess.Popen(command(*many_job(many, output)), cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not list(output.glob("records/data*")):
+    while not list(audit_of(output).glob("data*")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from faceveil.transforms.inputs.keys import KeyHash
 from faceveil.transforms.inputs.match import Input, hash_position, list_inputs
 from faceveil.transforms.inputs.plan import shard_of
+from tests.conftest import audit_of
 from tests.test_end_to_end import FAST, examples, faceveil, files, rows
 
 pytestmark = pytest.mark.usefixtures("centerface")
@@ -87,7 +88,7 @@ def test_the_number_of_a_shard_does_not_tell_which_names_a_hash_cannot_have(phot
         assert hidden[key]["shard"] == f"data-{number:05}-of-00003.tfrecord"
     for number, key in ((shard_of(hash_position(key), 3), key) for key in plain):
         assert plain[key]["shard"] == f"data-{number:05}-of-00003.tfrecord"
-    for path in (tmp_path / "hashed" / "records").iterdir():
+    for path in audit_of(tmp_path / "hashed").glob("*.parquet"):
         keys = pq.read_table(path)["key"].to_pylist()
         assert keys == sorted(keys)  # the order of the names would tell who is who
 
@@ -207,7 +208,7 @@ def test_a_job_that_was_stopped_goes_on(photos: Path, tmp_path: Path) -> None:
     lock = {"host": "h", "pid": None, "time": 0, "job": owner}
     (tmp_path / ".faceveil-lock.json").write_text(json.dumps(lock))
     (tmp_path / "manifest.json").unlink()
-    kept, *lost = sorted((tmp_path / "records").iterdir())
+    kept, *lost = sorted(audit_of(tmp_path).glob("*.parquet"))
     made = kept.stat().st_mtime_ns
     for path in lost:
         path.unlink()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from tests.conftest import audit_of, copy_output
 from tests.test_end_to_end import FAST, examples, faceveil, files, rows
 from tests.test_retry import leave_lock
 
@@ -73,9 +73,9 @@ def test_two_processes_make_the_same_bytes(large: Path, divided: Path, tmp_path:
 
 def test_a_job_goes_on_within_a_file(large: Path, divided: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    shutil.copytree(divided, output)
+    copy_output(divided, output)
     leave_lock(output)
-    lost = sorted(output.glob("records/*.parquet"))[3]
+    lost = sorted(audit_of(output).glob("*.parquet"))[3]
     lost.unlink()
     kept = {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord") if path.stem != lost.stem}
     assert job(large, output, "--shard_bytes", shard_bytes(large)) == 0
@@ -130,8 +130,7 @@ def test_an_output_of_other_defaults_is_gone_on_with(photos: Path, tmp_path: Pat
 
 
 def test_the_audit_trail_tells_the_parts(divided: Path) -> None:
-    stamps = [
-        json.loads(pq.read_metadata(path).metadata[b"faceveil.shard"]) for path in sorted(divided.glob("records/*"))
-    ]
+    trail = sorted(audit_of(divided).glob("*.parquet"))
+    stamps = [json.loads(pq.read_metadata(path).metadata[b"faceveil.shard"]) for path in trail]
     assert [stamp["parts"] for stamp in stamps] == [5] * 5
     assert {tuple(map(tuple, stamp["files"])) for stamp in stamps} == {tuple(map(tuple, stamps[0]["files"]))}

@@ -15,7 +15,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, audit_of
 from tests.test_end_to_end import command, files, rows
 
 pytestmark = [
@@ -50,7 +50,7 @@ def kilobytes_taken(large: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     """The address space of a job that is about to make its first shard, and what of it is in memory."""
     output = tmp_path_factory.mktemp("begun") / "out"
     process = subprocess.Popen(job(large, output), cwd=ROOT, start_new_session=True)
-    while not list(output.glob("records/.*.attempt")):
+    while not list(audit_of(output).glob(".*.attempt")):
         assert process.poll() is None
         time.sleep(0.01)
     [child] = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())

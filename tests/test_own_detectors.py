@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from faceveil.pipeline.cli import main
+from tests.conftest import audit_of
 from tests.transforms.detectors.object_detection_api import BLUE, GREEN, RED, WHITE, squares_picture
 
 Export = Callable[..., str]
@@ -34,7 +35,7 @@ def run(picture: Path, output: Path, *options: str) -> int:
 
 def faces(output: Path) -> list[list[float]]:
     """The boxes of the one image, from left to right."""
-    [row] = pq.read_table(output / "records").to_pylist()
+    [row] = pq.read_table(audit_of(output)).to_pylist()
     return sorted([face[side] for side in ("x0", "y0", "x1", "y1")] for face in row["faces"])
 
 
@@ -75,7 +76,7 @@ def test_classes_choose_what_is_a_face_on_openvino(
 def test_keypoints_of_a_detector_for_batches_are_recorded(efficientdet: Export, picture: Path, tmp_path: Path) -> None:
     model = efficientdet(classes=3, dynamic_batch=True, keypoints=True)
     assert run(picture, tmp_path / "out", "--model", model, "--classes", "2", "--engine", "tensorflow") == 0
-    [row] = pq.read_table(tmp_path / "out" / "records").to_pylist()
+    [row] = pq.read_table(audit_of(tmp_path / "out")).to_pylist()
     [face] = row["faces"]
     x0, y0, x1, y1 = GREEN
     np.testing.assert_allclose(face["keypoints"][4:6], [x0 + 0.5 * (x1 - x0), y0 + 0.6 * (y1 - y0)], atol=0.5)

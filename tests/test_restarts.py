@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from faceveil.pipeline.lock import LOCK_NAME as LOCK
-from tests.conftest import ROOT
+from faceveil.transforms.formats.layout import LOCK_NAME as LOCK
+from tests.conftest import ROOT, audit_of
 from tests.containers import in_container
 from tests.test_end_to_end import FAST, command, files
 
@@ -61,7 +61,7 @@ def started(arguments: Sequence[str], output: Path, shards: int = 1) -> Iterator
 
 
 def wait_for_shards(process: subprocess.Popen[str], output: Path, shards: int) -> None:
-    while len(list(output.glob("records/data*"))) < shards:
+    while len(list(audit_of(output).glob("data*"))) < shards:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
@@ -205,7 +205,7 @@ def test_a_job_that_is_killed_keeps_most_of_its_work_and_goes_on_without_special
         with started(small_job, output, shards) as process:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        if list(output.glob("records/.*.attempt")):
+        if list(audit_of(output).glob(".*.attempt")):
             break
     else:
         pytest.fail("it was killed between two shards every time")

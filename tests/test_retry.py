@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from tests.conftest import audit_of, copy_output
 from tests.test_end_to_end import FAST, examples, faceveil, files, rows
 
 pytestmark = pytest.mark.usefixtures("centerface")
@@ -61,7 +62,7 @@ def repaired(inputs: Path, broken: Path, photos: Path, tmp_path: Path) -> tuple[
     """Copies of inputs and output, the inputs repaired but for one."""
     folder, output = tmp_path / "in", tmp_path / "out"
     shutil.copytree(inputs, folder)
-    shutil.copytree(broken, output)
+    copy_output(broken, output)
     originals = sorted(photos.rglob("*.*"))
     for number in (0, 5):
         original = originals[number % len(originals)]
@@ -80,7 +81,7 @@ def test_the_result_is_that_of_a_run_on_the_repaired_inputs(repaired: tuple[Path
     # A shard without quarantined records is not touched.
     concerned = {key for key, row in before.items() if row["reason"]}
     for path, written in made.items():
-        trail = {row["key"] for row in pq.read_table(output / "records" / f"{path.stem}.parquet").to_pylist()}
+        trail = {row["key"] for row in pq.read_table(audit_of(output) / f"{path.stem}.parquet").to_pylist()}
         assert bool(trail & concerned) == (path.stat().st_mtime_ns != written)
     assert json.loads((output / "manifest.json").read_text())["totals"]["quarantined"] == 1
 
@@ -113,7 +114,7 @@ def test_a_retry_that_was_killed_goes_on_with_or_without_the_flag(
     retried = [path for path in output.glob("*.tfrecord") if path.read_bytes() != (broken / path.name).read_bytes()]
     assert len(retried) >= 2
     for path in retried[:2]:
-        shutil.copy(broken / "records" / f"{path.stem}.parquet", output / "records")
+        shutil.copy(audit_of(broken) / f"{path.stem}.parquet", audit_of(output))
     shutil.copy(broken / retried[0].name, output)
     leave_lock(output)
     assert job(folder, output, *more) == 0

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from faceveil.pipeline.cli import main
+from tests.conftest import audit_of
 from tests.transforms.generators.conftest import export  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.usefixtures("centerface_int8")
@@ -46,7 +47,7 @@ def test_the_same_salt_gives_the_same_faces_whatever_the_threads(
     manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
     assert manifest["job"]["shape"] == "box"
     assert manifest["job"]["generator"]["name"] == "embedded"
-    rows = pq.read_table(tmp_path / "one" / "records").to_pylist()
+    rows = pq.read_table(audit_of(tmp_path / "one")).to_pylist()
     assert {row["method"] for row in rows} == {"synthesize"}
     assert sum(row["fallback_faces"] for row in rows) == manifest["totals"]["fallback_faces"]
 

@@ -30,7 +30,7 @@ import skimage.data
 from PIL import Image
 
 from faceveil.transforms.shard.progress import Progress, read_progress
-from tests.conftest import ROOT
+from tests.conftest import ROOT, audit_of, files_of_output
 from tests.containers import in_container
 
 SHARDS = 12
@@ -111,24 +111,20 @@ class Ended:
 
 
 def files(output: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in output.rglob("*")
-        if path.is_file()
-    }
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files_of_output(output).items()}
 
 
 def finished(output: Path) -> dict[str, int]:
     """The shards that are done, and when they were written."""
     times = {}
-    for record in output.glob("records/data*.parquet"):
+    for record in audit_of(output).glob("data*.parquet"):
         with suppress(FileNotFoundError):
             times[record.stem] = (output / f"{record.stem}.tfrecord").stat().st_mtime_ns
     return times
 
 
 def kept_records(output: Path) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in output.glob("records/data*.parquet"))
+    return sum(pq.read_metadata(path).num_rows for path in audit_of(output).glob("data*.parquet"))
 
 
 def write_photos(folder: Path, count: int, seed: int) -> None:

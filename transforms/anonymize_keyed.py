@@ -14,7 +14,6 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from faceveil.transforms.metrics import RecordMetrics
-from faceveil.transforms.shard.compose import composed_image
 from faceveil.transforms.shard.read import Source, example_source, image_source
 from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_in_memory
@@ -62,12 +61,10 @@ class AnonymizeKeyed(beam.PTransform):  # type: ignore[misc]
     """Anonymizes ``(key, record)``, each as a job anonymizes a record of that key; windows and timestamps stay.
 
     Attributes:
-        config: how.
-        examples: whether the records are serialised Examples; else they are encoded images.
+        config: how; its format says whether the records are encoded images or serialised Examples.
     """
 
     config: Anonymization
-    examples: bool = False
     _shared: Shared = field(default_factory=Shared, repr=False)
 
     def expand(self, records: beam.PCollection[KeyedBytes]) -> AnonymizedRecords:
@@ -139,15 +136,16 @@ class _AnonymizeDoFn(beam.DoFn):  # type: ignore[misc]
         sources = (self._source(*record.value) for record in waiting)
         for record, outcome in zip(waiting, anonymize_in_memory(sources, self._worker), strict=True):
             self._metrics.count(outcome.row)
-            yield record.with_value(self._made_of(outcome))
+            yield record.with_value(_made_of(outcome))
 
     def _source(self, key: str, data: bytes) -> Source | Outcome:
-        if self._transform.examples:
+        if self._worker.config.format == "tfrecord":
             return example_source(key, data, self._worker.config.limits.max_image_bytes)
         return image_source(key, data)
 
-    def _made_of(self, outcome: Outcome) -> KeyedBytes | QuarantinedRecord:
-        row, written = outcome.row, outcome.serialized
-        if written is None:
-            return QuarantinedRecord(row.key, str(row.reason), row.detail)
-        return row.key, written if self._transform.examples else composed_image(written)
+
+def _made_of(outcome: Outcome) -> KeyedBytes | QuarantinedRecord:
+    row = outcome.row
+    if outcome.serialized is None:
+        return QuarantinedRecord(row.key, str(row.reason), row.detail)
+    return row.key, outcome.serialized

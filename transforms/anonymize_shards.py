@@ -158,7 +158,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         job = self._job
         result = finished_shard(plan, job.output)
         if result and not (job.retry_quarantined and result.quarantined):
-            storage.delete([job.output.attempt_path(plan.name)])  # it may have been killed between its last two acts
+            storage.delete(job.output.marks(plan.name))  # it may have been killed between its last acts
             self._progress.resumed(plan, result)
             self._resumed.inc(result.records)
             yield result

@@ -14,11 +14,13 @@ from apache_beam.typehints import with_input_types, with_output_types
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
+from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout
+from faceveil.transforms.inputs.ignored import without_names
 from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.plan import Layout, shard_name
 from faceveil.transforms.inputs.summary import InputSummary
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
-MANIFEST_NAME = "manifest.json"
 _COUNTS = ("records", "anonymized", "no_faces", "quarantined", "faces", "reencoded", "fallback_faces")
 
 
@@ -67,19 +69,22 @@ def build_manifest(
             for name in ("engine", "precision", "device")
         },
     }
-    counts = (*_COUNTS, "given_faces") if "boxes" in job else _COUNTS
+    has_files = SHARD_FORMATS[job.get("format", "tfrecord")].has_files
+    later = {"given_faces": "boxes", "copied": "copy_others"}
+    counts = (*_COUNTS, *(name for name, option in later.items() if option in job))
     return {
         "schema": 1,
         "job": job,
         "model": description.model,
         "totals": {**_totals(shards, counts), "ignored": summary.ignored},
-        "ignored": summary.ignored_files,
+        "ignored": without_names(summary.ignored_files),
         "quarantined_for": dict(sorted(reasons.items())),
         "faces_per_image": {str(faces): faces_per_image[faces] for faces in sorted(faces_per_image)},
         "splits": {split: _totals((shard for shard in shards if shard.split == split), counts) for split in layout},
         "shards": [
             {
-                "file": f"{shard.name}.tfrecord",
+                # Where it is a file for each image, the audit trail names them.
+                **({"name": shard.name} if has_files else {"file": f"{shard.name}.tfrecord"}),
                 "split": shard.split,
                 "records": shard.records - shard.quarantined,
                 "faces": shard.faces,
@@ -112,8 +117,8 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
         )
     for split, sizes in layout.items():
         image_shards = {shard_name(split, index, sizes.shards) for index in range(sizes.image_shards)}
-        read = sum(shard.records for shard in shards if shard.name in image_shards)
-        matched = summary.splits[split].images
+        read = sum(shard.records + shard.copied for shard in shards if shard.name in image_shards)
+        matched = summary.splits[split].files
         if read < matched:  # a file that holds TFRecords, whatever its name, is read as several
             raise AccountingError(f"split {split}: {matched} images were matched and {read} read")
     for shard in shards:
@@ -125,16 +130,19 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
 @with_output_types(int)
 @dataclass(eq=False)
 class WriteManifest(beam.PTransform):  # type: ignore[misc]
-    """Collects the results of all shards and writes ``manifest.json``; yields the number of shards."""
+    """Collects the results of all shards and writes ``manifest.json``; yields the number of shards.
 
-    directory: str
+    What was ignored it tells by numbers; examples by name are written to the audit trail.
+    """
+
+    output: OutputLayout
     description: JobDescription
     layout: Layout
     summary: InputSummary
 
     def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[int]:
         """Builds the graph."""
-        write = beam.Map(_write_manifest, self.directory, self.description, self.layout, self.summary)
+        write = beam.Map(_write_manifest, self.output, self.description, self.layout, self.summary)
         return (
             results
             # There is always a shard. The default for none would be a side input, whose size in memory Beam's worker
@@ -146,14 +154,19 @@ class WriteManifest(beam.PTransform):  # type: ignore[misc]
 
 def _write_manifest(
     results: list[ShardResult],
-    directory: str,
+    output: OutputLayout,
     description: JobDescription,
     layout: Layout,
     summary: InputSummary,
 ) -> int:
     manifest = build_manifest(results, description, layout, summary)
-    storage.write_bytes(storage.join(directory, MANIFEST_NAME), json.dumps(manifest, indent=2).encode() + b"\n")
+    storage.write_bytes(output.ignored_path, _json(summary.ignored_files))
+    storage.write_bytes(storage.join(output.directory, MANIFEST_NAME), _json(manifest))
     return len(results)  # a path need not be UTF-8, as Beam wants its strings
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
 
 
 def read_manifest(directory: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from faceveil.transforms.errors import Error
 
 
 class Reason(StrEnum):
-    """The short list of reasons, as they stand in ``records/`` and in the job's report."""
+    """The short list of reasons, as they stand in the audit trail and in the job's report."""
 
     UNREADABLE_FILE = "unreadable_file"
     """The file could not be opened or read."""

@@ -91,7 +91,7 @@ def _check_places(options: JobOptions, cloud: GoogleCloudOptions) -> None:
     for given in options.inputs:
         if given.is_list and not storage.is_local(given.pattern) and not is_inventory(given.pattern):
             places += [("input", line) for line in read_path_list(given.pattern) if line]
-    places += [("output", options.output), ("records_output", options.audit_directory)]
+    places += [("output", options.output), ("records_output", options.records_output or options.output)]
     for name, place in places:
         if storage.is_local(place):
             raise OptionError(f"--{name} {place}: is on this machine, where Dataflow's workers cannot reach it")
@@ -172,7 +172,7 @@ def _add_up(counters: Iterable[MetricResult]) -> Progress:
         # What is under way counts as well: a shard's records are committed together, minutes later.
         counts[counter.key.metric.name] += int(counter.attempted or counter.committed or 0)
     return Progress(
-        records=counts["resumed"] + sum(counts[status] for status in Status),
+        records=counts["resumed"] + sum(counts[status] for status in Status if status is not Status.COPIED),
         faces=counts["faces"],
         quarantined=counts[Status.QUARANTINED],
         resumed=counts["resumed"],

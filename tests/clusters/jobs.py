@@ -18,7 +18,7 @@ from PIL import Image
 
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import frame
-from tests.conftest import ROOT, SHARED_DATA
+from tests.conftest import ROOT, SHARED_DATA, audit_of
 from tests.torture import files
 
 SHARDS = 40
@@ -57,7 +57,7 @@ def write_records(path: Path, photos: Path) -> Path:
 
 
 def finished_shards(output: Path) -> int:
-    return len(list(output.glob("records/data*.parquet")))
+    return len(list(audit_of(output).glob("data*.parquet")))
 
 
 @dataclass
@@ -126,5 +126,5 @@ def check_same(output: Path, expected: Path, records: int) -> None:
     here, there = files(output), files(expected)
     differing = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
     assert not differing, f"{output} differs from {expected} in {differing}"
-    keys = pq.read_table(output / "records", columns=["key"])["key"].to_pylist()
+    keys = pq.read_table(audit_of(output), columns=["key"])["key"].to_pylist()
     assert len(keys) == len(set(keys)) == records

@@ -44,9 +44,12 @@ class Cloud:
                 self.bucket.blob(f"{prefix}/{path.relative_to(folder)}").upload_from_filename(path)
 
     def files(self, prefix: str) -> dict[str, bytes]:
-        """What the bucket holds below a prefix, by the name below it."""
-        blobs = self.bucket.list_blobs(prefix=f"{prefix}/")
-        return {blob.name.removeprefix(f"{prefix}/"): blob.download_as_bytes() for blob in blobs}
+        """What the bucket holds below a prefix, by the name below it; its audit trail with ``.audit/`` before that."""
+        return {
+            start + blob.name.removeprefix(folder): blob.download_as_bytes()
+            for start, folder in (("", f"{prefix}/"), (".audit/", f"{prefix}.audit/"))
+            for blob in self.bucket.list_blobs(prefix=folder)
+        }
 
 
 @contextlib.contextmanager

@@ -256,7 +256,7 @@ def test_a_killed_job_goes_on(installation: Installation, folder: Path, alone: C
     job = ["run", "--input", "photos/*", "--output", "out", "--num_shards", "6"]
     # From the second run on by `python -m`, which looks for modules in the working folder first.
     process = subprocess.Popen(alone(installation.faceveil, *job), cwd=folder, start_new_session=True)
-    while not list(folder.glob("out/records/*.parquet")):
+    while not list(folder.glob("out.audit/*.parquet")):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

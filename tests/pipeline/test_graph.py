@@ -18,6 +18,7 @@ from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.example import Example, FeatureValue
 from faceveil.transforms.formats.tfrecord import frame, read_limited_records
 from faceveil.transforms.shard.worker import Anonymization, Worker
+from tests.conftest import files_of_output
 
 
 def options_of(photos: Path, output: Path, **more: object) -> JobOptions:
@@ -30,7 +31,7 @@ def run(options: JobOptions) -> None:
 
 
 def files(output: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files_of_output(output).items()}
 
 
 @pytest.mark.usefixtures("centerface")

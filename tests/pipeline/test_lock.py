@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from faceveil.pipeline.lock import LOCK_NAME, hold_lock, is_live, read_lock, refuse_live, remove_stale_lock
+from faceveil.pipeline.lock import hold_lock, is_live, read_lock, refuse_live, remove_stale_lock
 from faceveil.transforms.errors import AccessError, OutputError
+from faceveil.transforms.formats.layout import LOCK_NAME
 from faceveil.transforms.runtime.machine import start_time, this_process
 from tests.conftest import ROOT
 from tests.containers import in_container

@@ -1,17 +1,18 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faceveil.pipeline.lock import LOCK_NAME as LOCK
 from faceveil.pipeline.lock import read_lock
 from faceveil.pipeline.output import State, check_output, check_retry, clear_output, remove_partial_files
 from faceveil.transforms.errors import OutputError
+from faceveil.transforms.formats.layout import LOCK_NAME as LOCK
+from faceveil.transforms.formats.layout import MANIFEST_NAME as MANIFEST
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input
-from faceveil.transforms.manifest import MANIFEST_NAME as MANIFEST
 from faceveil.transforms.manifest import JobDescription
 
 HERE = JobDescription({"method": "blur", "digest": "here", "settings_digest": "s"}, {"name": "centerface"})
@@ -21,7 +22,8 @@ SAME = {"job": HERE.job, "model": HERE.model}
 
 @pytest.fixture
 def output(tmp_path: Path) -> OutputLayout:
-    return OutputLayout(str(tmp_path), str(tmp_path / "records"), "here")
+    (tmp_path / "out").mkdir()
+    return OutputLayout(str(tmp_path / "out"), str(tmp_path / "out.audit"), "here")
 
 
 def write_manifest(output: OutputLayout, job: dict[str, Any]) -> None:
@@ -92,12 +94,18 @@ def test_another_number_of_shards_alone_is_nothing_to_try_again(output: OutputLa
         check_output(output, here, [], None)
 
 
-@pytest.mark.parametrize("name", ["data-00000-of-00001.tfrecord", "records/data-00000-of-00001.parquet"])
-def test_shards_without_a_manifest_or_lock_are_refused(output: OutputLayout, name: str) -> None:
-    path = Path(output.directory) / name
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-    with pytest.raises(OutputError, match=path.name):
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("out/data-00000-of-00001.tfrecord", "out"),
+        ("out/records/data-00000-of-00001.parquet", "out"),
+        ("out.audit/data-00000-of-00001.parquet", "out.audit"),
+        ("out.audit/.data-00000-of-00001.attempt", "out.audit"),
+    ],
+)
+def test_files_of_a_job_without_a_manifest_or_lock_are_refused(output: OutputLayout, name: str, folder: str) -> None:
+    make_files(output, name)
+    with pytest.raises(OutputError, match=rf"{folder}: holds .*-00001\..*use --overwrite or another --output"):
         check_output(output, HERE, [], read_lock(output.directory))
 
 
@@ -124,30 +132,34 @@ def test_of_many_changed_files_ten_are_named_and_the_others_counted(
 
 
 def test_clearing_removes_the_job_s_files_and_no_others(output: OutputLayout) -> None:
-    folder = Path(output.directory)
-    (folder / "records").mkdir()
-    (folder / "more").mkdir()
-    kept = [LOCK, "notes.txt", "train.tfrecord", "more/data-00000-of-00001.tfrecord"]
-    gone = [
-        "data-00000-of-00001.tfrecord",
-        "val-00011-of-00012.tfrecord",
-        "records/data-00000-of-00001.parquet",
-    ]
-    gone.append(".data-00001-of-00002.tfrecord.0123abcd.partial")
-    for name in [*kept, *gone]:
-        (folder / name).touch()
+    """Also what other versions and options have written, which would speak of shards that are gone."""
+    kept = [f"out/{LOCK}", "out/notes.txt", "out/train.tfrecord", "out/more/data-00000-of-00001.tfrecord"]
+    kept += ["out/records/photos.parquet", "out.audit/photos.parquet", "trail/photos.parquet"]
+    gone = ["out/data-00000-of-00001.tfrecord", "out/val-00011-of-00012.tfrecord"]
+    for folder in ("out/records", "out.audit", "trail"):
+        gone += [f"{folder}/{name}" for name in ("data-00000-of-00001.parquet", "_ignored.json")]
+        gone += [f"{folder}/.data-00001-of-00002.attempt", f"{folder}/._ignored.json.0123abcd.partial"]
+    gone.append("out/.data-00001-of-00002.tfrecord.0123abcd.partial")
+    top = make_files(output, *kept, *gone)
     write_manifest(output, THERE)
     write_lock(output, THERE)
-    clear_output(output)
-    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)
+    clear_output(replace(output, audit_directory=str(top / "trail")))
+    assert sorted(str(p.relative_to(top)) for p in top.rglob("*") if p.is_file()) == sorted(kept)
 
 
 def test_what_killed_attempts_were_writing_is_removed(output: OutputLayout) -> None:
-    folder = Path(output.directory)
-    (folder / "records").mkdir()
-    kept = ["data-00000-of-00001.tfrecord", "my.partial", "records/.data-00000-of-00001.attempt"]
-    gone = [".data-00000-of-00001.tfrecord.0123abcd.partial", "records/..data-00000-of-00001.attempt.89abcdef.partial"]
-    for name in [*kept, *gone]:
-        (folder / name).touch()
+    kept = ["out/data-00000-of-00001.tfrecord", "out/my.partial", "out.audit/.data-00000-of-00001.attempt"]
+    gone = ["out/.data-00000-of-00001.tfrecord.0123abcd.partial"]
+    gone.append("out.audit/..data-00000-of-00001.attempt.89abcdef.partial")
+    top = make_files(output, *kept, *gone)
     remove_partial_files(output)
-    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == sorted(kept)
+    assert sorted(str(p.relative_to(top)) for p in top.rglob("*") if p.is_file()) == sorted(kept)
+
+
+def make_files(output: OutputLayout, *names: str) -> Path:
+    """Makes empty files below the folder that holds the output; gives that folder."""
+    top = Path(output.directory).parent
+    for name in names:
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).touch()
+    return top

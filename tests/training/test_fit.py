@@ -26,7 +26,7 @@ from faceveil.transforms.detectors.engine import load_detector
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.models.engines import EngineName
-from tests.conftest import ROOT
+from tests.conftest import ROOT, audit_of
 from tests.training.conftest import TINY, cut
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -96,7 +96,7 @@ def test_a_job_with_the_detector_masks_the_faces(trained: TrainingFolder, portra
     output = tmp_path / "out"
     options = ("--model", str(trained.saved_model), "--quality", "fast", "--score_threshold", "0.3")
     assert main(["run", "--input", f"{portraits}/images/*.png", "--output", str(output), *options]) == DONE
-    found = {row["key"]: row for row in pq.read_table(output / "records").to_pylist()}
+    found = {row["key"]: row for row in pq.read_table(audit_of(output)).to_pylist()}
     assert len(found) == 4
     for number in range(4):
         faces = [[face[side] for side in ("x0", "y0", "x1", "y1")] for face in found[f"{number}.png"]["faces"]]

@@ -28,14 +28,14 @@ from faceveil.transforms.shard.worker import Anonymization
 def transform(centerface: str) -> AnonymizeKeyed:
     """One for all tests, so that one model is loaded."""
     detector = DetectorConfig((centerface,), quality=Quality(320))
-    return AnonymizeKeyed(Anonymization(detector, "blur", Style(), FeatureRoles()))
+    return AnonymizeKeyed(Anonymization(detector, "blur", Style(), FeatureRoles(), format="images"))
 
 
 @pytest.fixture(scope="module")
 def of_examples(transform: AnonymizeKeyed) -> AnonymizeKeyed:
     """The same of Examples."""
-    limits = Limits(max_image_bytes=200_000)
-    return AnonymizeKeyed(replace(transform.config, limits=limits), examples=True)
+    config = replace(transform.config, limits=Limits(max_image_bytes=200_000), format="tfrecord")
+    return AnonymizeKeyed(config)
 
 
 def pipeline() -> beam.Pipeline:

@@ -9,6 +9,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.plan import SplitLayout
 from faceveil.transforms.inputs.summary import InputSummary, SplitSummary
@@ -96,11 +97,26 @@ def test_inputs_that_changed_meanwhile_fail_the_job() -> None:
 
 
 def test_is_written_and_read_back(tmp_path: Path) -> None:
-    assert read_manifest(str(tmp_path)) is None
+    output = OutputLayout(str(tmp_path / "out"), str(tmp_path / "trail"), "")
+    assert read_manifest(output.directory) is None
     with TestPipeline() as pipeline:
-        _ = pipeline | beam.Create(results()) | WriteManifest(str(tmp_path), DESCRIPTION, LAYOUT, SUMMARY)
-    written = json.loads((tmp_path / "manifest.json").read_text())
-    assert written == read_manifest(str(tmp_path)) == build_manifest(results(), DESCRIPTION, LAYOUT, SUMMARY)
+        _ = pipeline | beam.Create(results()) | WriteManifest(output, DESCRIPTION, LAYOUT, SUMMARY)
+    written = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert written == read_manifest(output.directory) == build_manifest(results(), DESCRIPTION, LAYOUT, SUMMARY)
+
+
+def test_names_of_ignored_files_are_in_the_audit_trail_alone(tmp_path: Path) -> None:
+    reasons = {"no image or TFRecord by its first bytes": 2}
+    told = {ending: {"files": 2, "reasons": reasons, "examples": [f"anna{ending}"]} for ending in (".json", ".weber")}
+    summary = replace(SUMMARY, ignored=4, ignored_files=told)
+    output = OutputLayout(str(tmp_path / "out"), str(tmp_path / "trail"), "")
+    with TestPipeline() as pipeline:
+        _ = pipeline | beam.Create(results()) | WriteManifest(output, DESCRIPTION, LAYOUT, summary)
+    written = (tmp_path / "out" / "manifest.json").read_text()
+    assert json.loads(written)["ignored"] == {name: {"files": 2, "reasons": reasons} for name in (".json", "other")}
+    assert "anna" not in written
+    assert "weber" not in written
+    assert json.loads((tmp_path / "trail" / "_ignored.json").read_text()) == told
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"schema": 2}', b"\xff"])

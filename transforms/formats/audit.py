@@ -1,10 +1,10 @@
-"""The audit trail: one row per input, kept in ``records/<shard>.parquet`` beside the data. Not for publication."""
+"""The audit trail: one row per input, kept in a file for each shard, apart from the data. Not for publication."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -44,7 +44,10 @@ SCHEMA = pa.schema(
 )
 _GIVEN_FACES = pa.field("given_faces", pa.int32(), nullable=False)
 """A column of jobs with annotated boxes, so that the files of all others are as they were before there were any."""
+_FILE = pa.field("bytes", pa.int64()), pa.field("sha256", pa.string())
+"""Columns of jobs that write a file for each image: of that file."""
 _STAMP_KEY = b"faceveil.shard"
+_PLACED = ["shard", "index", *(field.name for field in _FILE)]
 _ROWS_HELD = 4096
 
 
@@ -54,6 +57,25 @@ class Status(StrEnum):
     ANONYMIZED = "anonymized"
     NO_FACES = "no_faces"
     QUARANTINED = "quarantined"
+    COPIED = "copied"
+    """No image: a file that the user wants to have beside them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record was written.
+
+    Attributes:
+        file: its path below the output.
+        index: its place in the file.
+        bytes: of the file, where it is the record's own.
+        sha256: of the same.
+    """
+
+    file: str
+    index: int
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +148,7 @@ class ShardResult:
         inputs_digest: identifies the versions of the files it was made from.
         fallback_faces: faces that were left to another method.
         given_faces: faces that are annotated boxes.
+        copied: files that were copied, which are no records.
     """
 
     name: str
@@ -146,9 +169,13 @@ class ShardResult:
     inputs_digest: str = ""
     fallback_faces: int = 0
     given_faces: int = 0
+    copied: int = 0
 
     def count(self, row: Row) -> None:
-        """Adds one record."""
+        """Adds one record, or one file that was copied."""
+        if row.status is Status.COPIED:
+            self.copied += 1
+            return
         self.records += 1
         if row.reason is not None:
             self.quarantined += 1
@@ -190,8 +217,9 @@ class Stamp:
         content = asdict(self)
         if self.parts == 1:  # as it was before files were divided
             del content["parts"]
-        if not self.result.given_faces:  # as it was before any were given
-            del content["result"]["given_faces"]
+        for later in ("given_faces", "copied"):  # as it was before there were any
+            if not content["result"][later]:
+                del content["result"][later]
         return json.dumps(content, sort_keys=True).encode()
 
 
@@ -200,35 +228,38 @@ class AuditFile:
 
     Args:
         split: the shard's.
-        shard_file: its name.
         method: the job's.
         with_given: whether the job has annotated boxes.
+        with_files: whether each record has a file of its own.
     """
 
-    def __init__(self, split: str, shard_file: str, method: str, with_given: bool = False) -> None:
+    def __init__(self, split: str, method: str, with_given: bool = False, with_files: bool = False) -> None:
         self._constants = {"split": split, "method": method}
-        self._shard_file = shard_file
         self._rows: list[dict[str, Any]] = []
         self._buffer = io.BytesIO()
-        self._schema = SCHEMA.append(_GIVEN_FACES) if with_given else SCHEMA
+        later = [*([_GIVEN_FACES] if with_given else []), *(_FILE if with_files else [])]
+        self._schema = pa.schema([*SCHEMA, *later])
         self._writer = pq.ParquetWriter(self._buffer, self._schema, compression="zstd")
 
-    def add(self, row: Row, index: int | None) -> None:
-        """Adds a row; the index is the record's place in the shard, None where it was not written."""
+    def add(self, row: Row, place: Place | None) -> None:
+        """Adds a row; of a record that was not written there is no place."""
         self._rows.append(
             {
                 "key": row.key,
                 "status": str(row.status),
                 "reason": row.reason,
                 "detail": row.detail,
-                "shard": None if index is None else self._shard_file,
-                "index": index,
+                "shard": place and place.file,
+                "index": place and place.index,
                 "width": row.width,
                 "height": row.height,
                 "faces": list(_face_structs(row.faces, row.given_faces)),
                 "reencoded": row.reencoded,
                 "fallback_faces": row.fallback_faces,
-                _GIVEN_FACES.name: row.given_faces,  # left out where the schema has no such column
+                # Left out where the schema has no such columns.
+                _GIVEN_FACES.name: row.given_faces,
+                "bytes": place and place.bytes,
+                "sha256": place and place.sha256,
                 "other_images": [{**vars(i), "faces": list(_face_structs(i.faces))} for i in row.other_images],
                 **self._constants,
             }
@@ -291,16 +322,51 @@ def read_rows(path: str) -> Iterator[Row]:
     Raises:
         OSError: it cannot be read.
     """
+    return (row for row, _ in read_placed_rows(path))
+
+
+def read_placed_rows(path: str) -> Iterator[tuple[Row, Place | None]]:
+    """The rows of an audit file, in their order, and where their records were written.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    for row in _read(path):
+        faces = _faces(row["faces"])
+        size = row["width"], row["height"]
+        status, reencoded = Status(row["status"]), row["reencoded"]
+        others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row["other_images"])
+        named = {"fallback_faces": row["fallback_faces"], "other_images": others, "detail": row["detail"]}
+        given = row.get(_GIVEN_FACES.name, 0)
+        yield (
+            Row(row["key"], status, row["reason"], *size, faces, reencoded, given_faces=given, **named),
+            _place(row),
+        )
+
+
+def read_files(path: str) -> Iterator[Place]:
+    """The files of an audit file's records, where each has one of its own; none where they have not.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no audit file of faceveil.
+    """
+    try:
+        yield from (place for row in _read(path, _PLACED) if (place := _place(row)) and place.sha256)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise ValueError(f"{path}: is no records file of faceveil") from error
+
+
+def _read(path: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(io.BytesIO(storage.read_bytes(path))) as file:
-        for batch in file.iter_batches():
-            for row in batch.to_pylist():
-                faces = _faces(row["faces"])
-                size = row["width"], row["height"]
-                status, reencoded = Status(row["status"]), row["reencoded"]
-                others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row["other_images"])
-                named = {"fallback_faces": row["fallback_faces"], "other_images": others, "detail": row["detail"]}
-                given = row.get(_GIVEN_FACES.name, 0)
-                yield Row(row["key"], status, row["reason"], *size, faces, reencoded, given_faces=given, **named)
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
+
+
+def _place(row: dict[str, Any]) -> Place | None:
+    if row["shard"] is None:
+        return None
+    return Place(row["shard"], row["index"], row.get("bytes"), row.get("sha256"))
 
 
 def _faces(structs: list[dict[str, Any]]) -> Faces:

@@ -10,8 +10,13 @@ from typing import Literal
 
 from faceveil.transforms.errors import AccessError
 
-Kind = Literal["image", "tfrecord", "parquet", "tar"]
-"""What a file holds: one image, or many records in some container."""
+Kind = Literal["image", "tfrecord", "parquet", "tar", "other"]
+"""What a file holds: one image, or many records in some container; others are copied where the user wants that."""
+
+
+def holds_records(kind: Kind) -> bool:
+    """Whether files of this kind hold many records each, and so are planned one by one."""
+    return kind not in ("image", "other")
 
 
 def _endings(*lines: str) -> frozenset[str]:
@@ -41,6 +46,8 @@ _DATA_ENDINGS = _endings(
     # Checksums, signatures, links.
     ".crc .md5 .sha1 .sha256 .sha512 .asc .sig .torrent .url .lnk",
 )
+LABEL_ENDINGS = _endings(".json .jsonl .ndjson .geojson .txt .csv .tsv .xml .yaml .yml .names .labels")
+"""Of texts that hold labels: COCO's, YOLO's, Pascal VOC's and others'."""
 # Most begin as a TIFF does, whose picture would be a preview.
 _RAW_ENDINGS = _endings(
     ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .3fr .fff .iiq .erf .mef .mos",
@@ -50,7 +57,10 @@ _UNFINISHED_ENDINGS = _endings(
     ".part .partial .crdownload .download .filepart .aria2 .opdownload .tmp .temp .swp .swo .lock"
 )
 _SYSTEM_NAMES = frozenset(
-    (".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", ".localized", ".directory", "_success")
+    (
+        *(".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", ".localized", ".directory", "_success"),
+        "_ignored.json",  # of our own audit trails
+    )
 )
 _SYSTEM_FOLDERS = frozenset(
     (
@@ -72,6 +82,8 @@ BY_ENDING = "no image or TFRecord by its ending"
 BY_CONTENT = "no image or TFRecord by its first bytes"
 EMPTY = "empty"
 NO_FILE = "no regular file"
+
+NO_ENDING = "no ending"
 
 LOOKED_AT = 4096
 """Bytes of a file that are fetched to find out what it is: signatures lie within the first hundred, and of compressed
@@ -121,6 +133,22 @@ def judge_name(path: str) -> tuple[Kind | None, str]:
     return None, HIDDEN if in_hidden or name.startswith(".") else ""
 
 
+def may_hold_labels(path: str) -> bool:
+    """Whether a file is a text that may hold labels, judged by its name; none that is hidden or a system's.
+
+    Args:
+        path: of the file below the fixed part of its glob.
+
+    Example usage::
+
+        >>> [may_hold_labels(path) for path in ("a/x.XML", "a/.x.json", ".cache/x.json", "__MACOSX/x.txt", "x.pdf")]
+        [True, False, False, False, False]
+    """
+    folders, _, name = path.rpartition("/")
+    is_hidden = name.startswith(".") or any(_judge_folders(folders)) or is_of_system(name)
+    return _ending(name) in LABEL_ENDINGS and not is_hidden
+
+
 @lru_cache(maxsize=1024)
 def _judge_folders(path: str) -> tuple[bool, bool]:
     """Whether one of some folders is a system's, and whether one is hidden."""
@@ -153,7 +181,7 @@ def ending_of(path: str) -> str:
         ('.json', 'no ending', 'no ending')
     """
     ending = _ending(path.rpartition("/")[2])
-    return ending if _SHORT_ENDING.fullmatch(ending) and ending.isascii() else "no ending"
+    return ending if _SHORT_ENDING.fullmatch(ending) and ending.isascii() else NO_ENDING
 
 
 def is_known_ending(ending: str) -> bool:

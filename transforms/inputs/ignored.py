@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from faceveil.transforms.formats.kinds import NO_ENDING, is_known_ending
 
 _MAX_ENDINGS = 1000  # counted one by one; names that end in numbers have no end of them
 _MAX_TOLD = 50
@@ -81,7 +84,7 @@ class IgnoredFiles:
             others.setdefault(reason, _Counted()).add(counted.files, counted.examples)
 
     def told(self) -> dict[str, dict[str, Any]]:
-        """``{ending: {"files": …, "reasons": {reason: files}, "examples": [key, …]}}``, for the manifest."""
+        """``{ending: {"files": …, "reasons": {reason: files}, "examples": [key, …]}}``, for the audit trail."""
         told = {}
         for ending, reasons in self._merged().items():
             total = _Counted()
@@ -113,6 +116,27 @@ class IgnoredFiles:
             for reason, counted in self._endings[ending].items():
                 into.setdefault(reason, _Counted()).add(counted.files, counted.examples)
         return merged
+
+
+def without_names(told: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What ``IgnoredFiles.told`` says, for publication: no examples, and endings that nobody knows put together.
+
+    What stands behind the last dot of a name may be a part of it.
+
+    Example usage::
+
+        >>> told = {".json": {"files": 1, "reasons": {"no image": 1}, "examples": ["a.json"]}}
+        >>> without_names({**told, ".weber": {"files": 1, "reasons": {"no image": 1}, "examples": ["anna.weber"]}})
+        {'.json': {'files': 1, 'reasons': {'no image': 1}}, 'other': {'files': 1, 'reasons': {'no image': 1}}}
+    """
+    counted: dict[str, Counter[str]] = {}
+    for ending, each in told.items():
+        shown = ending if ending == NO_ENDING or is_known_ending(ending) else OTHER
+        counted.setdefault(shown, Counter()).update(each["reasons"])
+    return {
+        ending: {"files": reasons.total(), "reasons": dict(sorted(reasons.items()))}
+        for ending, reasons in sorted(counted.items())
+    }
 
 
 def _rank(ending: str) -> tuple[bool, int, str]:

@@ -114,6 +114,8 @@ class Listing:
         real = self.taken.resolve(selection.prefix) + below
         if self.taken.holds(real, self.first + place):
             return None
+        if self.own and self.own.is_audit(real):
+            return None
         if self.own and (folder := self.own.holds(real)):
             raise _own_output(selection, file.path, folder, ", or narrow the glob")
         explicit = self.explicit and not selection.expression
@@ -178,13 +180,20 @@ class Listing:
     def check_own(self, selection: Selection, listed: str, identity: Identity | None) -> None:
         """Refuses a selection that would hold what the job is going to write."""
         assert selection.expression
-        for path, folder in self.own.files_below(listed, identity) if self.own else ():
-            matches = selection.expression.fullmatch(path[len(selection.prefix) :])
-            if matches and not self.would_leave_out(path):
-                place = os.path.dirname(path)
-                is_below = len(place) > len(self.start.rstrip("/"))
-                hint = f", or leave it out with --exclude {shlex.quote(escape_glob(place))}" if is_below else ""
-                raise _own_output(selection, path, folder, hint)
+        assert selection.folders
+        place = self.own.place_below(listed, identity) if self.own else None
+        if self.own is None or place is None:
+            return
+        top = len(selection.prefix)
+        paths = [place + name for name in self.own.names if selection.expression.fullmatch(place[top:] + name)]
+        folder = place.rstrip("/")
+        if self.own.mirrors and (not folder[top:] or selection.folders.fullmatch(folder[top:])):
+            paths.append(place + "*")
+        for path in paths:
+            if not self.would_leave_out(path):
+                is_below = len(folder) > len(self.start.rstrip("/"))
+                hint = f", or leave it out with --exclude {shlex.quote(escape_glob(folder))}" if is_below else ""
+                raise _own_output(selection, path, self.own.output, hint)
 
 
 def list_portions(listings: Sequence[Listing], portions: Sequence[Portion]) -> Iterator[tuple[int, FoundFile]]:

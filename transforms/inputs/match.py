@@ -43,6 +43,7 @@ class Input:
         key_hash: what hides the names of files in their keys; None where they may be seen.
         is_list: whether the pattern is the path of a file that lists patterns, one in each line, or of an inventory.
         exclude: globs of what is left out, see ``Exclusion``.
+        copy_others: whether files of labels are read too, to be copied.
     """
 
     split: str
@@ -51,6 +52,7 @@ class Input:
     key_hash: KeyHash | None = None
     is_list: bool = False
     exclude: tuple[str, ...] = ()
+    copy_others: bool = False
 
     @property
     def given(self) -> str:
@@ -239,9 +241,12 @@ def _as_input(given: Input, start: str, found: FoundFile) -> InputFile | Ignored
     """A file by its key: what is behind the folder that all selections have in common."""
     file = found.stored
     key = given.shown(file.path[len(start) :])
-    if found.kind is None:
+    kind = found.kind
+    if kind is None and given.copy_others and kinds.may_hold_labels(file.path[len(start) :]):
+        kind = "other"
+    if kind is None:
         ending = kinds.ending_of(file.path)
         # Of a name that is hidden its last part may be the surname.
         ending = OTHER if given.key_hash and not kinds.is_known_ending(ending) else ending
         return IgnoredFile(key, ending, found.reason)
-    return InputFile(given.split, key, file.path, file.size, file.version, found.kind, hash_position(key))
+    return InputFile(given.split, key, file.path, file.size, file.version, kind, hash_position(key))

@@ -1,4 +1,7 @@
-"""Where a job writes, as seen from its inputs: a glob that would take the job's own files for inputs is refused."""
+"""Where a job writes, as seen from its inputs: a glob that would take its output for inputs is refused.
+
+Files of the audit trail are no inputs, wherever it lies: they are passed over.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from faceveil.transforms import storage
+from faceveil.transforms.formats.layout import LOCK_NAME, MANIFEST_NAME, is_audit_file
 from faceveil.transforms.inputs.selection import real_prefix
 from faceveil.transforms.storage.local import Identity, identity_of
 
@@ -18,52 +22,54 @@ class OwnOutput:
         output: the folder of the shards and the manifest.
         audit_directory: the folder of the audit trail.
         splits: the names of the job's splits.
+        mirrors: whether what it writes to the output mirrors the inputs, so that nobody knows its names here.
     """
 
-    def __init__(self, output: str, audit_directory: str, splits: Collection[str]) -> None:
-        shards = [f"{split}-00000-of-00001" for split in splits]
-        self._folders: dict[str, list[str]] = {output: ["manifest.json", ".faceveil-lock.json"]}
-        for folder, names in (
-            (output, "{}.tfrecord"),
-            (audit_directory, "{}.parquet"),
-            (audit_directory, ".{}.attempt"),
-        ):
-            self._folders.setdefault(folder, []).extend(map(names.format, shards))
-        self._places = {real_prefix(storage.join(folder, "")): folder for folder in self._folders}
-        self._every_place = tuple(self._places)
-        # A folder that is listed may be one of these or hold one, whatever links lead there: what identifies a folder,
-        # and what is still to come below it.
-        self._ways: dict[Identity, list[tuple[str, str]]] = {}
-        for folder in self._folders:
-            if storage.is_local(folder):
-                for ancestor, rest in _ancestors(os.path.realpath(folder)):
-                    with suppress(OSError):  # what is yet to be made is below something that is there
-                        self._ways.setdefault(identity_of(ancestor), []).append((rest, folder))
+    def __init__(self, output: str, audit_directory: str, splits: Collection[str], mirrors: bool = False) -> None:
+        self.output = output
+        self.mirrors = mirrors
+        self.names = [MANIFEST_NAME, LOCK_NAME, *(f"{name}-00000-of-00001.tfrecord" for name in splits)]
+        self._place = real_prefix(storage.join(output, ""))
+        self._audit_directory = audit_directory
+        self._audit_place = real_prefix(storage.join(audit_directory, ""))
+        self._places = (self._place, self._audit_place)
+        # A folder that is listed may be the output or hold it, whatever links lead there: what identifies a folder, and
+        # where the output is below it.
+        self._ways: dict[Identity, str] = {}
+        if storage.is_local(output):
+            for ancestor, rest in _ancestors(os.path.realpath(output)):
+                with suppress(OSError):  # what is yet to be made is below something that is there
+                    self._ways.setdefault(identity_of(ancestor), rest)
 
     def holds(self, path: str) -> str | None:
-        """The folder of the job in which a file lies, its path spelt as by ``real_prefix``; None if in none."""
-        if not path.startswith(self._every_place):
-            return None
-        return next(folder for place, folder in self._places.items() if path.startswith(place))
+        """The folder of the job in which a file lies that is none of its audit trail; None if it lies in none.
 
-    def files_below(self, listed: str, identity: Identity | None = None) -> Iterator[tuple[str, str]]:
-        """Files that the job will write below a folder that is listed, however deep; with the folder they belong to.
+        Args:
+            path: spelt as by ``real_prefix``.
+        """
+        if not path.startswith(self._places) or self.is_audit(path):
+            return None
+        return self.output if path.startswith(self._place) else self._audit_directory
+
+    def is_audit(self, path: str) -> bool:
+        """Whether a file belongs to the audit trail, its path spelt as by ``real_prefix``."""
+        return path.startswith(self._audit_place) and is_audit_file(path[len(self._audit_place) :])
+
+    def place_below(self, listed: str, identity: Identity | None = None) -> str | None:
+        """The output, where that is a folder that is listed or lies below it; None where it does not.
 
         Args:
             listed: the folder, or the prefix of objects.
             identity: of a folder on disk.
+
+        Returns:
+            Its path as it would be listed, a slash at its end.
         """
-        if identity is None:
-            ways = [
-                (place.removeprefix(listed), folder)
-                for place, folder in self._places.items()
-                if not storage.is_local(folder) and place.startswith(listed)
-            ]
-        else:
-            ways = self._ways.get(identity, [])
-        for rest, folder in ways:
-            for name in self._folders[folder]:
-                yield os.path.join(listed, rest, name), folder
+        if identity is not None:
+            rest = self._ways.get(identity)
+            return None if rest is None else os.path.join(listed, rest, "")
+        is_below = not storage.is_local(self.output) and self._place.startswith(listed)
+        return self._place if is_below else None
 
 
 def _ancestors(path: str) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from apache_beam.typehints import with_output_types
 
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.container import FilePart
-from faceveil.transforms.formats.kinds import Kind
+from faceveil.transforms.formats.kinds import Kind, holds_records
 from faceveil.transforms.inputs.listing import Portion
 from faceveil.transforms.inputs.match import Input, InputFile, Inputs, add_digests
 from faceveil.transforms.inputs.parts import (
@@ -81,7 +81,7 @@ class ShardPlan:
         split: the split's name.
         index: the shard's number in its split.
         count: the number of shards in its split.
-        kind: what the files hold.
+        kind: what the files hold; among images there may be others.
         files: sorted by key, and keys are distinct; exactly one where it is a file of records.
         inputs_digest: identifies the versions of these files.
         part: which part of the file the shard is made of, where it is not the whole.
@@ -140,14 +140,14 @@ def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | No
         >>> shards_of(SplitSummary(images=10, image_bytes=5000), None)
         5
     """
-    images = sum(split.images for split in summary.splits.values())
+    images = sum(split.files for split in summary.splits.values())
     least = min(MIN_SHARDS, images // _IMAGES_PER_SHARD) if shard_bytes is None else 0
     image_shards = {}
     for name, split in summary.splits.items():
-        filled = -(-split.image_bytes // (shard_bytes or SHARD_BYTES)), -(-split.images // MAX_IMAGES)
-        share = -(-least * split.images // images) if images else 0  # so that all splits together have about as many
+        filled = -(-split.image_bytes // (shard_bytes or SHARD_BYTES)), -(-split.files // MAX_IMAGES)
+        share = -(-least * split.files // images) if images else 0  # so that all splits together have about as many
         wanted = num_shards or max(*filled, share)
-        image_shards[name] = min(max(1, wanted), split.images)
+        image_shards[name] = min(max(1, wanted), split.files)
     part_bytes: int | None
     for part_bytes in (shard_bytes,) if shard_bytes else PART_BYTES:
         tfrecord_shards = {
@@ -210,8 +210,9 @@ def pack_files(files: Iterable[InputFile], layout: Layout) -> Iterator[tuple[Sha
     waiting: defaultdict[ShardKey, list[InputFile]] = defaultdict(list)
     count = 0
     for file in files:
-        shard = shard_of(file.place, layout[file.split].image_shards) if file.kind == "image" else 0
-        group = file.split, file.kind == "image", shard
+        is_single = not holds_records(file.kind)  # others lie among images
+        shard = shard_of(file.place, layout[file.split].image_shards) if is_single else 0
+        group = file.split, is_single, shard
         waiting[group].append(file)
         count += 1
         if len(waiting[group]) == _PACK_FILES:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.kinds import holds_records
+from faceveil.transforms.formats.layout import audit_directory_beside
 from faceveil.transforms.inputs.ignored import IgnoredFile, IgnoredFiles
 from faceveil.transforms.inputs.inventory import Repetitions
 from faceveil.transforms.inputs.match import Input, InputFile, Inputs, add_digests
@@ -33,6 +34,7 @@ class SplitSummary:
 
     images: int = 0
     image_bytes: int = 0
+    """Files that are copied included."""
     tfrecords: int = 0
     """Files of records: TFRecords, and what else holds many."""
     tfrecord_bytes: int = 0
@@ -48,11 +50,14 @@ class SplitSummary:
     """The bytes of the largest part, whatever fills a shard, of a file that cannot be divided further."""
     first_undivided: str = ""
     """The first path of one of these."""
+    others: int = 0
+    """Files that are copied."""
 
     def add(self, file: InputFile, number: int = 0) -> None:
         """Adds a file of the split, of the input of this number; their order does not matter."""
-        if file.kind == "image":
-            self.images += 1
+        if not holds_records(file.kind):
+            self.images += file.kind == "image"
+            self.others += file.kind == "other"
             self.image_bytes += file.size
             return
         self.tfrecords += 1
@@ -66,6 +71,11 @@ class SplitSummary:
                 return
             del self.samples[last]
         self.samples[series] = sorted([*alike, file], key=lambda each: each.path)[:MAX_SAMPLED]
+
+    @property
+    def files(self) -> int:
+        """What shards of images are made of."""
+        return self.images + self.others
 
     @property
     def first_tfrecords(self) -> list[InputFile]:
@@ -116,8 +126,9 @@ class InputSummary:
 def summarize_inputs(
     inputs: Sequence[Input],
     output: str,
-    audit_directory: str | None = None,
+    audit_directory: str = "",
     shard_bytes: int | None = None,
+    mirrors: bool = False,
     on_file: Callable[[InputFile], None] | None = None,
 ) -> InputSummary:
     """Lists every glob once and adds up what is there.
@@ -125,8 +136,9 @@ def summarize_inputs(
     Args:
         inputs: all globs of the job.
         output: where the job writes; no input may lie there, nor may what is written match a glob.
-        audit_directory: where it writes the audit trail, if elsewhere than in the output.
+        audit_directory: where it writes the audit trail; empty for beside the output.
         shard_bytes: of files of records, that fill a shard; None for any of ``PART_BYTES``.
+        mirrors: whether what is written mirrors the inputs.
         on_file: called with each file that is read.
 
     Raises:
@@ -134,7 +146,9 @@ def summarize_inputs(
         OwnOutputError: a glob matches the output.
     """
     summary = InputSummary()
-    own = OwnOutput(output, audit_directory or storage.join(output, "records"), {given.split for given in inputs})
+    own = OwnOutput(
+        output, audit_directory or audit_directory_beside(output), {given.split for given in inputs}, mirrors
+    )
     some = Inputs(inputs, own)
     all_ignored = IgnoredFiles()
     ignored: defaultdict[int, IgnoredFiles] = defaultdict(IgnoredFiles)
@@ -154,7 +168,7 @@ def summarize_inputs(
         digest += int(file.digest, 16)
         if on_file:
             on_file(file)
-        if file.kind != "image":
+        if holds_records(file.kind):
             parts.add(file)
         if some.listings[number].inventory:
             repetitions.add(file.path)

@@ -27,7 +27,7 @@ from faceveil.transforms.generators.synthesize import FacePlan, Synthesizer
 from faceveil.transforms.limits import memory_for
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import needs_memory, out_of_memory_errors
-from faceveil.transforms.shard.compose import AnonymizedImage, compose_example
+from faceveil.transforms.shard.compose import AnonymizedImage, Compose, compose_example
 from faceveil.transforms.shard.detect import DetectedImage
 from faceveil.transforms.shard.read import image_names
 from faceveil.transforms.shard.record import (
@@ -107,14 +107,26 @@ class Canvas:
         return self.image.nbytes + self.pixels.nbytes + self.values.nbytes
 
 
-def anonymize(items: Sequence[Record[DetectedImage] | Outcome], masking: Masking, roles: FeatureRoles) -> list[Outcome]:
-    """Masks the faces of some records and makes their Examples; a record that fails is quarantined alone.
+def anonymize(
+    items: Sequence[Record[DetectedImage] | Outcome],
+    masking: Masking,
+    roles: FeatureRoles,
+    compose: Compose = compose_example,
+) -> list[Outcome]:
+    """Masks the faces of some records and makes what is written of them; a record that fails is quarantined alone.
+
+    Args:
+        items: the records.
+        masking: how.
+        roles: what the features of Examples are.
+        compose: what is written of a record, one of ``COMPOSE``.
 
     Raises:
         OutOfMemoryError: memory ran out.
     """
     open_one = guarded(functools.partial(_open, masking=masking), Reason.ANONYMIZATION_FAILED)
-    finish_one = guarded(functools.partial(_finish, masking=masking, roles=roles), Reason.ANONYMIZATION_FAILED)
+    finish = functools.partial(_finish, masking=masking, roles=roles, compose=compose)
+    finish_one = guarded(finish, Reason.ANONYMIZATION_FAILED)
     opened = [open_one(item) for item in items]
     if masking.synthesizer:
         draw = functools.partial(_draw, synthesizer=masking.synthesizer)
@@ -168,7 +180,7 @@ def _draw(records: Sequence[_Open], synthesizer: Synthesizer) -> list[_Open]:
     return [replace(record, images=tuple(map(with_faces, record.images))) for record in records]
 
 
-def _finish(record: _Open, masking: Masking, roles: FeatureRoles) -> Outcome:
+def _finish(record: _Open, masking: Masking, roles: FeatureRoles, compose: Compose) -> Outcome:
     """Paints and encodes; an image without faces keeps its compressed data."""
     detected = [image.image if isinstance(image, Canvas) else image for image in record.images]
     with needs_memory(_memory_for(detected)):
@@ -192,7 +204,7 @@ def _finish(record: _Open, masking: Masking, roles: FeatureRoles) -> Outcome:
         given_faces=sum(image.given for image in detected),
     )
     originals = [image.data for image in detected]
-    return Outcome(row, compose_example(record.key, record.example, originals, images, roles))
+    return Outcome(row, compose(record.key, record.example, originals, images, roles))
 
 
 def _faceless(image: DetectedImage) -> AnonymizedImage:

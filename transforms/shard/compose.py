@@ -1,8 +1,8 @@
-"""The Example that is written for a record: anonymized images, their faces, and the other features as they were."""
+"""What is written of a record: an Example with anonymized images, their faces and the other features, or the image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.checksums import renewed_checksums
 from faceveil.transforms.formats.example import Example, FeatureValue
 from faceveil.transforms.formats.features import FACE_INDEX, FeatureRoles
+from faceveil.transforms.formats.layout import OutputFormat
 from faceveil.transforms.shard.read import image_names
 
 _OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
@@ -74,10 +75,23 @@ def compose_example(
     return Example.empty().with_features({**described, **found}, set(roles.dropped) - {_OWN_IMAGE})
 
 
-def composed_image(serialized: bytes) -> bytes:
-    """The image in an Example that ``compose_example`` has made for an image file."""
-    [image] = Example.parse(serialized).bytes_values(_OWN_IMAGE) or [b""]
-    return image
+def compose_image(
+    key: str,
+    example: Example | None,
+    originals: Sequence[bytes],
+    images: Sequence[AnonymizedImage],
+    roles: FeatureRoles,
+) -> bytes:
+    """The image of a record that is an image file; takes what ``compose_example`` does."""
+    del key, example, originals, roles
+    [image] = images
+    return image.data
+
+
+Compose = Callable[[str, Example | None, Sequence[bytes], Sequence[AnonymizedImage], FeatureRoles], bytes]
+
+COMPOSE: dict[OutputFormat, Compose] = {"tfrecord": compose_example, "images": compose_image}
+"""By what the job writes."""
 
 
 def _face_features(prefix: str, images: Sequence[AnonymizedImage]) -> dict[str, FeatureValue]:

@@ -11,7 +11,7 @@ import struct
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from faceveil.transforms.formats.audit import Row, ShardResult
+from faceveil.transforms.formats.audit import Row, ShardResult, Status
 from faceveil.transforms.inputs.plan import ShardPlan
 
 _LAYOUT = struct.Struct("<6q")
@@ -56,7 +56,9 @@ class ProgressFile:
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115  open as long as the worker is
 
     def count(self, row: Row) -> None:
-        """Adds one record."""
+        """Adds one record; files that are copied are none."""
+        if row.status is Status.COPIED:
+            return
         self._totals.records += 1
         self._totals.faces += row.face_count
         self._totals.quarantined += row.reason is not None

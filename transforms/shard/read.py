@@ -43,7 +43,7 @@ class Source:
         version: of the file that is yet to be read; no other is taken.
         size: of that file in bytes, which tells versions apart on disk.
         part: which part of the file is read, where it is not the whole.
-        content: of an image file that was read ahead.
+        content: of a file that was read ahead.
         kind: of the file.
     """
 
@@ -221,7 +221,7 @@ def load(
         AccessError: a file may not be read, is not the one that was listed, or storage cannot be reached.
     """
     if source.serialized is None:
-        return (_read_file(source, max_bytes),), None, {}
+        return (read_file(source, max_bytes),), None, {}
     try:
         example = Example.parse(source.serialized)
         others = _without_pictures(example, roles)
@@ -231,7 +231,8 @@ def load(
     return images, example, others
 
 
-def _read_file(source: Source, max_bytes: int) -> bytes:
+def read_file(source: Source, max_bytes: int) -> bytes:
+    """The content of a record that is a file of its own; raises as ``load`` does."""
     try:
         data = _content(source, max_bytes) if source.content is None else source.content
     except PermissionError as error:

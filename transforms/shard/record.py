@@ -61,7 +61,7 @@ class Record(Generic[_Image]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of a record: its row of the audit trail, and its Example unless it is quarantined."""
+    """What becomes of a record: its row of the audit trail, and what is written of it unless it is quarantined."""
 
     row: Row
     serialized: bytes | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,16 +9,15 @@ from dataclasses import dataclass
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.audit import ShardResult, Status, read_rows, read_stamp
-from faceveil.transforms.formats.kinds import Kind
+from faceveil.transforms.formats.kinds import Kind, holds_records
 from faceveil.transforms.formats.layout import OutputLayout
-from faceveil.transforms.formats.tfrecord import read_records
 from faceveil.transforms.inputs.match import Input, InputFile, list_inputs
 from faceveil.transforms.inputs.plan import ShardPlan, sorted_and_distinct
 from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Outcome
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
 _LOGGER = logging.getLogger(__name__)
-_PIECE = 2**20
 
 
 def finished_shard(plan: ShardPlan, output: OutputLayout) -> ShardResult | None:
@@ -35,10 +33,7 @@ def finished_shard(plan: ShardPlan, output: OutputLayout) -> ShardResult | None:
         return None
     if found.result.inputs_digest != plan.inputs_digest:
         return None
-    shard = storage.stat(output.shard_path(plan.name))
-    if shard is None or shard.size != found.result.bytes:
-        return None
-    return found.result
+    return found.result if SHARD_FORMATS[output.format].is_whole(plan.name, output, found.result) else None
 
 
 def kept_records(plan: ShardPlan, output: OutputLayout) -> Iterator[Outcome]:
@@ -50,24 +45,18 @@ def kept_records(plan: ShardPlan, output: OutputLayout) -> Iterator[Outcome]:
     Raises:
         OSError: the shard cannot be read.
     """
-    audit_path = output.audit_path(plan.name)
     try:
-        stamp = read_stamp(audit_path)
+        stamp = read_stamp(output.audit_path(plan.name))
     except ValueError:
         return
-    shard = output.shard_path(plan.name)
-    if stamp is None or stamp.settings_digest != output.settings_digest or _sha256(shard) != stamp.result.sha256:
+    if stamp is None or stamp.settings_digest != output.settings_digest:
         return
     now = {(file.key, file.size, file.version) for file in plan.files}
     unchanged = {file[0] for file in stamp.files if file in now}
-    with storage.open_to_read(shard) as file:
-        written = read_records(file)
-        for row in read_rows(audit_path):
-            if row.status is not Status.QUARANTINED:
-                record = next(written)
-                # Records of a file that was taken for an image are made again, for that file is read as one first.
-                if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
-                    yield Outcome(row, record)
+    for row, data in SHARD_FORMATS[output.format].read_back(plan.name, output, stamp.result):
+        # Records of a file that was taken for an image are made again, for that file is read as one first.
+        if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
+            yield Outcome(row, data)
 
 
 def with_kept(sources: Iterable[Source | Outcome], kept: Iterator[Outcome]) -> Iterator[Source | Outcome]:
@@ -93,17 +82,6 @@ def _file_key(record_key: str, files: Collection[str]) -> str:
     return record_key if record_key in files else record_key.rpartition("#")[0]
 
 
-def _sha256(path: str) -> str | None:
-    checksum = hashlib.sha256()
-    try:
-        with storage.open_to_read(path) as file:
-            while piece := file.read(_PIECE):
-                checksum.update(piece)
-    except OSError:
-        return None
-    return checksum.hexdigest()
-
-
 @dataclass(frozen=True)
 class _Version:
     """What a finished shard says of one of its files."""
@@ -126,7 +104,7 @@ def parts_before(inputs: Sequence[Input], output: OutputLayout) -> dict[str, int
         AccessError: a place cannot be listed or read.
     """
     before = _versions(output)
-    records = (file for file in _listed(inputs) if file.key in before and file.kind != "image")
+    records = (file for file in _listed(inputs) if file.key in before and holds_records(file.kind))
     return {
         file.key: before[file.key].parts
         for file in records
@@ -171,9 +149,7 @@ def _listed(inputs: Sequence[Input]) -> tuple[InputFile, ...]:
 
 def _versions(output: OutputLayout) -> dict[str, _Version]:
     versions: dict[str, _Version] = {}
-    if storage.is_local(output.audit_directory) and not storage.exists(output.audit_directory):
-        return versions
-    for found in storage.list_files(output.audit_directory):
+    for found in storage.list_folder(output.audit_directory):
         if not found.path.endswith(".parquet"):
             continue
         try:

@@ -19,7 +19,7 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, ShardResult
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.file_names import NameReporter
-from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.formats.layout import OutputFormat, OutputLayout
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.limits import Limits
@@ -30,6 +30,7 @@ from faceveil.transforms.runtime.sandbox import Sandbox
 from faceveil.transforms.runtime.timings import Timings
 from faceveil.transforms.runtime.watchdog import Watchdog
 from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
+from faceveil.transforms.shard.compose import COMPOSE
 from faceveil.transforms.shard.detect import (
     DecodedImage,
     DetectedImage,
@@ -39,6 +40,7 @@ from faceveil.transforms.shard.detect import (
     with_records,
 )
 from faceveil.transforms.shard.given import BoxSource, GivenBoxes
+from faceveil.transforms.shard.others import copy_file
 from faceveil.transforms.shard.read import (
     ReadAhead,
     Source,
@@ -57,6 +59,7 @@ from faceveil.transforms.shard.record import (
     quarantined,
 )
 from faceveil.transforms.shard.resume import with_kept
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.write import write_shard
 
 # What all shards of a process together hold between decoding and writing, and of files that are read ahead.
@@ -83,6 +86,7 @@ class Anonymization:
         allow_label_maps: whether faces are masked in maps of labels and distances too.
         memory_shortages: how often memory has run out before; each time half as many threads are to work.
         boxes: where annotated boxes come from, if there are any.
+        format: what is written of them.
     """
 
     detector: DetectorConfig
@@ -97,6 +101,7 @@ class Anonymization:
     allow_label_maps: bool = False
     memory_shortages: int = 0
     boxes: BoxSource | None = None
+    format: OutputFormat = "tfrecord"
 
 
 RecordSandbox = Sandbox[Source, Outcome | Source]
@@ -174,6 +179,8 @@ class Worker:
                 return made
         config = self.config
         with self._watchdog.watching(source.key):
+            if source.kind == "other":
+                return copy_file(source, self.config.limits.max_image_bytes)
             with self.timings.measuring("decode", 1 if source.serialized is None else len(config.features.images)):
                 limits, keep_metadata = config.limits, config.keep_metadata
                 decoded = decode(source, config.features, self.detector, limits, keep_metadata, self._boxes)
@@ -191,7 +198,8 @@ class Worker:
     def anonymize(self, batch: Batch[Record[DetectedImage] | Outcome]) -> Batch[Outcome]:
         """Masks the faces of several records, and makes what is written of them."""
         with self._watchdog.watching(_names_of(batch)), self.timings.measuring("anonymize", _count_images(batch)):
-            return Batch(anonymize(batch.items, self.masking, self.config.features), batch.places)
+            made = anonymize(batch.items, self.masking, self.config.features, COMPOSE[self.config.format])
+            return Batch(made, batch.places)
 
 
 def _set_libraries_up() -> None:
@@ -275,7 +283,9 @@ def anonymize_shard(
             sources = with_kept(sources, kept)
         if plan.kind == "image" and not alone and not is_bounded():
             sources = worker.read_ahead(sources)
-        read_records = functools.partial(read_records_of, roles=config.features, max_bytes=max_bytes)
+        read_records: Callable[[Source], Iterable[Source | Outcome]] = _refused_records
+        if SHARD_FORMATS[output.format].takes_records:
+            read_records = functools.partial(read_records_of, roles=config.features, max_bytes=max_bytes)
         outcomes = anonymize_sources(sources, worker, read_records, alone, sandbox)
         result = _empty_result(plan, worker.detector)
         return write_shard(plan, outcomes, output, result, config.method, on_record, config.boxes is not None)

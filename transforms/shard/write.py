@@ -1,19 +1,17 @@
-"""Writing: one shard's records to its TFRecord file, then its rows to its file of the audit trail."""
+"""Writing: one shard's records, in the job's format, then its rows to its file of the audit trail."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
-from faceveil.transforms import storage
 from faceveil.transforms.errors import AccountingError
 from faceveil.transforms.formats.audit import AuditFile, Row, ShardResult, Stamp
 from faceveil.transforms.formats.layout import OutputLayout
-from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.record import Outcome
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
 _LOGGER = logging.getLogger(__name__)
 # A shard of nothing but damage would otherwise fill the logs; the rest is in the audit trail.
@@ -48,34 +46,28 @@ def write_shard(
         AccessError: the output cannot be written.
         AccountingError: an image file gave no record, or one too many.
     """
-    file_name = output.shard_file(plan.name)
-    rows = AuditFile(plan.split, file_name, method, with_given)
-    checksum = hashlib.sha256()
-    written = 0
+    shard_format = SHARD_FORMATS[output.format]
+    rows = AuditFile(plan.split, method, with_given, shard_format.has_files)
     with ExitStack() as stack:
-        file = stack.enter_context(storage.atomic_write(output.shard_path(plan.name)))
+        writer = stack.enter_context(shard_format.opened(plan, output))
         for record in _complete(records, plan) if plan.kind == "image" else records:
             if record.serialized is None:
                 rows.add(record.row, None)
                 if result.quarantined < _LOGGED_PER_SHARD:
                     _LOGGER.warning("quarantined %s: %s", record.row.key, _why(record.row))
             else:
-                framed = frame(record.serialized)
-                file.write(framed)
-                checksum.update(framed)
-                result.bytes += len(framed)
-                rows.add(record.row, written)
-                written += 1
+                rows.add(record.row, writer.add(record.row, record.serialized))
             result.count(record.row)
             on_record(record.row)
-        written_file = stack.pop_all()
-    result.sha256 = checksum.hexdigest()
+        result.bytes, result.sha256 = writer.nbytes, writer.sha256
+        opened = stack.pop_all()
     files = tuple((file.key, file.size, file.version) for file in plan.files)
     stamp = Stamp(output.settings_digest, result, plan.kind, files, plan.part.count if plan.part else 1)
 
     def publish() -> ShardResult:
-        written_file.close()
+        opened.close()
         rows.publish(output.audit_path(plan.name), stamp)
+        shard_format.settle(plan.name, output)
         return result
 
     return publish

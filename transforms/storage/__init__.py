@@ -117,6 +117,19 @@ def list_files(folder: str, scope: Scope = EVERYTHING) -> Iterator[StoredFile]:
     return (file for page in _store(folder).pages(prefix) for file in page.files)
 
 
+def list_folder(folder: str) -> Iterator[StoredFile]:
+    """The files in a folder, not those of folders in it; none where there is no such folder.
+
+    Raises:
+        AccessError: the folder cannot be listed.
+    """
+    if not is_local(folder):
+        return (file for page in list_pages(join(folder, ""), one_level=True) for file in page.files)
+    if not exists(folder):
+        return iter(())
+    return list_local(folder, Scope(lambda path, _: path == folder))
+
+
 def list_pages(prefix: str, after: str = "", before: str = "", *, one_level: bool = False) -> Iterator[Page]:
     """What lies below a prefix of an object store, page by page; see ``ObjectStore.pages``."""
     return _store(prefix).pages(prefix, after, before, one_level=one_level)

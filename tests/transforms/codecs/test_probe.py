@@ -89,7 +89,7 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 
 
 def test_details_are_the_same_in_every_run() -> None:
-    """They land in `records/`; a memory address in them would make reruns differ."""
+    """They land in the audit trail; a memory address in them would make reruns differ."""
     with pytest.raises(Quarantine) as caught:
         probe(b"II*\0" + b"\xff" * 30)
     assert "0x" not in str(caught.value)

@@ -9,10 +9,13 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import (
     AuditFile,
     OtherImage,
+    Place,
     Row,
     ShardResult,
     Stamp,
     Status,
+    read_files,
+    read_placed_rows,
     read_rows,
     read_stamp,
 )
@@ -44,9 +47,9 @@ def stamp(result: ShardResult) -> Stamp:
 
 def publish(path: Path) -> ShardResult:
     result = ShardResult("data-00000-of-00001", "data")
-    rows = AuditFile("data", "data-00000-of-00001.tfrecord", "blur")
+    rows = AuditFile("data", "blur")
     for index, row in zip((0, None, 1), ROWS, strict=True):
-        rows.add(row, index)
+        rows.add(row, None if index is None else Place("data-00000-of-00001.tfrecord", index))
         result.count(row)
     rows.publish(str(path), stamp(result))
     return result
@@ -84,8 +87,8 @@ def test_the_rows_come_back(tmp_path: Path) -> None:
 def test_the_faces_of_all_images_are_kept_and_counted(tmp_path: Path) -> None:
     result = ShardResult("s", "data")
     result.count(STEREO)
-    rows = AuditFile("data", "s", "blur")
-    rows.add(STEREO, 0)
+    rows = AuditFile("data", "blur")
+    rows.add(STEREO, Place("s", 0))
     rows.publish(str(tmp_path / "x.parquet"), stamp(result))
     assert (result.faces, result.faces_per_image) == (2, {2: 1})
     [found] = pq.read_table(tmp_path / "x.parquet")["other_images"].to_pylist()
@@ -101,8 +104,8 @@ def test_the_faces_of_all_images_are_kept_and_counted(tmp_path: Path) -> None:
 
 def test_given_faces_have_no_keypoints_and_found_ones_keep_those_that_are_no_numbers(tmp_path: Path) -> None:
     unknown = np.full((2, 5, 2), np.nan, np.float32)
-    rows = AuditFile("data", "data-00000-of-00001.tfrecord", "blur", with_given=True)
-    rows.add(Row("a.jpg", Status.ANONYMIZED, None, 9, 9, replace(FACES, keypoints=unknown), given_faces=1), 0)
+    rows = AuditFile("data", "blur", with_given=True)
+    rows.add(Row("a.jpg", Status.ANONYMIZED, None, 9, 9, replace(FACES, keypoints=unknown), given_faces=1), None)
     rows.publish(str(tmp_path / "x.parquet"), stamp(ShardResult("data-00000-of-00001", "data")))
     [row] = pq.read_table(tmp_path / "x.parquet").to_pylist()
     given, found = (face["keypoints"] for face in row["faces"])
@@ -141,9 +144,9 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_many_rows_are_written_in_parts(tmp_path: Path) -> None:
-    rows = AuditFile("data", "s", "blur")
+    rows = AuditFile("data", "blur")
     for number in range(10_000):
-        rows.add(Row(f"{number}", Status.NO_FACES, None, 1, 1, Faces.none()), number)
+        rows.add(Row(f"{number}", Status.NO_FACES, None, 1, 1, Faces.none()), Place("s", number))
     rows.publish(str(tmp_path / "x.parquet"), stamp(ShardResult("s", "data")))
     assert pq.read_table(tmp_path / "x.parquet")["index"].to_pylist() == list(range(10_000))
     with pq.ParquetFile(tmp_path / "x.parquet") as file:
@@ -155,3 +158,28 @@ def test_absent_and_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 damaged")
     with pytest.raises(ValueError, match="no records file"):
         read_stamp(str(tmp_path / "x.parquet"))
+
+
+def test_files_of_records_have_columns_of_their_own_where_there_are_such(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.parquet")
+    places = [Place("a.jpg", 0, 12, "aa"), None, Place("deep/c.jpg", 0, 34, "cc")]
+    rows = AuditFile("data", "blur", with_files=True)
+    for row, place in zip(ROWS, places, strict=True):
+        rows.add(row, place)
+    rows.publish(path, stamp(ShardResult("s", "data")))
+    assert list(read_files(path)) == [place for place in places if place]
+    assert [place for _, place in read_placed_rows(path)] == places
+    publish(tmp_path / "plain.parquet")
+    assert {"bytes", "sha256"} <= set(pq.read_schema(path).names) - set(
+        pq.read_schema(tmp_path / "plain.parquet").names
+    )
+    assert list(read_files(str(tmp_path / "plain.parquet"))) == []
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1 damaged PAR1")
+    with pytest.raises(ValueError, match="no records file"):
+        list(read_files(str(tmp_path / "damaged.parquet")))
+
+
+def test_copied_files_are_no_records() -> None:
+    result = ShardResult("s", "data")
+    result.count(Row("a.txt", Status.COPIED, None, None, None, Faces.none()))
+    assert (result.copied, result.records, result.faces_per_image) == (1, 0, {})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from faceveil.transforms.errors import OwnOutputError
+from faceveil.transforms.formats.layout import audit_directory_beside
 from faceveil.transforms.inputs.listing import Listing, list_portions
 from faceveil.transforms.inputs.own_output import OwnOutput
 from faceveil.transforms.inputs.selection import Exclusion, select
@@ -39,7 +40,8 @@ def test_an_output_that_no_glob_can_match_is_fine(
     before = summary_of(pattern, output=output, exclude=exclude)
     for name in ("manifest.json", ".faceveil-lock.json", "data-00000-of-00001.tfrecord"):
         made(tmp_path, f"{output}/{name}")
-    made(tmp_path, f"{output}/records/data-00000-of-00001.parquet")
+    for name in ("data-00000-of-00001.parquet", ".data-00000-of-00001.attempt", "_ignored.json"):
+        made(tmp_path, f"{output}.audit/{name}")
     assert summary_of(pattern, output=output, exclude=exclude) == before
 
 
@@ -77,12 +79,21 @@ def test_an_output_that_a_glob_matches_is_refused_before_it_is_there(
         summary_of(pattern, output=output)
     _, told, glob = str(caught.value).partition("--exclude ")
     if told:  # what the message says to do helps, though some of these globs match nothing else
-        own = OwnOutput(output, f"{output}/records", ["data"])
+        own = OwnOutput(output, audit_directory_beside(output), ["data"])
         listing = Listing([select(pattern, "")], exclusion=Exclusion(shlex.split(glob)), own=own)
         list(list_portions([listing], [listing.portion(0)]))
 
 
-def test_an_audit_trail_that_a_glob_matches_is_refused(tmp_path: Path) -> None:
-    made(tmp_path, "photos/a.jpg")
-    with pytest.raises(OwnOutputError, match=f"{tmp_path}/photos/trail, where the job writes"):
-        summarize_inputs(inputs(f"{tmp_path}/photos/**"), str(tmp_path / "out"), str(tmp_path / "photos" / "trail"))
+@pytest.mark.parametrize("place", ["photos/trail", "photos/out.audit", "photos/out/records"])
+def test_files_of_the_audit_trail_are_passed_over_wherever_it_lies(tmp_path: Path, place: str) -> None:
+    made(tmp_path, "photos/sub/a.jpg", f"{place}/data-00000-of-00001.parquet", f"{place}/.data-00000-of-00001.attempt")
+    made(tmp_path, f"{place}/..data-00000-of-00001.attempt.0123abcd.partial", f"{place}/_ignored.json")
+    given = inputs(f"{tmp_path}/photos/**", exclude=["out"])
+    summary = summarize_inputs(given, f"{tmp_path}/photos/out", f"{tmp_path}/{place}")
+    assert (summary.splits["data"].images, summary.ignored) == (1, 0)
+
+
+def test_other_files_in_its_folder_are_refused_not_lost(tmp_path: Path) -> None:
+    made(tmp_path, "photos/sub/a.jpg", "photos/trail/b.jpg")
+    with pytest.raises(OwnOutputError, match=f"b.jpg in {tmp_path}/photos/trail, where the job writes"):
+        summarize_inputs(inputs(f"{tmp_path}/photos/**"), f"{tmp_path}/out", f"{tmp_path}/photos/trail")

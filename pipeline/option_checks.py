@@ -41,7 +41,7 @@ def check_format(output_format: OutputFormat, roles: FeatureRoles, copy_others: 
         faceveil.pipeline.option_values.OptionError: --copy_others: is for --format images
     """
     if output_format == "images":
-        if roles != FeatureRoles():
+        if roles != FeatureRoles(hides_names=hash_keys):
             raise OptionError("--format images: files have no features; options about these are for --format tfrecord")
     elif copy_others:
         raise OptionError("--copy_others: is for --format images")

@@ -321,7 +321,7 @@ def test_tfrecords_have_no_place_in_a_folder(photos: Path, tmp_path: Path, capsy
     shard = next((tmp_path / "records").glob("*.tfrecord"))
     shutil.copy(shard, folder)
     assert job(folder, output) == 2
-    assert f"{folder}/{shard.name} holds TFRecords, whose labels and other features" in capsys.readouterr().err
+    assert f"{folder}/{shard.name} holds records, whose labels and other features" in capsys.readouterr().err
     assert not output.exists()
     # One that is called an image is found out when it is read.
     (folder / shard.name).rename(folder / "shard.jpg")

@@ -18,7 +18,7 @@ from faceveil.pipeline.caller import answer_error, answer_manifest, manifest_of
 from faceveil.pipeline.lock import hold_lock
 from faceveil.pipeline.run import run
 from faceveil.transforms.errors import OutOfMemoryError, WorkerDiedError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, audit_of
 from tests.test_crashes import WEAKNESS, with_comment
 from tests.test_end_to_end import examples, files, rows
 
@@ -147,7 +147,7 @@ def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
     output = tmp_path / "out"
     command = [sys.executable, "-c", _CALLER, f"{tmp_path}/in/*", str(output)]
     caller = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    while not list(output.glob("records/*.parquet")):
+    while not list(audit_of(output).glob("*.parquet")):
         assert caller.poll() is None
         time.sleep(0.01)
     # A terminal sends it to all processes, Jupyter's kernels get it alone.

@@ -25,7 +25,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-surroundings test-airflow test-flink test-spark test-install \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-airflow test-flink test-spark test-install \
 	lint types docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -45,7 +45,12 @@ demo: setup
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
 	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
-		$(patsubst %,--ignore %,$(SURROUNDINGS) $(LEARNING) faceveil/training/shipped)
+		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) faceveil/training/shipped)
+
+# faceveil in Python programs, notebooks and pipelines of others, in processes of their own: four minutes.
+PROGRAMS := $(patsubst %,tests/pipeline/test_%.py,anonymizer beam_page graph python_page run)
+test-programs: setup
+	$(BIN)/python -m pytest $(PROGRAMS)
 
 # Jobs with too little memory, and every address that a job asks for, by strace: two minutes.
 SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py

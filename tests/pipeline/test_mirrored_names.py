@@ -85,5 +85,5 @@ def test_names_that_are_none_of_a_file_below_the_output_are_refused(
 
 
 def test_tfrecords_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OptionError, match="--format images: /in/x holds TFRecords"):
+    with pytest.raises(OptionError, match="--format images: /in/x holds records"):
         check(monkeypatch, [InputFile("data", "x", "/in/x", 1, "1.0", "tfrecord")])

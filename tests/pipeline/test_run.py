@@ -125,6 +125,8 @@ def test_a_crash_costs_one_record_and_not_this_process(
     assert list(examples(tmp_path / "out")) == ["a.jpg"]
 
 
+PHOTOS = 300
+"""Enough that the job is still at work when it is interrupted."""
 _CALLER = """
 import sys, time
 import faceveil
@@ -142,7 +144,7 @@ def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
 ) -> None:
     (tmp_path / "in").mkdir()
     photo = (photos / "people" / "astronaut.JPG").read_bytes()
-    for number in range(60):
+    for number in range(PHOTOS):
         (tmp_path / "in" / f"{number}.jpg").write_bytes(photo)
     output = tmp_path / "out"
     command = [sys.executable, "-c", _CALLER, f"{tmp_path}/in/*", str(output)]
@@ -158,7 +160,7 @@ def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
     made = {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord")}
     assert 0 < len(made) < 20
     manifest = run(input=tmp_path / "in" / "*", output=output, num_shards=20, detect_size=320)
-    assert manifest["totals"]["records"] == len(rows(output)) == 60
+    assert manifest["totals"]["records"] == len(rows(output)) == PHOTOS
     assert all(path.stat().st_mtime_ns == time for path, time in made.items())
 
 

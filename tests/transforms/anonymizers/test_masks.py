@@ -146,3 +146,19 @@ def test_a_face_beside_the_image_masks_nothing_and_has_an_empty_rectangle(
     assert 0 <= columns.start <= columns.stop <= 10
     assert mask.size == 0
     assert mask.shape == (rows.stop - rows.start, columns.stop - columns.start)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"coverage": 0.0}, "coverage is 0.0; it must be above 0 and at most 1"),
+        ({"coverage": -0.5}, "coverage is -0.5"),
+        ({"coverage": 1.5}, "coverage is 1.5"),
+        ({"margin": -0.1}, "margin is -0.1; it must be 0 or more"),
+        ({"margin": float("inf")}, "margin is inf"),
+        ({"shape": "star"}, "shape is 'star'"),
+    ],
+)
+def test_masks_of_no_size_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        MaskGeometry(**wrong)

@@ -124,15 +124,15 @@ def check_feature_names(options: JobOptions, summary: InputSummary) -> JobOption
     """
     boxes = BoxFeatures(options.boxes) if options.boxes and not is_box_file(options.boxes) else None
     splits = summary.splits.values()
-    if not any(split.tfrecords for split in splits):
+    if not any(split.record_files for split in splits):
         _check_image_files(options, boxes)
         return options
     labels = boxes.labels if boxes else ()
-    looked_into = [file for split in splits for file in split.first_tfrecords]
+    looked_into = [file for split in splits for file in split.first_record_files]
     look = partial(_look, roles=options.features, labels=labels)
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         found = list(zip(looked_into, pool.map(look, looked_into), strict=True))
-    seen = _Seen(all_records=len(looked_into) == sum(split.tfrecords for split in splits))
+    seen = _Seen(all_records=len(looked_into) == sum(split.record_files for split in splits))
     of_series: dict[str, _Seen] = {}
     for file, there in found:
         seen.add(there)

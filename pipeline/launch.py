@@ -143,8 +143,8 @@ def _make(job: PreparedJob, beam_options: PipelineOptions, lock: HeldLock) -> Wo
 
 def _size(summary: InputSummary) -> Size:
     splits = summary.splits.values()
-    images = None if any(split.tfrecords for split in splits) else sum(split.images for split in splits)
-    return Size(images, sum(split.image_bytes + split.tfrecord_bytes for split in splits))
+    images = None if any(split.record_files for split in splits) else sum(split.images for split in splits)
+    return Size(images, sum(split.image_bytes + split.record_bytes for split in splits))
 
 
 def _run_here(job: PreparedJob, beam_options: PipelineOptions) -> Work:

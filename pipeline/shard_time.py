@@ -40,7 +40,7 @@ def check_element_timeout(
 def _most_images(split: SplitSummary, layout: SplitLayout) -> int:
     """About as many as the largest shard of a split may hold."""
     images = -(-split.images // layout.image_shards) if layout.image_shards else 0
-    largest = split.largest_tfrecord
+    largest = split.largest_record_file
     if layout.part_bytes:
         largest = max(min(largest, layout.part_bytes), split.largest_part)
     return max(images, -(-largest // _RECORD_BYTES))

@@ -74,7 +74,7 @@ def test_files_beyond_the_first_are_not_looked_at(tmp_path: Path) -> None:
         write(tmp_path / f"{number}.tfrecord", {"late": [1]} if number == 4 else {})
     given = JobOptions(input=(f"{tmp_path}/*",), output="out", drop_features=("late",))
     summary = summarize_inputs(given.inputs, "elsewhere")
-    looked_at = {Path(file.path).stem for file in summary.splits["data"].first_tfrecords}
+    looked_at = {Path(file.path).stem for file in summary.splits["data"].first_record_files}
     assert len(looked_at) == 4
     if "4" not in looked_at:
         with pytest.raises(OptionError, match="the first 4 records"):

@@ -16,7 +16,7 @@ from faceveil.transforms.inputs.summary import InputSummary, SplitSummary
 from faceveil.transforms.manifest import JobDescription, WriteManifest, build_manifest, read_manifest
 
 LAYOUT = {"train": SplitLayout(1, 1), "val": SplitLayout(1, 0)}
-SUMMARY = InputSummary({"train": SplitSummary(images=3, tfrecords=1), "val": SplitSummary(images=2)}, ignored=4)
+SUMMARY = InputSummary({"train": SplitSummary(images=3, record_files=1), "val": SplitSummary(images=2)}, ignored=4)
 DESCRIPTION = JobDescription({"method": "blur", "digest": "d"}, {"name": "centerface", "sha256": "s"})
 
 

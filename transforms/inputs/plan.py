@@ -151,11 +151,11 @@ def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | No
     part_bytes: int | None
     for part_bytes in (shard_bytes,) if shard_bytes else PART_BYTES:
         tfrecord_shards = {
-            name: split.tfrecords + split.more_parts[part_bytes] for name, split in summary.splits.items()
+            name: split.record_files + split.more_parts[part_bytes] for name, split in summary.splits.items()
         }
         if sum(image_shards.values()) + sum(tfrecord_shards.values()) >= MIN_SHARDS:
             break
-    if sum(tfrecord_shards.values()) == sum(split.tfrecords for split in summary.splits.values()):
+    if sum(tfrecord_shards.values()) == sum(split.record_files for split in summary.splits.values()):
         part_bytes = None
     return {name: SplitLayout(image_shards[name], tfrecord_shards[name], part_bytes) for name in summary.splits}
 
@@ -173,14 +173,14 @@ def lay_out_as_before(
     Example usage::
 
         >>> from faceveil.transforms.inputs.summary import SplitSummary
-        >>> summary = InputSummary({"data": SplitSummary(images=10, tfrecords=2)})
+        >>> summary = InputSummary({"data": SplitSummary(images=10, record_files=2)})
         >>> lay_out_as_before(summary, {"num_shards": {"data": 5}})["data"].image_shards
         3
     """
     part_bytes, in_parts = job.get("part_bytes"), job.get("tfrecord_shards", {})
     layout = {}
     for name, split in summary.splits.items():
-        tfrecord_shards = in_parts.get(name, split.tfrecords)
+        tfrecord_shards = in_parts.get(name, split.record_files)
         image_shards = max(0, job["num_shards"].get(name, 0) - tfrecord_shards)
         layout[name] = SplitLayout(image_shards, tfrecord_shards, part_bytes, parts or {})
     return layout

@@ -35,10 +35,10 @@ class SplitSummary:
     images: int = 0
     image_bytes: int = 0
     """Files that are copied included."""
-    tfrecords: int = 0
+    record_files: int = 0
     """Files of records: TFRecords, and what else holds many."""
-    tfrecord_bytes: int = 0
-    largest_tfrecord: int = 0
+    record_bytes: int = 0
+    largest_record_file: int = 0
     """Its bytes."""
     samples: dict[tuple[int, str], list[InputFile]] = field(default_factory=dict)
     """Of the first series of files of records, whose names differ in numbers only, the first files, by input."""
@@ -60,9 +60,9 @@ class SplitSummary:
             self.others += file.kind == "other"
             self.image_bytes += file.size
             return
-        self.tfrecords += 1
-        self.tfrecord_bytes += file.size
-        self.largest_tfrecord = max(self.largest_tfrecord, file.size)
+        self.record_files += 1
+        self.record_bytes += file.size
+        self.largest_record_file = max(self.largest_record_file, file.size)
         series = number, series_of(file)
         alike = self.samples.get(series, [])
         if not alike and len(self.samples) == _MAX_SERIES:
@@ -78,7 +78,7 @@ class SplitSummary:
         return self.images + self.others
 
     @property
-    def first_tfrecords(self) -> list[InputFile]:
+    def first_record_files(self) -> list[InputFile]:
         """For a look at what is in them: ``MAX_SAMPLED`` files of the first series, one of each other series."""
         in_order = sorted(self.samples.items())
         first = {name: files for (_, name), files in reversed(in_order)}

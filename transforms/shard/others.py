@@ -24,7 +24,7 @@ def copy_file(source: Source, max_bytes: int) -> Outcome:
     try:
         data = read_file(source, max_bytes)
     except HoldsRecords:
-        raise Quarantine(Reason.EMBEDDED_IMAGE, "it holds TFRecords, in spite of its name") from None
+        raise Quarantine(Reason.EMBEDDED_IMAGE, "it holds records, in spite of its name") from None
     if picture := examine([data]).picture:
         raise Quarantine(Reason.EMBEDDED_IMAGE, f"--copy_others copies no file that may hold a picture ({picture})")
     return Outcome(Row(source.key, Status.COPIED, None, None, None, Faces.none()), data)

@@ -41,7 +41,7 @@ class ShardFormat(Protocol):
 
     @property
     def takes_records(self) -> bool:
-        """Whether records of TFRecord files can be written, and not only files that are images."""
+        """Whether records of files that hold many can be written, and not only files that are images."""
 
     @property
     def has_files(self) -> bool:

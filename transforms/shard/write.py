@@ -74,7 +74,7 @@ def write_shard(
 
 
 def _complete(records: Iterable[Outcome], plan: ShardPlan) -> Iterator[Outcome]:
-    """The records of a shard of image files: one of each, or several of a file that holds TFRecords in truth."""
+    """The records of a shard of image files: one of each, or several of a file that holds records in truth."""
     planned = {file.key for file in plan.files}
     missing = set(planned)
     for record in records:

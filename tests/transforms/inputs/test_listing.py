@@ -91,7 +91,7 @@ def test_whatever_the_name_the_first_bytes_tell_in_buckets(
 def test_a_name_that_tells_saves_the_look(tmp_path: Path) -> None:
     made(tmp_path, "a.jpg", "x.tfrecord", "x.tfrecord-00000-of-00001", data=b"")
     assert summary_of(str(tmp_path)).splits["data"].images == 1
-    assert summary_of(str(tmp_path)).splits["data"].tfrecords == 2
+    assert summary_of(str(tmp_path)).splits["data"].record_files == 2
 
 
 def test_a_file_that_is_named_is_looked_into_whatever_its_name(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def image(key: str, path: str = "") -> InputFile:
 def test_number_of_shards(
     images: int, image_bytes: int, shard_bytes: int | None, num_shards: int | None, shards: int
 ) -> None:
-    summary = InputSummary({"data": SplitSummary(images, image_bytes, tfrecords=2)})
+    summary = InputSummary({"data": SplitSummary(images, image_bytes, record_files=2)})
     sizes = lay_out(summary, shard_bytes, num_shards)["data"]
     assert (sizes.image_shards, sizes.tfrecord_shards) == (shards, 2)
 

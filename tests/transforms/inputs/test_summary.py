@@ -28,7 +28,7 @@ def test_summary_counts_and_identifies(tree: Path) -> None:
     inputs = [Input("data", str(tree))]
     summary = summarize_inputs(inputs, "elsewhere")
     split = summary.splits["data"]
-    assert (split.images, split.image_bytes, split.tfrecords, summary.ignored) == (5, 5 * 7, 2, 1)
+    assert (split.images, split.image_bytes, split.record_files, summary.ignored) == (5, 5 * 7, 2, 1)
     assert summarize_inputs(inputs, "elsewhere").digest == summary.digest
     os.utime(tree / "a.jpg", (1, 1))
     touched = summarize_inputs(inputs, "elsewhere").digest
@@ -67,7 +67,7 @@ def test_what_would_be_divided_is_counted_and_files_that_cannot_be_are_told(
     with caplog.at_level(logging.WARNING):
         summary = summarize_inputs([Input("data", str(tmp_path))], "elsewhere", shard_bytes=10_000)
     split = summary.splits["data"]
-    assert (split.tfrecords, split.more_parts[10_000], split.undivided) == (4, 10, 2)
+    assert (split.record_files, split.more_parts[10_000], split.undivided) == (4, 10, 2)
     assert "2 large files cannot be divided, such as" in caplog.text
     assert split.first_undivided.endswith("b.tfrecord.gz")
 
@@ -89,7 +89,7 @@ def test_which_files_are_looked_into_does_not_depend_on_their_order(
         split = SplitSummary()
         for number, file in drawn:
             split.add(file, number)
-        sampled.append(split.first_tfrecords)
+        sampled.append(split.first_record_files)
         chosen.shuffle(drawn)
     assert sampled[0] == sampled[1]
     series = Counter(map(series_of, sampled[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -53,6 +53,40 @@ def parts_between(starts: Sequence[tuple[int, int]], damaged: int | None = None)
         FilePart(number, len(starts) - 1, start, stop, first, None if number == damaged else after - first)
         for number, ((start, first), (stop, after)) in enumerate(pairwise(starts))
     ]
+
+
+def divide_by_bytes(record_starts: Iterable[int], size: int, count: int) -> list[FilePart]:
+    """Parts of about as many bytes each: a record belongs to the range of bytes in which it starts.
+
+    A part that is damaged ends with the damage, and what is behind it is in no part.
+
+    Args:
+        record_starts: the first byte of each record, in order; may raise a CorruptRecordError or an OSError where the
+            file cannot be read on.
+        size: of the file in bytes.
+        count: of parts; there may be empty ones.
+
+    Raises:
+        PermissionError: the file may not be read.
+
+    Example usage::
+
+        >>> [(part.start, part.first, part.records) for part in divide_by_bytes([0, 10, 40, 70], 90, 2)]
+        [(0, 0, 3), (70, 3, 1)]
+    """
+    starts = [(0, 0)]
+    number = 0
+    damaged = None
+    try:
+        for start in record_starts:
+            while len(starts) < count and start >= size * len(starts) // count:
+                starts.append((start, number))
+            number += 1
+    except PermissionError:
+        raise
+    except (CorruptRecordError, OSError):
+        damaged = len(starts) - 1
+    return parts_between([*starts, *[(size, number)] * (count + 1 - len(starts))], damaged)
 
 
 def rest_from(number: int, part: FilePart | None) -> str:

@@ -26,7 +26,7 @@ from faceveil.transforms.formats.container import (
     CorruptRecordError,
     FilePart,
     NumberedRecord,
-    parts_between,
+    divide_by_bytes,
     rest_from,
 )
 from faceveil.transforms.formats.example import Example
@@ -231,27 +231,18 @@ def _max_parts(file: StoredFile) -> int:
 
 
 def _divide(file: StoredFile, count: int) -> list[FilePart]:
-    """A sample belongs to the range of bytes in which it starts, which is found from one header to the next.
+    return divide_by_bytes(_sample_starts(file), file.size, count)
 
-    A part that is damaged ends with the damage, and what is behind it is in no part.
-    """
-    starts = [(0, 0)]
-    number, last = 0, None
-    damaged = None
-    try:
-        with storage.open_to_read(file.path, file.version, file.size) as opened:
-            for member in filter(_is_data, _members(opened)):
-                key, _ = _named(member)
-                if not _continues(key, last):
-                    while len(starts) < count and member.start >= file.size * len(starts) // count:
-                        starts.append((member.start, number))
-                    number += 1
-                last = key
-    except PermissionError:
-        raise
-    except (CorruptRecordError, OSError):
-        damaged = len(starts) - 1
-    return parts_between([*starts, *[(file.size, number)] * (count + 1 - len(starts))], damaged)
+
+def _sample_starts(file: StoredFile) -> Iterator[int]:
+    """Found from one header to the next."""
+    last = None
+    with storage.open_to_read(file.path, file.version, file.size) as opened:
+        for member in filter(_is_data, _members(opened)):
+            key, _ = _named(member)
+            if not _continues(key, last):
+                yield member.start
+            last = key
 
 
 @contextmanager

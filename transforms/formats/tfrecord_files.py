@@ -13,7 +13,7 @@ from faceveil.transforms.formats.container import (
     CorruptRecordError,
     FilePart,
     NumberedRecord,
-    parts_between,
+    divide_by_bytes,
     rest_from,
 )
 from faceveil.transforms.formats.features import FeatureRoles
@@ -38,24 +38,13 @@ def _max_parts(file: StoredFile) -> int:
 
 
 def _divide(file: StoredFile, count: int) -> list[FilePart]:
-    """A record belongs to the range of bytes in which it starts, which is found from one length to the next.
+    return divide_by_bytes(_record_starts(file), file.size, count)
 
-    A part that is damaged ends with the damage, and what is behind it is in no part.
-    """
-    starts = [(0, 0)]
-    number = 0
-    damaged = None
-    try:
-        with storage.open_to_read(file.path, file.version, file.size) as opened:
-            for offset in record_offsets(opened, file.size):
-                while len(starts) < count and offset >= file.size * len(starts) // count:
-                    starts.append((offset, number))
-                number += 1
-    except PermissionError:
-        raise
-    except (CorruptRecordError, OSError):
-        damaged = len(starts) - 1
-    return parts_between([*starts, *[(file.size, number)] * (count + 1 - len(starts))], damaged)
+
+def _record_starts(file: StoredFile) -> Iterator[int]:
+    """Found from one length to the next."""
+    with storage.open_to_read(file.path, file.version, file.size) as opened:
+        yield from record_offsets(opened, file.size)
 
 
 def _read(file: StoredFile, part: FilePart | None, max_bytes: int, _roles: FeatureRoles) -> Iterator[NumberedRecord]:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import skimage
@@ -35,11 +36,9 @@ def main() -> int:
     if status:
         return status
     manifest = json.loads((OUTPUT / "anonymized" / "manifest.json").read_text())
-    pairs = [
-        (before, after)
-        for shard in manifest["shards"]
-        for before, after in _before_and_after(OUTPUT / "anonymized" / shard["file"])
-    ]
+    named = [pair for shard in manifest["shards"] for pair in _before_and_after(OUTPUT / "anonymized" / shard["file"])]
+    # Shards have an order of their own. The portraits in records have no name, and come last.
+    pairs = [pair for _, pair in sorted(named, key=lambda each: (*NAMES, "").index(each[0]))]
     _draw(pairs[:1]).save(OUTPUT / "before-after.png", optimize=True)
     _draw(pairs).save(OUTPUT / "all.png")
     print(
@@ -64,15 +63,14 @@ def _write_inputs() -> None:
     (OUTPUT / "input" / "portraits.tfrecord").write_bytes(b"".join(records))
 
 
-def _before_and_after(shard: Path) -> list[tuple[Image.Image, Image.Image]]:
-    pairs: list[tuple[Image.Image, Image.Image]] = []
+def _before_and_after(shard: Path) -> Iterator[tuple[str, tuple[Image.Image, Image.Image]]]:
+    """By the photo's name."""
     with shard.open("rb") as file:
         for number, record in enumerate(read_records(file)):
             example = Example.parse(record)
             [after] = example.bytes_values("image/encoded") or [b""]
             name = (example.bytes_values("image/filename") or [b""])[0].decode()
-            pairs.append((_before(name, number), Image.open(io.BytesIO(after))))
-    return pairs
+            yield Path(name).name, (_before(name, number), Image.open(io.BytesIO(after)))
 
 
 def _before(name: str, number: int) -> Image.Image:

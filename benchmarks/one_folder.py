@@ -47,7 +47,8 @@ def main() -> None:
         for repetition in range(given.repeat):
             output = folder / f"out-{repetition}"
             command = [sys.executable, "-m", "faceveil", "run", "--input", f"{folder}/in/**", "--output", str(output)]
-            seen = run_job([*command, "--quality", "fast", "--detect_size", "64"], output, kill_at=1)
+            log_path = folder / f"out-{repetition}.log"
+            seen = run_job([*command, "--quality", "fast", "--detect_size", "64"], output, log_path, kill_at=1)
             figures.append((seen.locked, seen.planned, seen.at(1).seconds, seen.at(1).cpu_seconds, seen.peak_mib))
             print(_in_words(figures[-1]), flush=True)
         medians = [statistics.median(column) for column in zip(*figures, strict=True)]

@@ -116,6 +116,7 @@ class Seen:
         ended: the command ended.
         moments: in the order of time.
         peak_mib: the most that its processes held together (resident; what they share is counted in each).
+        own_peak_mib: the most of it that lies in no file, as libraries and models do.
     """
 
     locked: float
@@ -124,6 +125,7 @@ class Seen:
     ended: float
     moments: list[Moment]
     peak_mib: float
+    own_peak_mib: float
 
     def first(self) -> Moment:
         """When the first record of its own was made."""
@@ -137,15 +139,15 @@ class Seen:
 _MARKS = (".faceveil-lock.json", ".*.attempt", "manifest.json")
 
 
-def run_job(command: Sequence[str], output: Path, kill_at: float = float("inf")) -> Seen:
-    """Runs a job and watches it; ends it by SIGKILL when so many records are done."""
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
+def run_job(command: Sequence[str], output: Path, log_path: Path, kill_at: float = float("inf")) -> Seen:
+    """Runs a job and watches it; ends it by SIGKILL when so many records are done. What the job says goes to a file."""
+    with tempfile.TemporaryDirectory() as folder, log_path.open("w") as log:
         begun = time.monotonic()
         environment = os.environ | {"TMPDIR": folder}
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)  # noqa: S603
         seen: dict[str, float] = {}
         moments: list[Moment] = []
-        peak = 0
+        peak = own_peak = 0
         while process.poll() is None:
             now = time.monotonic() - begun
             for mark in _MARKS:
@@ -153,8 +155,8 @@ def run_job(command: Sequence[str], output: Path, kill_at: float = float("inf"))
                     seen[mark] = now
             told = [read_progress(str(place)) for place in Path(folder).glob("faceveil-progress-*")]
             done, resumed = sum(part.records for part in told), sum(part.resumed for part in told)
-            resident, cpu_seconds = _costs(process.pid)
-            peak = max(peak, resident)
+            resident, own, cpu_seconds = _costs(process.pid)
+            peak, own_peak = max(peak, resident), max(own_peak, own)
             if done and (not moments or done > moments[-1].done):
                 moments.append(Moment(now, done, resumed, cpu_seconds))
             if done >= kill_at:
@@ -163,28 +165,31 @@ def run_job(command: Sequence[str], output: Path, kill_at: float = float("inf"))
             time.sleep(_POLL_SECONDS)
         ended = time.monotonic() - begun
         if process.returncode not in (0, -signal.SIGKILL):
-            log.seek(0)
-            raise RuntimeError(log.read().decode(errors="replace"))
+            raise RuntimeError(log_path.read_text(errors="replace"))
         locked, planned, complete = (seen.get(mark, ended) for mark in _MARKS)
-        return Seen(locked, planned, complete, ended, moments, peak / 2**20)
+        return Seen(locked, planned, complete, ended, moments, peak / 2**20, own_peak / 2**20)
 
 
-def _costs(group: int) -> tuple[int, float]:
-    """Resident bytes and CPU seconds of all processes of a group, by proc_pid_stat(5)."""
-    resident, cpu_seconds = 0, 0.0
-    for place in Path("/proc").glob("[0-9]*/stat"):
+def _costs(group: int) -> tuple[int, int, float]:
+    """Resident bytes, those of them in no file, and CPU seconds of a group of processes, by proc_pid_stat(5)."""
+    resident = own = 0
+    cpu_seconds = 0.0
+    for place in Path("/proc").glob("[0-9]*"):
         try:
-            fields = place.read_text().rpartition(")")[2].split()
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[2]) != group:
+                continue
+            _, pages, shared, *_ = map(int, (place / "statm").read_text().split())
         except OSError:
             continue
-        if int(fields[2]) == group:
-            resident += int(fields[21]) * _PAGE_BYTES
-            cpu_seconds += (int(fields[11]) + int(fields[12])) / _TICKS
-    return resident, cpu_seconds
+        resident += pages * _PAGE_BYTES
+        own += (pages - shared) * _PAGE_BYTES
+        cpu_seconds += (int(fields[11]) + int(fields[12])) / _TICKS
+    return resident, own, cpu_seconds
 
 
-def measure(folder: Path, count: int, kind: str, model: Path) -> dict[str, Any]:
-    """All figures of one number of images."""
+def measure(folder: Path, count: int, kind: str, model: Path, logs: Path) -> dict[str, Any]:
+    """All figures of one number of images; what its jobs say goes to files in `logs`."""
     inputs = folder / f"{kind}-{count}"
     (write_images if kind == "images" else write_tfrecords)(inputs, count)
     pattern = f"{inputs}/**"
@@ -197,10 +202,11 @@ def measure(folder: Path, count: int, kind: str, model: Path) -> dict[str, Any]:
     for place in (output, audit_of(output)):
         shutil.rmtree(place, ignore_errors=True)
     command.append(str(output))
-    killed = [run_job(command, output, kill_at=share * count) for share in KILLED_AT]
+    log_paths = iter([logs / f"{kind}-{count}-run{number}.log" for number in range(1, len(KILLED_AT) + 3)])
+    killed = [run_job(command, output, next(log_paths), kill_at=share * count) for share in KILLED_AT]
     kept = sum(_records(path) for path in audit_of(output).glob("*.parquet"))
-    resumed = run_job(command, output)
-    again = run_job(command, output)
+    resumed = run_job(command, output, next(log_paths))
+    again = run_job(command, output, next(log_paths))
     manifest = json.loads((output / "manifest.json").read_text())
     if manifest["totals"]["records"] != count:
         raise RuntimeError(f"{manifest['totals']} of {count} images")
@@ -219,11 +225,13 @@ def measure(folder: Path, count: int, kind: str, model: Path) -> dict[str, Any]:
         "image_ms": 1000 * seconds / made,
         "image_cpu_ms": 1000 * cpu_seconds / made,
         "peak_mib": max(run.peak_mib for run in killed),
+        "own_peak_mib": max(run.own_peak_mib for run in killed),
         "made_twice": sum(run.moments[-1].made for run in runs) - count,
         "kept_records": kept,
         "resume_seconds": resumed.ended,
         "manifest_seconds": resumed.complete - resumed.at(count).seconds,
         "resume_peak_mib": resumed.peak_mib,
+        "own_resume_peak_mib": resumed.own_peak_mib,
         "again_seconds": again.ended,
         "manifest_bytes": (output / "manifest.json").stat().st_size,
         "records_bytes": sum(path.stat().st_size for path in audit_of(output).glob("*.parquet")),
@@ -248,11 +256,13 @@ COLUMNS = {
     "image_ms": ("ms per image", "{:.2f}"),
     "image_cpu_ms": ("CPU ms per image", "{:.2f}"),
     "peak_mib": ("peak, MiB", "{:.0f}"),
+    "own_peak_mib": ("without mapped files, MiB", "{:.0f}"),
     "made_twice": ("made twice", "{:,.0f}"),
     "kept_records": ("kept at the last kill", "{:,.0f}"),
     "resume_seconds": ("resumed run, s", "{:.1f}"),
     "manifest_seconds": ("last image to manifest, s", "{:.2f}"),
     "resume_peak_mib": ("peak resumed, MiB", "{:.0f}"),
+    "own_resume_peak_mib": ("resumed without mapped files, MiB", "{:.0f}"),
     "again_seconds": ("once more, s", "{:.1f}"),
     "manifest_bytes": ("manifest, bytes", "{:,.0f}"),
     "records_bytes": ("audit trail, bytes", "{:,.0f}"),
@@ -284,7 +294,7 @@ def plot(figures: Sequence[dict[str, Any]], path: Path) -> None:
     for title, panel, names in (
         ("seconds", panels[0], ("listing_seconds", "planning_seconds", "manifest_seconds", "resume_seconds")),
         ("ms per image", panels[1], ("image_ms", "image_cpu_ms")),
-        ("peak memory, MiB", panels[2], ("peak_mib", "resume_peak_mib")),
+        ("peak memory, MiB", panels[2], ("peak_mib", "own_peak_mib", "resume_peak_mib", "own_resume_peak_mib")),
     ):
         for name in names:
             panel.plot(counts, [row[name] for row in figures], marker="o", label=COLUMNS[name][0].partition(",")[0])
@@ -299,22 +309,22 @@ def plot(figures: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measures, and writes scale.json, scale.md and scale.png."""
+    """Measures, and writes scale.json, scale.md, scale.png and what the jobs said."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--kind", choices=("images", "tfrecords"), default="images")
     parser.add_argument("--repeat", type=int, default=1, help="measurements of each; their medians are told")
-    parser.add_argument("--report", type=Path, required=True, help="folder for scale.json, scale.md and scale.png")
+    parser.add_argument("--report", type=Path, required=True, help="folder for scale.json, .md, .png and the logs")
     given = parser.parse_args()
+    given.report.mkdir(parents=True, exist_ok=True)
     figures = []
     with tempfile.TemporaryDirectory(prefix="faceveil-scale-") as name:
         folder = Path(name)
         write_detector(folder / "model")
         for count in given.images:
-            repeated = [measure(folder, count, given.kind, folder / "model") for _ in range(given.repeat)]
+            repeated = [measure(folder, count, given.kind, folder / "model", given.report) for _ in range(given.repeat)]
             figures.append(median_figures(repeated))
             print(json.dumps(figures[-1]), flush=True)
-    given.report.mkdir(parents=True, exist_ok=True)
     (given.report / "scale.json").write_text(json.dumps(figures, indent=2) + "\n")
     (given.report / "scale.md").write_text(format_table(figures))
     plot(figures, given.report / "scale.png")

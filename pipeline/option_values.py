@@ -37,6 +37,19 @@ class Range:
         return lower if math.isinf(self.high) else f"{lower} and at most {self.high:g}"
 
 
+def option_field(
+    default: Any,
+    group: str,
+    help_text: str,
+    parse: Any = str,
+    allowed: Any = None,
+    metavar: str | None = None,
+) -> Any:
+    """A field of a dataclass of options: its default, its group and words of the help, and what its values may be."""
+    metadata = {"group": group, "help": help_text, "parse": parse, "allowed": allowed, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
 def parse_size(text: str | int) -> int:
     """A number of bytes, with or without a unit.
 

@@ -94,7 +94,7 @@ TESTED_BY = {
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
         "evaluate": "pipeline/test_evaluate_command.py",
-        "option_checks option_parsing option_values salt": "pipeline/test_options.py",
+        "data_options option_checks option_parsing option_values salt": "pipeline/test_options.py",
         "restart supervise": "test_crashes.py",
         "train_detector_command training_options": "pipeline/test_train_detector.py",
         "anonymized_photos": "pipeline/test_evaluate_anonymizers.py",

@@ -77,7 +77,7 @@ site: .venv-docs/ready
 	$(call install,.venv-docs,requirements-docs.txt)
 	touch $@
 
-# The site, and every command of README and docs that can be run, in folders with inputs that are made up: five minutes.
+# The site, and every command of README and docs that can be run, in folders with inputs that are made up: three minutes.
 # Whether all others would be taken is part of `make test`.
 test-docs: setup .venv-docs/ready
 	$(BIN)/python -m pytest tests/docs/whole_site.py tests/docs/whole_pages.py

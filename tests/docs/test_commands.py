@@ -13,7 +13,7 @@ import pytest
 from faceveil.pipeline.options import FIELDS
 from tests.conftest import ROOT
 from tests.docs.pages import READ, Block, blocks, prose, spans
-from tests.docs.parsers import FOREIGN, flags_of, known_flags, missing_paths, problem
+from tests.docs.parsers import flags_of, is_run, known_flags, missing_paths, problem, why_not_run
 from tests.docs.shell import Command, commands
 
 FLAGS_OF_OTHERS = {
@@ -90,15 +90,17 @@ def test_commands_stand_between_fences(page: Path) -> None:
 
 @pytest.mark.parametrize("block", shell_blocks(), ids=lambda block: block.place)
 def test_what_is_not_run_says_why(block: Block) -> None:
-    found = list(commands(block.text))
-    elsewhere = [word for command in found for word in command.words if re.match(r"(gs|s3)://|…", word)]
-    if elsewhere and not all(command.words[0] in FOREIGN for command in found if command.words):
-        assert block.not_run, f"{block.place}: {elsewhere[0]} is not here; put <!-- not run: why --> before the block"
-    if block.not_run:
-        assert len(block.not_run.split()) > 1
-        assert missing_paths(block.not_run.split()) == ""
-        for named in re.findall(r"make [\w-]+", block.not_run):
-            assert problem(*commands(named)) == ""
+    told = [block.not_run] if block.not_run else []
+    for command in commands(block.text):
+        here = is_run(command) and not any(re.match(r"(gs|s3)://|…", word) for word in command.words)
+        if command.words and not here and not block.not_run:
+            why = why_not_run(command)
+            assert why, f"{block.place}: put <!-- not run: why --> before the block of `{' '.join(command.words)}`"
+            told.append(why)
+    for why in told:
+        assert len(why.split()) > 1
+        assert missing_paths(why.split()) == ""
+        assert [wrong for named in re.findall(r"make [\w-]+", why) if (wrong := problem(*commands(named)))] == []
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
-"""Every command of README and docs that can be run is run, and every program in Python, page by page, from top to bottom.
+"""Every command of README and docs that can be run is run, and every program in Python: a page from top to bottom.
 
     make test-docs
 
 Each page gets a folder with the inputs of ``inputs.py``. An output of an earlier command goes before one that begins it
-anew. What is not run says why in a comment before its block; other programs are not run either (``parsers.py``).
+anew. What is not run says why: in a comment before its block, or by its kind in ``parsers.py``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from faceveil.pipeline.cli import main
 from tests.conftest import ROOT, audit_of
 from tests.docs.inputs import make_inputs
 from tests.docs.pages import READ, Block, blocks
+from tests.docs.parsers import is_run
 from tests.docs.shell import commands
 
 RUN_ELSEWHERE = {
@@ -39,7 +40,7 @@ def runnable(page: Path) -> list[Block]:
 
 
 def _does_something(block: Block) -> bool:
-    return block.language == "python" or any(command.words[:1] == ("faceveil",) for command in commands(block.text))
+    return block.language == "python" or any(map(is_run, commands(block.text)))
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +67,7 @@ def test_a_page_does_what_it_says(
         for command in commands(block.text):
             for name, value in command.variables:
                 monkeypatch.setenv(name, secrets.token_hex(32) if "$(openssl" in value else value)
-            if command.words[:1] == ("faceveil",):
+            if is_run(command):
                 _run(list(command.words[1:]), block, capfd)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.pages import DOCS, INDEX, PAGES, READ, anchors, links
+from tests.docs.pages import DOCS, INDEX, PAGES, READ, anchors, blocks, links, spans
 
 
 def test_every_page_is_in_the_index_once() -> None:
@@ -31,3 +31,43 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_readers_find_the_index() -> None:
     assert "docs/index.md" in links(ROOT / "README.md")
+
+
+def test_what_a_page_holds_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE, encoding="utf-8")
+    run, listed = blocks(page, "sh")
+    assert (run.line, run.text, run.not_run) == (10, "faceveil run\n", None)
+    assert (listed.text, listed.not_run) == ("make demo  # [no](link.md)\n", "takes hours")
+    assert links(page) == ["a.md#b", "x.png"]
+    assert spans(page) == ["two", "code", "--a b", "faceveil run --input x", "[no](link.md)"]
+    assert anchors(page) == {"one--two-three", "again", "again-1", "maße"}
+
+
+PAGE = """\
+# One & `two`: three
+
+## Again
+## Again
+
+A [link](a.md#b), ![a picture](x.png), [elsewhere](https://example.org) and `code`, `--a
+b`, ``faceveil run
+--input x``, `[no](link.md)`.
+
+```sh
+faceveil run
+```
+
+* An item:
+
+  <!-- not run: takes hours -->
+  ```sh
+  make demo  # [no](link.md)
+  ```
+
+```python
+# Not a heading
+```
+
+### Maße
+"""

@@ -18,7 +18,9 @@ PAGES = tuple(sorted(DOCS.rglob("*.md")))
 READ = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *PAGES)
 """What readers are told to do things by."""
 
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<language>[\w-]*)[^`\n]*\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
+)
 _NOT_RUN = re.compile(r"<!-- not run: (?P<why>[^>]+?) -->\s*\Z")
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 _LINK = re.compile(r"\]\((?P<target>[^()\s]+)\)")
@@ -50,10 +52,10 @@ class Block:
 
 
 def blocks(page: Path, *languages: str) -> Iterator[Block]:
-    """The blocks of a page in these languages, in their order."""
+    """The blocks of a page in these languages, in their order; in any, if none is named."""
     text = page.read_text(encoding="utf-8")
     for found in _FENCE.finditer(text):
-        if found["language"] in languages:
+        if not languages or found["language"] in languages:
             before = text[: found.start()]
             marked = _NOT_RUN.search(before)
             lines = re.sub(rf"^{found['indent']}", "", found["text"], flags=re.MULTILINE)

@@ -159,7 +159,9 @@ def _check_faceveil(arguments: list[str], whole: bool) -> None:
     flags = {name: value for name, value in vars(given).items() if name in FIELDS}
     if given.command == "run" and whole:
         with mock.patch.dict(os.environ, _SALT):
-            build_options(flags, rest, str(ROOT / given.config) if given.config else None)
+            # Other configurations than those of the repository are the reader's own.
+            config = ROOT / given.config if (given.config or "").startswith("configs/") else None
+            build_options(flags, rest, str(config) if config else None)
         return
     if given.command == "run":
         _check_flags(rest, known_flags())

@@ -27,6 +27,7 @@ FLAGS_OF_OTHERS = {
 
 _MENTION = re.compile(r"(?:(?:faceveil|make|pytest|python -m|\.venv/bin/\w+)(?: |$))")
 _PLACEHOLDER = re.compile(r"[A-Z_…]+|@?[A-Z]+|.*…")
+_TYPED = re.compile(r"^(?:\$ )?(?:faceveil (?:[\w-]+ )+--|python -m \w|make \w|pip install)", re.MULTILINE)
 _INDENTED = re.compile(r"^(?: {4}|\t)(?:[A-Z_]+=\S+ )?(?:faceveil|make|pip|python|\.venv/bin/\w+) ", re.MULTILINE)
 
 pages = pytest.mark.parametrize("page", READ, ids=lambda page: str(page.relative_to(ROOT)))
@@ -83,9 +84,10 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 
 
 @pages
-def test_commands_stand_between_fences(page: Path) -> None:
-    # Only so are they found, and only so do they get colours and a button to copy them.
+def test_commands_stand_between_fences_of_their_own(page: Path) -> None:
+    # Only so are they found, and get colours.
     assert _INDENTED.findall(prose(page)) == []
+    assert [block.place for block in blocks(page) if block not in shell_blocks() and _TYPED.search(block.text)] == []
 
 
 @pytest.mark.parametrize("block", shell_blocks(), ids=lambda block: block.place)

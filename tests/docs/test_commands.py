@@ -37,6 +37,11 @@ def shell_blocks() -> list[Block]:
     return [block for page in READ for block in blocks(page, "sh", "bash", "shell", "console")]
 
 
+def problems(mention: str) -> str:
+    """What is wrong with what a page mentions; empty if nothing is."""
+    return ", ".join(filter(None, (problem(command, whole=False) for command in commands(mention))))
+
+
 @pages
 def test_what_is_to_be_typed_is_taken_as_it_stands(page: Path) -> None:
     found = {
@@ -51,7 +56,7 @@ def test_what_is_to_be_typed_is_taken_as_it_stands(page: Path) -> None:
 
 @pages
 def test_what_is_mentioned_is_taken_too(page: Path) -> None:
-    found = {span: problem(*commands(span), whole=False) for span in spans(page) if _MENTION.match(span)}
+    found = {span: problems(span) for span in spans(page) if _MENTION.match(span)}
     assert {span: wrong for span, wrong in found.items() if wrong} == {}
 
 
@@ -102,7 +107,7 @@ def test_what_is_not_run_says_why(block: Block) -> None:
     for why in told:
         assert len(why.split()) > 1
         assert missing_paths(why.split()) == ""
-        assert [wrong for named in re.findall(r"make [\w-]+", why) if (wrong := problem(*commands(named)))] == []
+        assert [wrong for named in re.findall(r"make [\w-]+", why) if (wrong := problems(named))] == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ project_copyright = "The faceveil authors, Apache License 2.0"
 extensions = ["myst_parser", "sphinx.ext.napoleon", "offered"]
 myst_heading_anchors = 4
 highlight_language = "none"
+default_role = "code"
+smartquotes = False  # they make dashes of the two before an option
 add_module_names = False
 exclude_patterns = ["notebooks"]
 

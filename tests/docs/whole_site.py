@@ -93,6 +93,12 @@ def test_nothing_is_loaded_from_elsewhere(site: dict[Path, Page]) -> None:
         assert re.findall(r"@import[^;]*|url\(['\"]?(?:https?:)?//[^)]*\)", text) == [], style
 
 
+@pytest.mark.usefixtures("site")
+def test_options_are_spelt_as_they_are_typed() -> None:
+    text = (SITE / "options.html").read_text(encoding="utf-8")
+    assert "with --format images" in text
+
+
 def test_all_that_the_package_offers_is_in_the_reference(site: dict[Path, Page]) -> None:
     names = site[SITE / "api.html"].names
     assert {f"faceveil.{name}" for name in faceveil.__all__ if name != "__version__"} <= names

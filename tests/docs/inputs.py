@@ -40,7 +40,12 @@ def make_inputs(folder: Path) -> None:
 
 def _photos(folder: Path, portrait: bytes, rocket: bytes) -> None:
     files = {"portrait.jpg": portrait, "rocket.jpg": rocket, "thumbnails/small.jpg": rocket}
-    files |= {"train/one.jpg": portrait, "train/two.jpg": rocket, "val/three.jpg": portrait}
+    files |= {
+        "people/anna.jpg": portrait,
+        "train/one.jpg": portrait,
+        "train/two.jpg": rocket,
+        "val/three.jpg": portrait,
+    }
     files |= {"portrait.txt": b"0 0.44 0.26 0.2 0.27\n", "instances.json": b'{"images": []}\n'}
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,12 @@ def blocks(page: Path, *languages: str) -> Iterator[Block]:
             yield Block(page, before.count("\n") + 1, found["language"], lines, marked["why"] if marked else None)
 
 
+def transcripts(page: Path) -> str:
+    """What was typed in sessions of a terminal that a page shows: lines with ``$`` in blocks without a language."""
+    shown = [line for block in blocks(page, "") for line in block.text.splitlines()]
+    return "\n".join(line.removeprefix("$ ") for line in shown if line.startswith("$ "))
+
+
 def prose(page: Path) -> str:
     """A page without its blocks of code."""
     return _FENCE.sub("", page.read_text(encoding="utf-8"))

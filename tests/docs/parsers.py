@@ -40,6 +40,8 @@ NOT_RUN = {
     "ffmpeg": "need not be here",
     "gcloud": "needs Google Cloud",
     "go": "downloads and compiles",
+    "open": "needs a screen",
+    "yolo": "need not be here",
 }
 """Why some commands are never run, by how they begin. What they name in this repository has to be there."""
 _MENTIONED = frozenset({"aws", "flink", "mvn", "source", "tensorboard", "uv"})

@@ -12,7 +12,7 @@ import pytest
 
 from faceveil.pipeline.options import FIELDS
 from tests.conftest import ROOT
-from tests.docs.pages import READ, Block, blocks, prose, spans
+from tests.docs.pages import READ, Block, blocks, prose, spans, transcripts
 from tests.docs.parsers import flags_of, is_run, known_flags, missing_paths, problem, why_not_run
 from tests.docs.shell import Command, commands
 
@@ -27,14 +27,14 @@ FLAGS_OF_OTHERS = {
 
 _MENTION = re.compile(r"(?:(?:faceveil|make|pytest|python -m|\.venv/bin/\w+)(?: |$))")
 _PLACEHOLDER = re.compile(r"[A-Z_…]+|@?[A-Z]+|.*…")
-_TYPED = re.compile(r"^(?:\$ )?(?:faceveil (?:[\w-]+ )+--|python -m \w|make \w|pip install)", re.MULTILINE)
+_TYPED = re.compile(r"^(?:faceveil (?:[\w-]+ )+--|python -m \w|make \w|pip install)", re.MULTILINE)
 _INDENTED = re.compile(r"^(?: {4}|\t)(?:[A-Z_]+=\S+ )?(?:faceveil|make|pip|python|\.venv/bin/\w+) ", re.MULTILINE)
 
 pages = pytest.mark.parametrize("page", READ, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def shell_blocks() -> list[Block]:
-    return [block for page in READ for block in blocks(page, "sh", "bash", "shell", "console")]
+    return [block for page in READ for block in blocks(page, "sh")]
 
 
 def problems(mention: str) -> str:
@@ -44,11 +44,11 @@ def problems(mention: str) -> str:
 
 @pages
 def test_what_is_to_be_typed_is_taken_as_it_stands(page: Path) -> None:
+    texts = {block.place: block.text for block in shell_blocks() if block.page == page}
     found = {
-        f"{block.place}: {' '.join(command.words)}": problem(command)
-        for block in shell_blocks()
-        if block.page == page
-        for command in commands(block.text)
+        f"{place}: {' '.join(command.words)}": problem(command)
+        for place, text in {**texts, "a session": transcripts(page)}.items()
+        for command in commands(text)
         if command.words
     }
     assert {place: wrong for place, wrong in found.items() if wrong} == {}
@@ -92,7 +92,7 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 def test_commands_stand_between_fences_of_their_own(page: Path) -> None:
     # Only so are they found, and get colours.
     assert _INDENTED.findall(prose(page)) == []
-    assert [block.place for block in blocks(page) if block not in shell_blocks() and _TYPED.search(block.text)] == []
+    assert [block.place for block in blocks(page) if block.language != "sh" and _TYPED.search(block.text)] == []
 
 
 @pytest.mark.parametrize("block", shell_blocks(), ids=lambda block: block.place)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.pages import DOCS, INDEX, PAGES, READ, anchors, blocks, links, spans
+from tests.docs.pages import DOCS, INDEX, PAGES, READ, anchors, blocks, links, spans, transcripts
 
 
 def test_every_page_is_in_the_index_once() -> None:
@@ -39,6 +39,7 @@ def test_what_a_page_holds_is_found(tmp_path: Path) -> None:
     run, listed = blocks(page, "sh")
     assert (run.line, run.text, run.not_run) == (10, "faceveil run\n", None)
     assert (listed.text, listed.not_run) == ("make demo  # [no](link.md)\n", "takes hours")
+    assert transcripts(page) == "faceveil models\nmake demo"
     assert links(page) == ["a.md#b", "x.png"]
     assert spans(page) == ["two", "code", "--a b", "faceveil run --input x", "[no](link.md)"]
     assert anchors(page) == {"one--two-three", "again", "again-1", "maße"}
@@ -67,6 +68,12 @@ faceveil run
 
 ```python
 # Not a heading
+```
+
+```
+$ faceveil models
+yunet-s
+$ make demo
 ```
 
 ### Maße

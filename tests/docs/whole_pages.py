@@ -3,7 +3,8 @@
     make test-docs
 
 Each page gets a folder with the inputs of ``inputs.py``. An output of an earlier command goes before one that begins it
-anew. What is not run says why: in a comment before its block, or by its kind in ``parsers.py``.
+anew, and commands that look at an output find one. What is not run says why: in a comment before its block, or by its
+kind in ``parsers.py``.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def _run(words: list[str], block: Block, capfd: pytest.CaptureFixture[str]) -> N
             shutil.rmtree(made, ignore_errors=True)
         if TAKES_AN_OUTPUT_UP & set(words):
             assert main([word for word in words if word not in TAKES_AN_OUTPUT_UP]) == 0
+    elif "anonymized" in words and not Path("anonymized").exists():
+        assert main(["run", "--input", "photos/**", "--output", "anonymized"]) == 0
     try:
         status = main(words)
     except SystemExit as ended:  # --help

@@ -101,6 +101,14 @@ def why_not_run(command: Command) -> str | None:
     return next((why for begin, why in NOT_RUN.items() if re.match(rf"{re.escape(begin)}\b", line)), None)
 
 
+def examples() -> str:
+    """The commands that the help of ``faceveil`` and its sub-commands ends with, and those in configurations."""
+    epilogs = [parser.epilog or "" for parser in _all_parsers(cli._parser())]
+    configurations = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "configs").glob("*.yaml"))]
+    remarks = [re.sub(r"^# ", "", text, flags=re.MULTILINE) for text in configurations]
+    return "\n".join(re.findall(r"^  (faceveil (?:.*\\\n)*.*)$", "\n".join([*epilogs, *remarks]), re.MULTILINE))
+
+
 @functools.cache
 def known_flags() -> frozenset[str]:
     """All flags of the command ``faceveil``, its sub-commands and Beam."""

@@ -13,7 +13,7 @@ import pytest
 from faceveil.pipeline.options import FIELDS
 from tests.conftest import ROOT
 from tests.docs.pages import READ, Block, blocks, prose, spans, transcripts
-from tests.docs.parsers import flags_of, is_run, known_flags, missing_paths, problem, why_not_run
+from tests.docs.parsers import examples, flags_of, is_run, known_flags, missing_paths, problem, why_not_run
 from tests.docs.shell import Command, commands
 
 FLAGS_OF_OTHERS = {
@@ -52,6 +52,13 @@ def test_what_is_to_be_typed_is_taken_as_it_stands(page: Path) -> None:
         if command.words
     }
     assert {place: wrong for place, wrong in found.items() if wrong} == {}
+
+
+def test_what_help_and_configurations_tell_is_taken() -> None:
+    found = list(commands(examples()))
+    assert {command.words[1] for command in found} >= {"run", "evaluate", "train-detector"}
+    assert "configs/flink.yaml" in {word for command in found for word in command.words}
+    assert [(command.words, wrong) for command in found if (wrong := problem(command))] == []
 
 
 @pages

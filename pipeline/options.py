@@ -108,7 +108,8 @@ class JobOptions(DataOptions):
     model: tuple[str, ...] | None = option_field(
         None,
         "detection",
-        "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces "
+        "the detector: a name from `faceveil models`, a SavedModel's folder or an ONNX file; several find the union of "
+        "their faces "
         "(default: centerface-int8, which shares the views of --quality thorough with centerface-covered-int8; with "
         "--engine tensorflow or a --precision, those without -int8)",
         parse_path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 QualityName = Literal["fast", "balanced", "thorough"]
@@ -33,6 +33,29 @@ class Quality:
     mirrored: bool = False
     turned: float | None = None
     averaged: bool = False
+
+    def fitted(self, side: int | None, stretches: bool = False) -> Quality:
+        """The same for a model that sees images of one size: no view is larger, and tiles show what it would not.
+
+        Args:
+            side: the longer one of that size, in pixels; None where the model takes any.
+            stretches: whether it sees small views as large as others, so that they show nothing more.
+
+        Example usage::
+
+            >>> QUALITIES["balanced"].fitted(640).detect_size
+            640
+        """
+        if side is None:
+            return self
+        first = min(self.detect_size, side)
+        return replace(
+            self,
+            detect_size=first,
+            scales=tuple(scale for scale in self.scales if scale == 1 or first * scale <= side),
+            smaller=() if stretches else self.smaller,
+            turned=self.turned and min(self.turned, side / first),
+        )
 
 
 QUALITIES: dict[QualityName, Quality] = {

@@ -249,10 +249,9 @@ def as_yaml(values: Mapping[str, Any]) -> Iterator[str]:
 
     for key, value in values.items():
         plain = _plain(value) if value is not None else "any"
-        dumped = yaml.safe_dump(
-            {key: plain}, default_flow_style=None, sort_keys=False, width=10_000, allow_unicode=True
-        )
-        yield from dumped.splitlines()
+        dumped = yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=2**20, allow_unicode=True)
+        value_alone = dumped.removesuffix("...\n").strip()
+        yield f"{key}: {value_alone}"
 
 
 def _plain(value: Any) -> Any:

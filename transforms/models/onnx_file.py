@@ -1,7 +1,7 @@
 """ONNX files: what belongs to one, what identifies it, and what no engine is to read.
 
-An ONNX file is a protobuf message. Its weights lie in it, or as "external data" in files that it names. Those may be any file
-of this machine's, so they are looked at before an engine reads them. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+An ONNX file is a protobuf message. Its weights lie in it, or as "external data" in files that it names. Since those may
+be any of this machine's, they are looked at before an engine is. https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from typing import TYPE_CHECKING, Any
 
 from faceveil.transforms.errors import ModelError
+
+if TYPE_CHECKING:
+    from google.protobuf import message
 
 _SUFFIX = ".onnx"
 _MAX_BYTES = 2**31 - 1
@@ -74,10 +75,12 @@ def parse_onnx(data: bytes, path: str) -> OnnxFile:
     Raises:
         ModelError: it is none, names files outside its folder, declares more values than it has, or returns texts.
     """
+    from google.protobuf.message import DecodeError
+
     model: Any = _schema()()
     try:
         model.ParseFromString(data)
-    except message.DecodeError:
+    except DecodeError:
         model.Clear()
     if not model.HasField("graph"):
         raise ModelError(f"{path} is no ONNX file, or not all of one; export or copy it again")
@@ -207,6 +210,8 @@ def _tensors(model: Any) -> Iterator[Any]:
 @functools.cache
 def _schema() -> type[message.Message]:
     """The message of a file, with those of its fields that count here; a file's others are skipped."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="faceveil/onnx.proto", package="faceveil_onnx", syntax="proto2")
     # Name, number, and a kind of numbers or texts or another message; with a star those of which there are many.

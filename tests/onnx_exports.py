@@ -4,63 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.detectors.yunet import _LOGIT_BIAS, _LOGIT_FACTOR, STRIDES
-
-LAYOUTS = ("rows6", "rows7", "boxes", "yolo", "yolov5", "yolov5-face", "scrfd", "retinaface", "yunet", "ssd", "egoblur")
-OPSET = 17
-
-
-class Graph:
-    """An ONNX graph that grows node by node."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-
-    def add(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Adds a node and returns its output's name, or those of several."""
-        names = [f"{kind}_{len(self.nodes)}_{number}" for number in range(outputs)]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
-        return names[0] if outputs == 1 else names
-
-    def constant(self, value: Any, kind: Any = np.float32) -> str:
-        """Adds a weight and returns its name."""
-        name = f"weight_{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(np.asarray(value, kind), name))
-        return name
-
-    def columns(self, table: str, start: int, end: int, axis: int = 2) -> str:
-        """Some columns of a tensor."""
-        bounds = [self.constant([each], np.int64) for each in (start, end, axis)]
-        return str(self.add("Slice", table, *bounds))
-
-    def save(
-        self,
-        path: Path,
-        shape: Sequence[int | str | None],
-        outputs: Mapping[str, str],
-        kind: int = TensorProto.FLOAT,
-        **metadata: str,
-    ) -> str:
-        """Writes a file with an input ``images`` and outputs that are called so."""
-        for name, node in outputs.items():
-            self.nodes.append(helper.make_node("Identity", [node], [name]))
-        given = helper.make_tensor_value_info("images", kind, shape)
-        returned = [helper.make_empty_tensor_value_info(name) for name in outputs]
-        for output in returned:
-            output.type.tensor_type.elem_type = TensorProto.FLOAT
-        graph = helper.make_graph(self.nodes, "detector", [given], returned, self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-        helper.set_model_props(model, metadata)
-        onnx.save(model, str(path))
-        return str(path)
+from tests.onnx_graph import Graph
 
 
 def export(
@@ -81,7 +31,7 @@ def export(
 
     Args:
         path: the file.
-        layout: one of ``LAYOUTS``.
+        layout: one of ``_HEADS``.
         size: height and width, or None for any.
         bgr: whether it takes blue first.
         mean: that has been subtracted from what it takes.
@@ -368,6 +318,19 @@ def _ssd(graph: Graph, parts: Sequence[Level], classes: int) -> dict[str, str]:
     return {"detections": graph.add("Unsqueeze", rows, graph.constant([0, 1], np.int64))}
 
 
+def _object_detection_api(graph: Graph, parts: Sequence[Level], classes: int) -> dict[str, str]:
+    boxes = _all(graph, parts, lambda level: _edges(graph, level))
+    scores = graph.add("Squeeze", _scores(graph, parts), graph.constant([2], np.int64))
+    return {
+        "detection_boxes": graph.add("Gather", boxes, graph.constant([1, 0, 3, 2], np.int64), axis=2),
+        "detection_scores": scores,
+        "detection_classes": _constant_like(graph, scores, classes - 1),
+        "num_detections": graph.add(
+            "ReduceSum", _constant_like(graph, scores, 1), graph.constant([1], np.int64), keepdims=0
+        ),
+    }
+
+
 def _as_shares(graph: Graph, outputs: dict[str, str], size: tuple[int, int] | None) -> dict[str, str]:
     """With the last four columns, or all of a table of four, divided by the input's sides."""
     assert size is not None
@@ -376,7 +339,10 @@ def _as_shares(graph: Graph, outputs: dict[str, str], size: tuple[int, int] | No
         factors = np.float32([1 / size[1], 1 / size[0]] * 2)
         if name == "detections":
             factors = np.concatenate([np.ones(3, np.float32), factors])
-        made[name] = graph.add("Mul", value, graph.constant(factors)) if name in ("boxes", "detections") else value
+        if name == "detection_boxes":
+            factors = factors[[1, 0, 3, 2]]
+        is_box = name in ("boxes", "detections", "detection_boxes")
+        made[name] = graph.add("Mul", value, graph.constant(factors)) if is_box else value
     return made
 
 
@@ -392,4 +358,5 @@ _HEADS: Mapping[str, Callable[[Graph, Sequence[Level], int], dict[str, str]]] = 
     "retinaface": _retinaface,
     "yunet": _yunet,
     "ssd": _ssd,
+    "object-detection-api": _object_detection_api,
 }

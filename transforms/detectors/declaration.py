@@ -13,8 +13,11 @@ from faceveil.transforms.models.onnx_file import check_beside
 _MAX_BYTES = 64 * 2**10
 """Of a declaration: a hundred times the size of a long one."""
 
+_MAX_DEPTH = 6
 _MAX_NAMES = 10_000
-_MAX_SIDE = 8192
+MAX_SIDE = 8192
+"""Pixels of an input."""
+
 _MAX_ANSWERS = 20
 
 BOX_COLUMNS = (("x0", "y0", "x1", "y1"), ("cx", "cy", "w", "h"))
@@ -76,8 +79,13 @@ def _mapping(text: bytes, path: str) -> dict[Any, Any]:
     import yaml
 
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ModelError(f"{path}: has an alias (*name); write the value out instead")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ModelError(f"{path}: has an alias (*name); write the value out instead")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MAX_DEPTH:  # the parser takes minutes for thousands
+                raise ModelError(f"{path}: has lists within lists within lists; a declaration has none")
         _refuse_twice(yaml.compose(text, yaml.SafeLoader), path)
         declared = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -138,7 +146,7 @@ def _list(value: Any) -> list[Any]:
 def _size(value: Any) -> tuple[int, int] | None:
     if value == "any":
         return None
-    height, width = (_whole(side, 16, _MAX_SIDE) for side in (value if isinstance(value, list) else [value, value]))
+    height, width = (_whole(side, 16, MAX_SIDE) for side in (value if isinstance(value, list) else [value, value]))
     return height, width
 
 

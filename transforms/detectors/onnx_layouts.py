@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from faceveil.transforms.detectors.declaration import FACE_KEYPOINTS, KEYS, KnownAnswer
+from faceveil.transforms.detectors.declaration import FACE_KEYPOINTS, KEYS, MAX_SIDE, KnownAnswer
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.engines import Port, Signature
 
 _YOLO_STRIDES = (8, 16, 32)
 _YOLOV5_ANCHORS = 3
+_MIN_SIDE = 16
 _FEW_ROWS = 2000
 """Of an output that holds chosen boxes; cells of a network there are more."""
 
@@ -226,7 +227,7 @@ def input_axes(signature: Signature, declared: Mapping[str, Any], path: str) -> 
     Raises:
         ModelError: it takes no images.
     """
-    names = [port.names[0] if port.names else "?" for port in signature.inputs]
+    names = [_printable(port.names[0]) if port.names else "?" for port in signature.inputs]
     if len(names) != 1:
         raise ModelError(f"{path} must have one input, an image; it has {', '.join(names) or 'none'}")
     [(_, kind, shape)] = signature.inputs
@@ -242,7 +243,14 @@ def input_axes(signature: Signature, declared: Mapping[str, Any], path: str) -> 
     if None in sides and sides != (None, None):
         raise ModelError(f"{path} takes images of {_sides(sides)}; declare their `size`, [height, width], or any")
     height, width = sides
-    return axes, None if height is None or width is None else (height, width)
+    if height is None or width is None:
+        return axes, None
+    if not all(_MIN_SIDE <= side <= MAX_SIDE for side in (height, width)):
+        raise ModelError(
+            f"{path} takes images of {_sides(sides)}, and may take some of {_MIN_SIDE} to {MAX_SIDE} pixels; declare "
+            "their `size`, [height, width], or any"
+        )
+    return axes, (height, width)
 
 
 def _axes(shape: Sequence[int | None] | None) -> str | None:
@@ -256,10 +264,10 @@ def _noted(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What Ultralytics' exporter notes in a file, as keys of a declaration; of others nothing."""
     noted: dict[str, Any] = {}
     names = _literal(metadata.get("names"))
-    if isinstance(names, dict):
-        names = [names[number] for number in sorted(names)] if all(isinstance(n, int) for n in names) else None
+    if isinstance(names, dict) and names.keys() == set(range(len(names))):
+        names = [names[number] for number in range(len(names))]
     if isinstance(names, list) and names:
-        noted["classes"] = tuple(str(name) for name in names)
+        noted["classes"] = tuple(_printable(name) for name in names)
     points = _literal(metadata.get("kpt_shape"))
     if isinstance(points, (list, tuple)) and len(points) == 2 and isinstance(points[0], int):
         noted["keypoints"] = FACE_KEYPOINTS if points[0] == len(FACE_KEYPOINTS) else tuple(map(str, range(points[0])))
@@ -374,8 +382,13 @@ def _roles(outputs: Sequence[Port], path: str) -> dict[str, str]:
 
 
 def _told(outputs: Sequence[Port]) -> str:
-    named = (f"{port.names[0] if port.names else '?'} {_sides(port.shape)}" for port in outputs[:12])
+    named = (f"{_printable(port.names[0] if port.names else '?')} {_sides(port.shape)}" for port in outputs[:12])
     return ", ".join(named) + (f" and {len(outputs) - 12} more" if len(outputs) > 12 else "")
+
+
+def _printable(name: object) -> str:
+    text = str(name)[:100]
+    return text if text.isprintable() else ascii(text)
 
 
 def _sides(shape: Sequence[int | None] | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,14 @@ from faceveil.transforms.detectors.agreement import probe_images
 from faceveil.transforms.detectors.candidates import OPTIONAL, REQUIRED, Candidates
 from faceveil.transforms.detectors.contract import CONTRACT, senseless
 from faceveil.transforms.detectors.declaration import KnownAnswer, parse_declaration
-from faceveil.transforms.detectors.nms import iou
+from faceveil.transforms.detectors.nms import iou, nms
 from faceveil.transforms.detectors.onnx_detector import VIEW_MULTIPLE, OnnxDetector
 from faceveil.transforms.detectors.onnx_layouts import Reading, complete, input_axes
 from faceveil.transforms.detectors.views import resize
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.engines import Contract, Engine, EngineName, Precision, openvino_signature
 from faceveil.transforms.models.onnx_engine import InputForm, load_onnx, open_onnx, set_image_size, with_image_input
-from faceveil.transforms.models.onnx_file import declaration_beside, read_onnx
+from faceveil.transforms.models.onnx_file import declaration_beside, read_onnx, refuse_misnamed
 from faceveil.transforms.quarantine import Quarantine
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,6 +35,9 @@ _TEST_SIDE = 640
 
 _BEST = 20
 """Candidates of each image of noise whose boxes are looked at."""
+
+_NO_SCORE = 1e-6
+"""Rows that only fill a table up have less."""
 
 _SAME_IOU = 0.5
 """What overlaps a known box by this much is that face, as PASCAL VOC counts it."""
@@ -53,9 +57,7 @@ def read_reading(path: str) -> tuple[Reading, Any]:
     """
     file = read_onnx(path)
     declaration = Path(declaration_beside(path))
-    for other in (declaration.with_suffix(".yml"), Path(f"{path}.yaml")):
-        if other.is_file() and not declaration.is_file():
-            raise ModelError(f"{other}: must be called {declaration.name} to be the declaration of {path}; rename it")
+    refuse_misnamed(path, os.path.exists)
     try:
         declared = parse_declaration(declaration.read_bytes(), str(declaration)) if declaration.is_file() else {}
     except OSError as error:
@@ -159,7 +161,7 @@ class _Checks:
         """Whether it returns anything for images of noise; it has to lie within them, and to be the same again."""
         boxes = []
         for image in self._shown(probe_images()):
-            found, again = (detector.run(image[np.newaxis])[0] for _ in range(2))
+            found, again = (detector.run(image[np.newaxis], _NO_SCORE)[0] for _ in range(2))
             if not (
                 np.array_equal(found.boxes, again.boxes, equal_nan=True) and np.array_equal(found.scores, again.scores)
             ):
@@ -196,7 +198,8 @@ class _Checks:
             max(VIEW_MULTIPLE, round(side * share / VIEW_MULTIPLE) * VIEW_MULTIPLE) for side in (height, width)
         )
         found = self._counting(detector.run(resize(image, across, down)[np.newaxis], self.threshold)[0])
-        boxes = found.boxes[:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
+        kept = nms(found.boxes, found.scores, _SAME_IOU)
+        boxes = found.boxes[kept][:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
         where = (
             f"{self.path} finds %s in {answer.image}, the known answer; look at `channels`, `mean`, `scale`, `fit` and "
         )
@@ -229,7 +232,8 @@ def _decode(file: Path) -> RGB:
     try:
         data = file.read_bytes()
         info = probe(data)
-        return next(iter(decode_for_detection(data, info, max(info.width, info.height)).renderings()))
+        shown = next(iter(decode_for_detection(data, info, max(info.width, info.height)).renderings()))
+        return np.ascontiguousarray(shown.rgb)
     except OSError as error:
         raise ModelError(f"{file}, an image with known answers, cannot be read: {error}; put it there") from error
     except Quarantine as error:

@@ -15,7 +15,7 @@ from faceveil.transforms.detectors.declaration import FACE_KEYPOINTS
 from faceveil.transforms.detectors.onnx_layouts import LAYOUTS, Reading
 from faceveil.transforms.errors import ModelError
 
-Array = NDArray[Any]
+_Array = NDArray[Any]
 
 _SCORE_SLACK = 0.01
 """How far beyond 0 and 1 arithmetic in bfloat16 may bring a probability."""
@@ -48,7 +48,9 @@ class Found:
     keypoints: FloatArray | None = None
 
 
-def read_outputs(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Candidates:
+def read_outputs(
+    reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float
+) -> Candidates:
     """Copies what is found with at least a score out of a model's outputs.
 
     Args:
@@ -78,7 +80,7 @@ def read_outputs(reading: Reading, outputs: Mapping[str, Array], size: tuple[int
     return Candidates(boxes, found.scores.astype(np.float32), found.classes, keypoints)
 
 
-def _misfit(reading: Reading, outputs: Mapping[str, Array]) -> ModelError:
+def _misfit(reading: Reading, outputs: Mapping[str, _Array]) -> ModelError:
     shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in list(outputs.items())[:12])
     classes = f", with {len(reading.classes)} classes" if reading.classes else ""
     points = f", with {len(reading.keypoints)} keypoints" if reading.keypoints else ""
@@ -88,7 +90,7 @@ def _misfit(reading: Reading, outputs: Mapping[str, Array]) -> ModelError:
     )
 
 
-def _numbers(outputs: Mapping[str, Array]) -> dict[str, Array]:
+def _numbers(outputs: Mapping[str, _Array]) -> dict[str, _Array]:
     for name, value in outputs.items():
         if not np.issubdtype(value.dtype, np.number):
             raise ModelError(f"the model's outputs must be numbers; {name} is {value.dtype}")
@@ -107,7 +109,7 @@ def _face_order(names: Sequence[str]) -> list[int] | None:
     return order if {"left_eye", "right_eye"} <= set(names) else None
 
 
-def _probabilities(reading: Reading, scores: Array, lowest: float = 0.0) -> Array:
+def _probabilities(reading: Reading, scores: _Array, lowest: float = 0.0) -> _Array:
     """Scores as probabilities; refuses others.
 
     Args:
@@ -130,13 +132,13 @@ def _probabilities(reading: Reading, scores: Array, lowest: float = 0.0) -> Arra
     return scores
 
 
-def _chosen(scores: Array, min_score: float) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+def _chosen(scores: _Array, min_score: float) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
     """Which cells have which class, of scores ``[N, classes]``."""
     cells, classes = np.nonzero(scores >= min_score)
     return cells, classes.astype(np.int64)
 
 
-def _edges(boxes: Array, kind: str) -> FloatArray:
+def _edges(boxes: _Array, kind: str) -> FloatArray:
     """Boxes ``[N, 4]`` as x0, y0, x1, y1."""
     if kind == "yxyx":
         return boxes[:, [1, 0, 3, 2]]
@@ -148,7 +150,7 @@ def _edges(boxes: Array, kind: str) -> FloatArray:
     return boxes
 
 
-def _in_pixels(reading: Reading, values: Array, size: tuple[int, int]) -> Array:
+def _in_pixels(reading: Reading, values: _Array, size: tuple[int, int]) -> _Array:
     """Numbers ``[N, M]``, x and y by turns, in pixels of the input.
 
     Raises:
@@ -164,7 +166,7 @@ def _in_pixels(reading: Reading, values: Array, size: tuple[int, int]) -> Array:
     return values
 
 
-def _points(reading: Reading, values: Array, size: tuple[int, int]) -> FloatArray | None:
+def _points(reading: Reading, values: _Array, size: tuple[int, int]) -> FloatArray | None:
     """Keypoints from columns ``[N, 2 K]`` or, with what each is worth, ``[N, 3 K]``."""
     if not reading.keypoints:
         return None
@@ -178,15 +180,14 @@ def _check(fits: bool) -> None:
         raise ValueError
 
 
-def _read_yolo(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_yolo(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     [table] = outputs.values()
     _check(table.ndim == 3 and len(table) == 1)
     classes = _class_count(reading, len(table[0]) - 4)
     scores = _probabilities(reading, table[0, 4 : 4 + classes].T)
     cells, kinds = _chosen(scores, min_score)
-    rows = table[0][:, cells].T
-    boxes = _in_pixels(reading, _edges(rows[:, :4], "cxcywh"), size)
-    return Found(boxes, scores[cells, kinds], kinds, _points(reading, rows[:, 4 + classes :], size))
+    boxes = _in_pixels(reading, _edges(table[0, :4, cells], "cxcywh"), size)
+    return Found(boxes, scores[cells, kinds], kinds, _points(reading, table[0, 4 + classes :, cells], size))
 
 
 def _class_count(reading: Reading, columns: int) -> int:
@@ -201,19 +202,20 @@ def _class_count(reading: Reading, columns: int) -> int:
     return 1 if points and 1 in counts else counts[0]
 
 
-def _read_yolov5(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_yolov5(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     [table] = outputs.values()
     _check(table.ndim == 3 and len(table) == 1)
     classes = _class_count(reading, table.shape[2] - 5)
     scores = _probabilities(reading, table[0, :, 4 : 5 + classes])
     scores = scores[:, :1] * scores[:, 1:]
     cells, kinds = _chosen(scores, min_score)
-    rows = table[0, cells]
-    boxes = _in_pixels(reading, _edges(rows[:, :4], "cxcywh"), size)
-    return Found(boxes, scores[cells, kinds], kinds, _points(reading, rows[:, 5 + classes :], size))
+    boxes = _in_pixels(reading, _edges(table[0, cells, :4], "cxcywh"), size)
+    return Found(boxes, scores[cells, kinds], kinds, _points(reading, table[0, cells, 5 + classes :], size))
 
 
-def _read_yolov5_face(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_yolov5_face(
+    reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float
+) -> Found:
     [table] = outputs.values()
     _check(table.ndim == 3 and len(table) == 1 and table.shape[2] == 16)
     scores = _probabilities(reading, table[0][:, [4, 15]]).prod(axis=1)
@@ -223,7 +225,7 @@ def _read_yolov5_face(reading: Reading, outputs: Mapping[str, Array], size: tupl
     return Found(boxes, scores[cells], None, rows[:, 5:15].reshape(-1, 5, 2))
 
 
-def _read_rows(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_rows(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     named = reading.outputs or {}
     [table] = [outputs[named["boxes"]]] if named else outputs.values()
     table = _without_batch(table, 2)
@@ -241,7 +243,7 @@ def _read_rows(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, 
     return Found(boxes, scores[chosen], _whole(classes), _points(reading, rows[:, places:], size))
 
 
-def _read_boxes(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_boxes(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     named = reading.outputs or {}
     boxes = _without_batch(outputs[named["boxes"]], 2)
     scores = outputs[named["scores"]]
@@ -261,7 +263,7 @@ def _read_boxes(reading: Reading, outputs: Mapping[str, Array], size: tuple[int,
     return Found(_in_pixels(reading, _edges(boxes[chosen], reading.boxes), size), best, kinds)
 
 
-def _read_ssd(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_ssd(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     [table] = outputs.values()
     rows = table.reshape(-1, 7)
     rows = rows[rows[:, 0] >= 0]  # behind the last one, the image's number is -1
@@ -270,8 +272,8 @@ def _read_ssd(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, i
     return Found(_in_pixels(reading, rows[:, 3:7], size), rows[:, 2], _whole(rows[:, 1]))
 
 
-def _read_scrfd(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
-    by_width: dict[int, list[Array]] = {}
+def _read_scrfd(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
+    by_width: dict[int, list[_Array]] = {}
     for value in outputs.values():
         by_width.setdefault(value.shape[-1], []).append(value.reshape(-1, value.shape[-1]))
     levels = {width: sorted(arrays, key=len, reverse=True) for width, arrays in by_width.items()}
@@ -290,7 +292,7 @@ def _read_scrfd(reading: Reading, outputs: Mapping[str, Array], size: tuple[int,
     return Found(np.concatenate(boxes), np.concatenate(scores), None, np.concatenate(points) if points else None)
 
 
-def _read_yunet(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_yunet(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     boxes, scores, points = [], [], []
     for stride in reading.strides:
         face, thing, box, landmarks = (
@@ -307,7 +309,7 @@ def _read_yunet(reading: Reading, outputs: Mapping[str, Array], size: tuple[int,
     return Found(np.concatenate(boxes), np.concatenate(scores), None, np.concatenate(points))
 
 
-def _read_retinaface(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_retinaface(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     by_width = {value.shape[-1]: value.reshape(-1, value.shape[-1]) for value in outputs.values()}
     offsets, scores, landmarks = by_width[4], _probabilities(reading, by_width[2])[:, 1], by_width[10]
     middles, sides = _priors(size)
@@ -332,7 +334,7 @@ def _priors(size: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
     return np.concatenate(middles), np.concatenate(all_sides)
 
 
-def _read_centerface(reading: Reading, outputs: Mapping[str, Array], size: tuple[int, int], min_score: float) -> Found:
+def _read_centerface(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:
     one, sizes, offsets, ten = sorted(outputs.values(), key=lambda value: value.shape[1])
     _check([value.shape[1] for value in (one, sizes, offsets, ten)] == [1, 2, 2, 10])
     likely = _probabilities(reading, one[0, 0])
@@ -356,7 +358,7 @@ def _cells(size: tuple[int, int], stride: int, count: int) -> FloatArray:
     return np.repeat(places, count // (rows * columns), axis=0)
 
 
-def _without_batch(values: Array, rank: int) -> Array:
+def _without_batch(values: _Array, rank: int) -> _Array:
     if values.ndim == rank + 1:
         _check(len(values) == 1)
         values = values[0]
@@ -364,14 +366,14 @@ def _without_batch(values: Array, rank: int) -> Array:
     return values
 
 
-def _whole(classes: Array | None) -> NDArray[np.int64] | None:
+def _whole(classes: _Array | None) -> NDArray[np.int64] | None:
     if classes is None:
         return None
     _check(bool(np.isfinite(classes).all()))
     return np.rint(classes).astype(np.int64)
 
 
-_READERS: Mapping[str, Callable[[Reading, Mapping[str, Array], tuple[int, int], float], Found]] = {
+_READERS: Mapping[str, Callable[[Reading, Mapping[str, _Array], tuple[int, int], float], Found]] = {
     "rows": _read_rows,
     "boxes": _read_boxes,
     "ssd": _read_ssd,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,22 @@ def declaration_beside(path: str) -> str:
         'models/plates.yaml'
     """
     return f"{path[: -len(_SUFFIX)]}.yaml"
+
+
+def refuse_misnamed(path: str, exists: Callable[[str], bool]) -> None:
+    """Refuses what was meant as a declaration and would not count.
+
+    Args:
+        path: of the ONNX file.
+        exists: whether there is a file.
+
+    Raises:
+        ModelError: naming the file, and what it has to be called.
+    """
+    declaration = declaration_beside(path)
+    for other in (f"{declaration[:-5]}.yml", f"{path}.yaml", f"{path}.yml"):
+        if exists(other) and not exists(declaration):
+            raise ModelError(f"{other}: must be called {declaration} to be the declaration of {path}; rename it")
 
 
 def parse_onnx(data: bytes, path: str) -> OnnxFile:
@@ -154,11 +170,11 @@ def check_beside(name: str, path: str, what: str) -> str:
         'weights/a.bin'
         >>> check_beside("../a.bin", "a.onnx", "has data in")
         Traceback (most recent call last):
-        faceveil.transforms.errors.ModelError: a.onnx has data in '../a.bin', outside its folder; put that file there
+        faceveil.transforms.errors.ModelError: a.onnx: has data in '../a.bin', outside its folder; put that file there
     """
     parts = PurePosixPath(name).parts
     if not parts or parts[0] == "/" or ".." in parts or "\\" in name or ":" in name or not name.isprintable():
-        raise ModelError(f"{path} {what} {name!r}, outside its folder; put that file there")
+        raise ModelError(f"{path}: {what} {name!r}, outside its folder; put that file there")
     return "/".join(parts)
 
 

@@ -110,6 +110,8 @@ def test_programs_take_them(yolo: Path, photos: Path, tmp_path: Path) -> None:
     drawing = Anonymizer(model=yolo, quality="fast", method="synthesize", salt_file=salted, threads=1)
     assert drawing.anonymize(portrait, "portrait") != portrait
     assert len(drawing.find_faces(portrait)) == 1
+    verified = Anonymizer(model="yunet-s", verifier=yolo, quality="fast", threads=1).find_faces(portrait)
+    np.testing.assert_allclose(verified.boxes[0] + np.float32([60, 0, 60, 0]), FACE, atol=12)
     # Of the class that nothing belongs to.
     assert len(Anonymizer(model=yolo, quality="fast", classes=[0], threads=1).find_faces(portrait)) == 0
 

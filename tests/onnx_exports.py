@@ -43,7 +43,7 @@ def export(
         metadata: what an exporter notes.
     """
     graph = Graph()
-    sides = dict(zip("HW", size or ("height", "width"), strict=True), N=1, C=3)
+    sides: dict[str, int | str] = {"N": 1, "C": 3, **dict(zip("HW", size or ("height", "width"), strict=True))}
     levels = _network(graph, axes, bgr, mean, scale)
     parts = [_candidates(graph, level, stride) for level, stride in zip(levels, STRIDES, strict=True)]
     outputs = _HEADS[layout](graph, parts, classes)
@@ -336,7 +336,7 @@ def _as_shares(graph: Graph, outputs: dict[str, str], size: tuple[int, int] | No
     assert size is not None
     made = {}
     for name, value in outputs.items():
-        factors = np.float32([1 / size[1], 1 / size[0]] * 2)
+        factors = np.array([1 / size[1], 1 / size[0]] * 2, np.float32)
         if name == "detections":
             factors = np.concatenate([np.ones(3, np.float32), factors])
         if name == "detection_boxes":

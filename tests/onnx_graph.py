@@ -76,4 +76,4 @@ def export_values(
     for name, value in outputs.items():
         kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         values[name] = graph.add("Add", graph.constant(value, value.dtype), graph.add("Cast", nothing, to=kind))
-    return graph.save(path, shape, values, **metadata)
+    return graph.save(path, shape, values, TensorProto.FLOAT, **metadata)

@@ -18,7 +18,7 @@ from faceveil.transforms.detectors.declaration import parse_declaration
 from tests import onnx_exports
 from tests.test_end_to_end import faceveil, files, rows
 
-ULTRALYTICS = {"names": "{0: 'nothing', 1: 'face'}", "kpt_shape": "[5, 3]"}
+ULTRALYTICS: dict[str, Any] = {"names": "{0: 'nothing', 1: 'face'}", "kpt_shape": "[5, 3]"}
 FACE = (178, 63, 268, 176)
 
 
@@ -104,14 +104,14 @@ def test_programs_take_them(yolo: Path, photos: Path, tmp_path: Path) -> None:
     other = onnx_exports.export(tmp_path / "scrfd.onnx", "scrfd", mean=(127.5,) * 3, scale=(128,) * 3)
     anonymizer = Anonymizer(model=[yolo, other], quality="fast", classes=[1], threads=1)
     [face] = anonymizer.find_faces(portrait).boxes
-    np.testing.assert_allclose(face + np.float32([60, 0, 60, 0]), FACE, atol=12)
+    np.testing.assert_allclose(face + np.array([60, 0, 60, 0], np.float32), FACE, atol=12)
     salted = tmp_path / "salt"
     salted.write_text("0123456789abcdef0123456789abcdef")
     drawing = Anonymizer(model=yolo, quality="fast", method="synthesize", salt_file=salted, threads=1)
     assert drawing.anonymize(portrait, "portrait") != portrait
     assert len(drawing.find_faces(portrait)) == 1
     verified = Anonymizer(model="yunet-s", verifier=yolo, quality="fast", threads=1).find_faces(portrait)
-    np.testing.assert_allclose(verified.boxes[0] + np.float32([60, 0, 60, 0]), FACE, atol=12)
+    np.testing.assert_allclose(verified.boxes[0] + np.array([60, 0, 60, 0], np.float32), FACE, atol=12)
     # Of the class that nothing belongs to.
     assert len(Anonymizer(model=yolo, quality="fast", classes=[0], threads=1).find_faces(portrait)) == 0
 

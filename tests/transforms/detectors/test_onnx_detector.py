@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from faceveil.transforms.detectors.onnx_layouts import Reading
 from faceveil.transforms.detectors.quality import QUALITIES, Quality
 from tests import onnx_exports
 
-ULTRALYTICS = {"names": "{0: 'face'}", "kpt_shape": "[5, 3]"}
+ULTRALYTICS: dict[str, Any] = {"names": "{0: 'face'}", "kpt_shape": "[5, 3]"}
 
 
 @given(
@@ -52,7 +53,7 @@ def test_what_lies_beside_the_image_goes_and_what_is_nowhere_stays() -> None:
     placed = _place(np.zeros((20, 100, 3), np.uint8), Reading("yolo", (100, 100), "NCHW"), 32)
     boxes = np.array([[0.0, 0.1, 0.2, 0.3], [0.3, 0.1, 0.5, 0.3], [5, 5, 6, 6], [np.nan, 0, 1, 1]], np.float32)
     found = _in_image(Candidates(boxes, np.array([0.9, 0.8, 0.7, 0.6], np.float32), np.arange(4)), placed)
-    np.testing.assert_array_equal(found.scores, np.float32([0.8, 0.7, 0.6]))
+    np.testing.assert_array_equal(found.scores, np.array([0.8, 0.7, 0.6], np.float32))
     assert found.classes is not None
     assert found.classes.tolist() == [1, 2, 3]
     np.testing.assert_allclose(found.boxes[0], [0, 0.1, 0.5, 0.3], atol=1e-6)
@@ -113,6 +114,7 @@ def test_views_that_are_turned_mirrored_and_averaged_find_what_the_saved_models_
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.1)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
     assert found.keypoints is not None
+    assert expected.keypoints is not None
     np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=0.1)
 
 

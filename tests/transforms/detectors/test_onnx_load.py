@@ -17,7 +17,7 @@ from faceveil.transforms.errors import ModelError
 from tests import onnx_exports
 from tests.onnx_graph import export_values
 
-ULTRALYTICS = {"names": "{0: 'face'}", "kpt_shape": "[5, 3]"}
+ULTRALYTICS: dict[str, Any] = {"names": "{0: 'face'}", "kpt_shape": "[5, 3]"}
 FACE = [178, 63, 268, 176]
 NOTHING = np.zeros((1, 6, 84), np.float32)
 """Of YOLO, for images of 64 px: no scores at all."""

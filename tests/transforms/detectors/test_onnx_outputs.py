@@ -82,6 +82,8 @@ def test_centerfaces_own_file_finds_what_its_saved_model_finds(
     [found], [expected] = ours.run(astronaut[None], 0.1), theirs.run(astronaut[None], 0.1)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     np.testing.assert_allclose(np.clip(found.boxes, 0, 1), expected.boxes, atol=1e-5)
+    assert found.keypoints is not None
+    assert expected.keypoints is not None
     np.testing.assert_allclose(found.keypoints, expected.keypoints, atol=1e-5)
     assert centerface_onnx == KNOWN_MODELS["centerface"].weights
 

@@ -268,8 +268,9 @@ def _read_ssd(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, 
     rows = table.reshape(-1, 7)
     rows = rows[rows[:, 0] >= 0]  # behind the last one, the image's number is -1
     scores = _probabilities(reading, rows[:, 2])
-    rows = rows[scores >= min_score]
-    return Found(_in_pixels(reading, rows[:, 3:7], size), rows[:, 2], _whole(rows[:, 1]))
+    chosen = np.flatnonzero(scores >= min_score)
+    rows = rows[chosen]
+    return Found(_in_pixels(reading, rows[:, 3:7], size), scores[chosen], _whole(rows[:, 1]))
 
 
 def _read_scrfd(reading: Reading, outputs: Mapping[str, _Array], size: tuple[int, int], min_score: float) -> Found:

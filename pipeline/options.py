@@ -109,9 +109,8 @@ class JobOptions(DataOptions):
         None,
         "detection",
         "the detector: a name from `faceveil models`, a SavedModel's folder or an ONNX file; several find the union of "
-        "their faces "
-        "(default: centerface-int8, which shares the views of --quality thorough with centerface-covered-int8; with "
-        "--engine tensorflow or a --precision, those without -int8)",
+        "their faces (default: centerface-int8, which shares the views of --quality thorough with "
+        "centerface-covered-int8; with --engine tensorflow or a --precision, those without -int8)",
         parse_path,
     )
     verifier: str | None = option_field(

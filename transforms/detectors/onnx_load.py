@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from faceveil.transforms.detectors.views import resize
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.engines import Contract, Engine, EngineName, Precision, openvino_signature
 from faceveil.transforms.models.onnx_engine import InputForm, load_onnx, open_onnx, set_image_size, with_image_input
-from faceveil.transforms.models.onnx_file import declaration_beside, read_onnx, refuse_misnamed
+from faceveil.transforms.models.onnx_file import declaration_beside, find_declaration, read_onnx
 from faceveil.transforms.quarantine import Quarantine
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,10 +55,9 @@ def read_reading(path: str) -> tuple[Reading, Any]:
         ModelError: it is no sound ONNX file, its declaration is wrong, or it is not recognised.
     """
     file = read_onnx(path)
-    declaration = Path(declaration_beside(path))
-    refuse_misnamed(path, os.path.exists)
+    declaration = find_declaration(path)
     try:
-        declared = parse_declaration(declaration.read_bytes(), str(declaration)) if declaration.is_file() else {}
+        declared = parse_declaration(declaration.read_bytes(), str(declaration)) if declaration else {}
     except OSError as error:
         raise ModelError(f"{declaration} cannot be read: {error}") from error
     model = open_onnx(path)
@@ -139,11 +137,12 @@ class _Checks:
         detector = OnnxDetector(engine, self.reading)
         try:
             sees_noise = self._check_noise(detector)
-            self._check_blank(detector)
+            for answer in self.reading.tests:
+                self._check_answer(detector, answer)
+            if not self.reading.tests:
+                self._check_blank(detector)
         except ModelError as error:
             raise ModelError(f"{self.path}, read as {self.reading.layout}: {error}") from error
-        for answer in self.reading.tests:
-            self._check_answer(detector, answer)
         if not sees_noise and not self.reading.tests:
             _LOGGER.warning(
                 "%s: nobody knows whether it finds anything, as it returns nothing for test images; name an image and "
@@ -186,8 +185,8 @@ class _Checks:
             if len(found.scores):
                 raise ModelError(
                     f"it finds {len(found.scores)} boxes in an image that is all grey {grey}, with scores up to "
-                    f"{found.scores.max():.2f}; declare `mean`, `scale`, `channels` or `scores`, or raise "
-                    "--score_threshold"
+                    f"{found.scores.max():.2f}; declare `mean`, `scale`, `channels` or `scores`, or `tests` with "
+                    "known answers, or raise --score_threshold"
                 )
 
     def _check_answer(self, detector: OnnxDetector, answer: KnownAnswer) -> None:
@@ -200,17 +199,14 @@ class _Checks:
         found = self._counting(detector.run(resize(image, across, down)[np.newaxis], self.threshold)[0])
         kept = nms(found.boxes, found.scores, _SAME_IOU)
         boxes = found.boxes[kept][:, [1, 0, 3, 2]] * np.array([width, height] * 2, np.float32)
-        where = (
-            f"{self.path} finds %s in {answer.image}, the known answer; look at `channels`, `mean`, `scale`, `fit` and "
-        )
-        where += "`layout`, or at the boxes in the declaration"
+        hint = "the known answer; look at `channels`, `mean`, `scale` and `fit`, or at the boxes that are declared"
         if not answer.boxes and len(boxes):
-            raise ModelError(where % f"{len(boxes)} boxes where there are none")
+            raise ModelError(f"it finds {len(boxes)} boxes in {answer.image}, and none is {hint}")
         overlaps = iou(np.array(answer.boxes, np.float32).reshape(-1, 4), boxes)
         for box, row in zip(answer.boxes, overlaps, strict=True):
             if not (row >= _SAME_IOU).any():
                 told = ", ".join(f"{side:g}" for side in box)
-                raise ModelError(where % f"nothing at {told}")
+                raise ModelError(f"it finds nothing at {told} in {answer.image}, {hint}")
 
     def _counting(self, found: Candidates) -> Candidates:
         """Those of the wanted classes."""

@@ -35,7 +35,7 @@ class Quality:
     averaged: bool = False
 
     def fitted(self, side: int | None, stretches: bool = False) -> Quality:
-        """The same for a model that sees images of one size: no view is larger, and tiles show what it would not.
+        """The same for a model that sees images of one size: the whole image is shown at that, and so are tiles.
 
         Args:
             side: the longer one of that size, in pixels; None where the model takes any.
@@ -43,19 +43,13 @@ class Quality:
 
         Example usage::
 
-            >>> QUALITIES["balanced"].fitted(640).detect_size
+            >>> QUALITIES["thorough"].fitted(640).detect_size
             640
         """
         if side is None:
             return self
-        first = min(self.detect_size, side)
-        return replace(
-            self,
-            detect_size=first,
-            scales=tuple(scale for scale in self.scales if scale == 1 or first * scale <= side),
-            smaller=() if stretches else self.smaller,
-            turned=self.turned and min(self.turned, side / first),
-        )
+        smaller = () if stretches else self.smaller
+        return replace(self, detect_size=side, scales=(1.0,), smaller=smaller, turned=self.turned and 1.0)
 
 
 QUALITIES: dict[QualityName, Quality] = {

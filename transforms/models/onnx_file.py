@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -63,6 +64,21 @@ def declaration_beside(path: str) -> str:
         'models/plates.yaml'
     """
     return f"{path[: -len(_SUFFIX)]}.yaml"
+
+
+def find_declaration(path: str) -> Path | None:
+    """The declaration beside an ONNX file on this machine's disk; None where there is none.
+
+    Raises:
+        ModelError: what has its name is no file, or something was meant as one and has another name.
+    """
+    refuse_misnamed(path, os.path.lexists)
+    declaration = Path(declaration_beside(path))
+    if not os.path.lexists(declaration):
+        return None
+    if not declaration.is_file():
+        raise ModelError(f"{declaration}: is no file, and lies where the declaration of {path} does; move it away")
+    return declaration
 
 
 def refuse_misnamed(path: str, exists: Callable[[str], bool]) -> None:
@@ -142,11 +158,11 @@ def onnx_digest(path: str) -> str:
     Raises:
         ModelError: as `read_onnx`.
     """
-    file, declaration = Path(path), Path(declaration_beside(path))
+    file, declaration = Path(path), find_declaration(path)
     external = read_onnx(path).external
     parts = {"": file, **{name: file.parent / name for name in external}}
-    if declaration.is_file():
-        parts["yaml"] = declaration
+    if declaration:
+        parts["\0yaml"] = declaration
     digests = {name: _digest(part) for name, part in sorted(parts.items())}
     if len(digests) == 1:
         return digests[""]

@@ -49,10 +49,13 @@ def test_known_answers_are_looked_for(yolo: Path, tmp_path: Path) -> None:
             "tests: [{image: a.png, boxes: [[300, 300, 400, 400]]}]",
             "nothing at 300, 300, 400, 400 in a.png, the known answer",
         ),
-        ("tests: [{image: a.png, boxes: []}]", "finds 1 boxes where there are none in a.png"),
+        (
+            "tests: [{image: a.png, boxes: []}]",
+            "finds 1 boxes in a.png, and none is the known answer; look at `channels`",
+        ),
         (
             f"{right}\nscale: 1",
-            "finds 1 boxes in an image that is all grey 127, with scores up to 0.42; declare `mean`",
+            "nothing at 178, 63, 268, 176 in a.png, the known answer; look at `channels`, `mean`",
         ),
         ("tests: [{image: gone.png, boxes: []}]", "gone.png, an image with known answers, cannot be read"),
         ("tests: [{image: m.yaml, boxes: []}]", "m.yaml, an image with known answers, cannot be decoded"),

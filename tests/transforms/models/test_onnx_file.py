@@ -11,7 +11,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.errors import ModelError
-from faceveil.transforms.models.onnx_file import check_beside, onnx_digest, parse_onnx, read_onnx, refuse_misnamed
+from faceveil.transforms.models.onnx_file import (
+    check_beside,
+    find_declaration,
+    onnx_digest,
+    parse_onnx,
+    read_onnx,
+    refuse_misnamed,
+)
 
 CENTERFACE = KNOWN_MODELS["centerface"].weights.read_bytes()
 
@@ -142,6 +149,15 @@ def test_a_declaration_of_another_name_is_no_silence() -> None:
         with pytest.raises(ModelError, match=r"must be called m\.yaml to be the declaration of m\.onnx; rename it"):
             refuse_misnamed("m.onnx", {other}.__contains__)
         refuse_misnamed("m.onnx", {other, "m.yaml"}.__contains__)
+
+
+def test_a_declaration_that_is_no_file_is_told(tmp_path: Path) -> None:
+    make(tmp_path / "m.onnx")
+    assert find_declaration(str(tmp_path / "m.onnx")) is None
+    os.symlink(tmp_path / "gone", tmp_path / "m.yaml")
+    for found in (find_declaration, onnx_digest):
+        with pytest.raises(ModelError, match=r"m\.yaml: is no file, and lies where the declaration of"):
+            found(str(tmp_path / "m.onnx"))
 
 
 def test_paths_below_are_kept() -> None:

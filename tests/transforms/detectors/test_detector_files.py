@@ -10,6 +10,7 @@ import onnx
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from faceveil.pipeline.detection import resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.prepare import prepare_images
 from faceveil.pipeline.runners.staging import staged_models
@@ -74,6 +75,8 @@ def test_a_detector_in_a_bucket_is_fetched_once(
     assert files_below(Path(here).parent) == FILES
     assert detector_digest(here) == detector_digest(str(plates))
     assert local_detector(there) is here
+    [model] = resolve_models([there])
+    assert (model.name, model.directory, model.sha256) == ("plates.onnx", there, detector_digest(here))
     with pytest.raises(AccessError, match=r"gone\.onnx"):
         local_detector(f"{folder}/gone.onnx")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from faceveil.transforms.errors import ModelError
+from faceveil.transforms.errors import ModelError, OutOfMemoryError
 from faceveil.transforms.models.engines import (
     Contract,
     ConversionError,
@@ -115,6 +115,7 @@ def load_onnx(model: Any, path: str, contract: Contract, precision: Precision, t
 
     Raises:
         ModelError: it cannot be compiled, breaks its contract, or cannot run as asked.
+        OutOfMemoryError: memory ran out.
     """
     try:
         return load_prepared(model, path, contract, precision, threads)
@@ -123,9 +124,9 @@ def load_onnx(model: Any, path: str, contract: Contract, precision: Precision, t
 
 
 def _unusable(what: str, error: BaseException | None) -> ModelError:
-    if isinstance(error, Exception) and is_out_of_memory(error):
-        raise error
     said = first_line(error) if isinstance(error, Exception) else "it cannot be compiled"
+    if is_out_of_memory(error):
+        raise OutOfMemoryError(f"{what}: memory ran out as it was loaded ({said}); the file may be damaged") from error
     return ModelError(
         f"OpenVINO cannot run {what}: {said}; export it with the operators of ONNX alone, for one image at a time"
     )

@@ -36,11 +36,11 @@ class OnnxFile:
     """What an ONNX file says of itself.
 
     Attributes:
-        external: the files with its weights, as paths below its folder, sorted.
+        external: the files with its weights, as paths below its folder, and how many bytes each must have.
         metadata: what its exporter notes, by name.
     """
 
-    external: tuple[str, ...]
+    external: Mapping[str, int]
     metadata: Mapping[str, str]
 
 
@@ -121,16 +121,17 @@ def parse_onnx(data: bytes, path: str) -> OnnxFile:
     for output in model.graph.output:
         if output.type.tensor_type.elem_type == _STRING:
             raise ModelError(f"{path} returns texts as {_text(output.name)!r}; a detector returns numbers")
-    external = set()
+    external: dict[str, int] = {}
     for tensor in _tensors(model):
         if tensor.data_location == _EXTERNAL:
-            external.add(_location(tensor, path))
+            name, end = _location(tensor, path)
+            external[name] = max(end, external.get(name, 0))
         elif math.prod(tensor.dims) > _MAX_VALUES_PER_BYTE * len(data):
             raise ModelError(
                 f"{path} is damaged: it has {len(data)} bytes, and its tensor {_text(tensor.name)!r} is of shape "
                 f"{list(tensor.dims)}; export or copy it again"
             )
-    return OnnxFile(tuple(sorted(external)), {_text(entry.key): _text(entry.value) for entry in model.metadata})
+    return OnnxFile(external, {_text(entry.key): _text(entry.value) for entry in model.metadata})
 
 
 def read_onnx(path: str) -> OnnxFile:
@@ -143,10 +144,12 @@ def read_onnx(path: str) -> OnnxFile:
     found = parse_onnx(_bytes_of(file), path)
     # A link as the Hub's cache has them leads to where the weights lie beside the true file.
     folders = {file.parent.resolve(), file.resolve().parent}
-    for name in found.external:
+    for name, size in found.external.items():
         weights = file.parent / name
         if not weights.is_file():
             raise ModelError(f"{path} keeps weights in {name}, which is missing; put that file beside it")
+        if weights.stat().st_size < size:
+            raise ModelError(f"{path} keeps weights in {name}, which ends before byte {size}; copy that file again")
         if not any(weights.resolve().is_relative_to(folder) for folder in folders):
             raise ModelError(f"{path} keeps weights in {name}, a link out of its folder; put the file itself there")
     return found
@@ -213,9 +216,14 @@ def _digest(file: Path) -> str:
         raise ModelError(f"{file} cannot be read: {error}") from error
 
 
-def _location(tensor: Any, path: str) -> str:
-    named = [_text(entry.value) for entry in tensor.external_data if entry.key == b"location"]
-    return check_beside(named[-1] if named else "", path, "keeps weights in")
+def _location(tensor: Any, path: str) -> tuple[str, int]:
+    """Where a tensor's values are: a file, and the byte behind the last of them, as far as that is told."""
+    told = {entry.key: _text(entry.value) for entry in tensor.external_data}
+    start, length = (
+        int(text) if text.isdecimal() and len(text) < 20 else 0
+        for text in (told.get(key, "") for key in (b"offset", b"length"))
+    )
+    return check_beside(told.get(b"location", ""), path, "keeps weights in"), start + length
 
 
 def _text(value: bytes) -> str:

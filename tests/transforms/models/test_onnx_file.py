@@ -45,7 +45,8 @@ def make(
 
 def external(location: str, *, size: int = 16) -> TensorProto:
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[size // 4], data_location=TensorProto.EXTERNAL)
-    tensor.external_data.add(key="location", value=location)
+    for key, value in (("location", location), ("offset", "0"), ("length", str(size))):
+        tensor.external_data.add(key=key, value=value)
     return tensor
 
 
@@ -54,7 +55,7 @@ def test_what_the_exporter_notes_is_read(tmp_path: Path) -> None:
     helper.set_model_props(model, {"names": "{0: 'plate'}", "task": "detect"})
     found = parse_onnx(model.SerializeToString(), "m.onnx")
     assert found.metadata == {"names": "{0: 'plate'}", "task": "detect"}
-    assert found.external == ()
+    assert found.external == {}
 
 
 # What follows the graph tells versions alone, and OpenVINO sees whether they are there.
@@ -100,7 +101,10 @@ def test_a_link_out_of_the_folder_is_refused_unless_the_file_is_linked_too(tmp_p
     # As in the Hub's cache: file and weights lie side by side elsewhere.
     path.rename(blobs / "m.onnx")
     os.symlink(blobs / "m.onnx", path)
-    assert read_onnx(str(path)).external == ("w.bin",)
+    assert read_onnx(str(path)).external == {"w.bin": 16}
+    (blobs / "w.bin").write_bytes(bytes(15))
+    with pytest.raises(ModelError, match=r"keeps weights in w\.bin, which ends before byte 16; copy that file again"):
+        read_onnx(str(path))
 
 
 def test_more_values_than_a_file_can_hold_are_told(tmp_path: Path) -> None:

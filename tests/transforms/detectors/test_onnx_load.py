@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,14 @@ def test_classes_that_a_model_has_not_are_told(tmp_path: Path) -> None:
     load_detector(path, classes=(1, 7))
     with pytest.raises(ModelError, match=r"--classes 2 7: .*m\.onnx has none of these, but 0 \(car\), 1 \(plate\)"):
         load_detector(path, classes=(2, 7))
+
+
+def test_openvino_needs_neither_onnx_nor_tensorflow(yolo: Path) -> None:
+    program = (
+        "import sys; from faceveil.transforms.detectors.engine import load_detector; "
+        f"load_detector({str(yolo)!r}); sys.exit(bool({{'onnx', 'tensorflow'}} & sys.modules.keys()))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_tensorflow_runs_no_onnx(yolo: Path) -> None:

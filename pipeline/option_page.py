@@ -25,6 +25,7 @@ _PAGES = {
     "method": "safe-fakes.md",
     "keep_metadata": "images.md#keeping-some-of-it",
     "allow_label_maps": "images.md#maps-of-labels-and-distances",
+    "model": "onnx.md",
     "quality": "detection.md",
 }
 

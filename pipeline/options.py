@@ -108,9 +108,9 @@ class JobOptions(DataOptions):
     model: tuple[str, ...] | None = option_field(
         None,
         "detection",
-        "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces "
-        "(default: yunet-s; for --quality thorough centerface-int8 and centerface-covered-int8, which share the views; "
-        "with --engine tensorflow or a --precision, those without -int8)",
+        "the detector: a name from `faceveil models`, a SavedModel's folder or an ONNX file; several find the union of "
+        "their faces (default: yunet-s; for --quality thorough centerface-int8 and centerface-covered-int8, which "
+        "share the views; with --engine tensorflow or a --precision, those without -int8)",
         parse_path,
     )
     verifier: str | None = option_field(

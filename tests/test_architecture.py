@@ -80,7 +80,10 @@ TESTED_BY = {
     "transforms.inputs": {
         "keys": "test_hash_keys.py",
     },
-    "transforms.models": {"engines frameworks": "transforms/detectors/test_engine.py"},
+    "transforms.models": {
+        "engines frameworks": "transforms/detectors/test_engine.py",
+        "onnx_engine": "transforms/detectors/test_onnx_load.py",
+    },
     "transforms.shard": {
         "compose": "transforms/shard/test_anonymize.py",
         "others": "test_folders.py",

@@ -15,6 +15,7 @@ from PIL import Image
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.detector_files import local_detector
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, ShardResult
 from faceveil.transforms.formats.features import FeatureRoles
@@ -135,7 +136,7 @@ class Worker:
         if not guest:
             _set_libraries_up()
         self.config = config
-        models = tuple(map(storage.local_copy, config.detector.model_dirs))
+        models = tuple(map(local_detector, config.detector.model_dirs))
         # By the cores of the machine that it runs on, not of the one that has launched it.
         threads = threads or max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
         self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))

@@ -23,7 +23,7 @@ examples:
   faceveil report anonymized --summary
   faceveil report gs://bucket/anonymized --output report.html
 
-A job writes its page by itself, as report.html beside its audit trail. It names inputs, so it is not for publication.
+A job writes its page by itself, as _report.html beside its audit trail. It names inputs, so it is not for publication.
 """
 
 
@@ -66,7 +66,7 @@ def add_report_command(commands: Any) -> None:
         "--output",
         dest="page",
         metavar="FILE.html",
-        help="where to write it (default: report.html beside the audit trail)",
+        help="where to write it (default: _report.html beside the audit trail)",
     )
     parser.add_argument("--summary", action="store_true", help="print the summary only; of an unfinished job it is all")
 

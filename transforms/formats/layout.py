@@ -19,8 +19,8 @@ MANIFEST_NAME, LOCK_NAME = "manifest.json", ".faceveil-lock.json"
 IGNORED_NAME = "_ignored.json"
 """Examples of what was ignored, in the audit trail; readers of folders of Parquet files skip what begins so."""
 
-PAGE_NAME = "report.html"
-"""What a person reads of a job, beside its audit trail."""
+PAGE_NAME = "_report.html"
+"""What a person reads of a job, beside its audit trail; named so for the same reason."""
 
 _SHARD = r".+-\d{5,}-of-\d{5,}"
 _PARTIAL = r"\.[0-9a-f]{8}\.partial"
@@ -165,7 +165,7 @@ def is_page_file(name: str) -> bool:
 
     Example usage::
 
-        >>> is_page_file("report.html"), is_page_file(".report.html.0123abcd.partial"), is_page_file("a.html")
+        >>> is_page_file("_report.html"), is_page_file("._report.html.0123abcd.partial"), is_page_file("a.html")
         (True, True, False)
     """
     return _PAGE_FILE.fullmatch(name) is not None

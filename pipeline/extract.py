@@ -86,7 +86,7 @@ def file_name(key: str, image: bytes, number: int = 0) -> str:
         >>> file_name("a/b.JPG", jpeg), file_name("c.tfrecord#7", jpeg, number=1)
         ('a/b.JPG', 'c.tfrecord#7.1.jpg')
         >>> file_name("../../b.jpg", jpeg)
-        '_/_/b.3f4f1c0a.jpg'
+        '_/_/b.77c30e51.jpg'
     """
     kind = sniff(image) or "bin"
     endings = _ENDINGS.get(kind, (f".{kind}",))

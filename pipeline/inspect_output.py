@@ -23,8 +23,10 @@ from faceveil.transforms.inputs.paths import as_path
 
 _MAX_SHARDS = 40
 _MAX_FACES = 100
-_SETTINGS = ("method", "fallback_method", "strength", "shape", "margin", "coverage", "score_threshold", "quality")
-_SETTINGS += ("detect_size", "boxes_mode", "keep_metadata", "engine", "precision")
+_SETTINGS = (
+    *("method", "fallback_method", "strength", "shape", "margin", "coverage"),
+    *("score_threshold", "quality", "detect_size", "boxes_mode", "keep_metadata", "engine", "precision"),
+)
 
 
 def inspect(given: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import argparse
 import heapq
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from faceveil.pipeline.contact_sheet import Tile, draw_sheet
 from faceveil.pipeline.option_parsing import build_options
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
-from faceveil.pipeline.preview_command import DATA_OPTIONS
 from faceveil.pipeline.report import counted
 from faceveil.pipeline.terminal_pictures import protocol_of, shown_in_terminal
 from faceveil.pipeline.thumbnails import draw_thumbnail
@@ -35,7 +34,6 @@ _TILE, _TILE_COMPARED = 640, 440
 _ALONE = 1200
 """The longer side of a picture, in pixels: of several, of several side by side, of one alone."""
 _PER_LINE = 3
-_DATA = {name for name, option in FIELDS.items() if option.metadata["group"] not in ("anonymization", "detection")}
 _MAX_SCORES = 12
 
 
@@ -47,8 +45,12 @@ class _Photo:
     data: bytes
 
 
-def preview(given: argparse.Namespace) -> None:
+def preview(given: argparse.Namespace, data_options: Collection[str]) -> None:
     """Shows what would be masked, as the sub-command's arguments say.
+
+    Args:
+        given: the arguments.
+        data_options: the names of options about data that the command has, too.
 
     Raises:
         OptionError: an option's value is not allowed, or there is no photo.
@@ -62,8 +64,7 @@ def preview(given: argparse.Namespace) -> None:
     photos, found = _take_photos(options, _MAX_COMPARED if given.compare else _MAX_PHOTOS)
     if found > len(photos):
         say(f"{len(photos)} of {found:,} photos are shown, by a hash of their names")
-    image_options = replace(options, **{name: FIELDS[name].default for name in _DATA - {*DATA_OPTIONS} | {"exclude"}})
-    alternatives = _alternatives(image_options, given.compare)
+    alternatives = _alternatives(_of_images(options, data_options), given.compare)
     columns = [list(_tiles(photos, each, title, len(alternatives))) for title, each in alternatives]
     lines = (
         list(zip(*columns, strict=True))
@@ -87,6 +88,14 @@ def _flags(given: argparse.Namespace) -> dict[str, Any]:
     elif not given.config:
         raise OptionError("PHOTO: is required, a photo or a quoted glob of photos")
     return {**flags, "output": _SHEET}  # a job needs one; none is written
+
+
+def _of_images(options: JobOptions, data_options: Collection[str]) -> JobOptions:
+    """The options without those about data sets, which have no effect on single images."""
+    kept = {"anonymization", "detection"}
+    counts = {name for name, field in FIELDS.items() if field.metadata["group"] in kept or name in data_options}
+    without: dict[str, Any] = {name: FIELDS[name].default for name in FIELDS.keys() - counts | {"exclude"}}
+    return replace(options, **without)
 
 
 def _place(named: str | None) -> str:

@@ -18,7 +18,7 @@ examples:
 Of more photos than fit on a sheet, some are taken, always the same ones. Where the terminal shows pictures (kitty,
 iTerm2, WezTerm, Ghostty, Konsole), so does this command; elsewhere it writes faceveil-preview.png.
 """
-DATA_OPTIONS = ("exclude", "max_pixels", "max_image_bytes", "salt_file")
+_DATA_OPTIONS = ("exclude", "max_pixels", "max_image_bytes", "salt_file")
 """Options about data that count for single photos, too."""
 
 
@@ -38,7 +38,7 @@ def add_preview_command(commands: Any) -> None:
     parser.add_argument(
         "--compare", choices=("method", "quality"), help="show all methods, or all qualities, side by side"
     )
-    add_arguments(parser, only=[*DATA_OPTIONS, "anonymization", "detection"])
+    add_arguments(parser, only=[*_DATA_OPTIONS, "anonymization", "detection"])
 
 
 def run_preview_command(given: argparse.Namespace) -> int:
@@ -51,5 +51,5 @@ def run_preview_command(given: argparse.Namespace) -> int:
     """
     from faceveil.pipeline.preview import preview
 
-    preview(given)
+    preview(given, _DATA_OPTIONS)
     return 0

@@ -21,7 +21,7 @@ _MAX_PIXELS = 64_000_000
 """Larger images are not decoded for a small picture."""
 
 
-class Window(NamedTuple):
+class Region(NamedTuple):
     """A part of an upright image, in whole pixels; ends exclusive."""
 
     left: int
@@ -46,16 +46,16 @@ class Thumbnail:
 
     Attributes:
         rgb: uint8 ``[H, W, 3]``.
-        window: the part, in pixels of the upright image.
+        region: the part, in pixels of the upright image.
     """
 
     rgb: RGB
-    window: Window
+    region: Region
 
     def outlines(self, faces: Faces, geometry: MaskGeometry) -> Iterator[Outline]:
         """The masks of those faces that it shows."""
         height, width = self.rgb.shape[:2]
-        left, top, right, bottom = self.window
+        left, top, right, bottom = self.region
         across, down = width / (right - left), height / (bottom - top)
         for box, score in zip(faces.boxes, faces.scores, strict=True):
             mask = mask_extent(box, geometry)
@@ -66,13 +66,13 @@ class Thumbnail:
                 )
 
 
-def draw_thumbnail(data: bytes, long_side: int, window: Window | None = None) -> Thumbnail:
+def draw_thumbnail(data: bytes, long_side: int, region: Region | None = None) -> Thumbnail:
     """A small picture of an image.
 
     Args:
         data: the compressed image.
-        long_side: of the picture, in pixels; an image that is smaller stays as large as it is, a window is enlarged.
-        window: the part of the upright image that is shown; None for all of it.
+        long_side: of the picture, in pixels; an image that is smaller stays as large as it is, a part is enlarged.
+        region: the part of the upright image that is shown; None for all of it.
 
     Raises:
         Quarantine: the image cannot be decoded, or is too large for that.
@@ -81,21 +81,23 @@ def draw_thumbnail(data: bytes, long_side: int, window: Window | None = None) ->
     width, height = info.upright_width, info.upright_height
     if width * height > _MAX_PIXELS:
         raise Quarantine(Reason.TOO_LARGE, f"{width} x {height} px are too many for a small picture")
-    shown = window or Window(0, 0, width, height)
+    shown = region or Region(0, 0, width, height)
     shown_side = max(shown.right - shown.left, shown.bottom - shown.top)
-    side = long_side if window else min(long_side, shown_side)
+    side = long_side if region else min(long_side, shown_side)
     needed = min(max(width, height), math.ceil(max(width, height) * side / shown_side))
     rgb, _ = next(iter(decode_for_detection(data, info, needed).renderings()))
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     # It may have been decoded at a reduced size.
     across, down = picture.width / width, picture.height / height
-    box = (shown.left * across, shown.top * down, shown.right * across, shown.bottom * down)
+    # No rounding may lead beyond it.
+    right, bottom = min(shown.right * across, picture.width), min(shown.bottom * down, picture.height)
+    box = (shown.left * across, shown.top * down, right, bottom)
     scale = side / shown_side
-    size = tuple(max(1, round(length * scale)) for length in (shown.right - shown.left, shown.bottom - shown.top))
+    size = max(1, round((shown.right - shown.left) * scale)), max(1, round((shown.bottom - shown.top) * scale))
     return Thumbnail(np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box)), shown)
 
 
-def window_around(box: FloatArray, width: int, height: int, least: int) -> Window:
+def region_around(box: FloatArray, width: int, height: int, least: int) -> Region:
     """A square part of an image around a face, with what surrounds it; cut to the image.
 
     Args:
@@ -106,14 +108,14 @@ def window_around(box: FloatArray, width: int, height: int, least: int) -> Windo
 
     Example usage::
 
-        >>> window_around(np.array([40, 40, 50, 60], np.float32), 200, 90, least=80)
-        Window(left=5, top=10, right=85, bottom=90)
+        >>> region_around(np.array([40, 40, 50, 60], np.float32), 200, 90, least=80)
+        Region(left=5, top=10, right=85, bottom=90)
     """
     x0, y0, x1, y1 = (float(side) for side in box)
     side = math.ceil(max(least, _SURROUNDINGS * max(x1 - x0, y1 - y0)))
     left, right = _span((x0 + x1) / 2, side, width)
     top, bottom = _span((y0 + y1) / 2, side, height)
-    return Window(left, top, right, bottom)
+    return Region(left, top, right, bottom)
 
 
 _SURROUNDINGS = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ def made_large_output(folder: Path, shards: int, per_shard: int, samples: int = 
 def _write_rows(folder: Path, name: str, seed: int, count: int) -> ShardResult:
     rng = np.random.default_rng(seed)
     failed = rng.random(count) < 0.01
-    faces = np.where(failed, 0, rng.geometric(0.4, count) - 1)
+    faces: Any = np.where(failed, 0, rng.geometric(0.4, count) - 1)
     offsets = np.concatenate([[0], np.cumsum(faces)]).astype(np.int32)
     total = int(offsets[-1])
     sides = rng.gamma(2, 30, total).astype(np.float32) + 4
@@ -192,7 +192,9 @@ def _write_rows(folder: Path, name: str, seed: int, count: int) -> ShardResult:
     points = pa.nulls(total, SCHEMA.field("faces").type.value_type.field("keypoints").type)
     fields = [SCHEMA.field("faces").type.value_type.field(n) for n in range(6)]
     structs = pa.StructArray.from_arrays([*map(pa.array, columns), points], fields=fields)
-    status = np.where(failed, "quarantined", np.where(faces > 0, "anonymized", "no_faces"))
+    status: Any = np.where(failed, "quarantined", np.where(faces > 0, "anonymized", "no_faces"))
+    places: list[tuple[list[Any], pa.DataType]] = [([f"{name}.tfrecord"] * count, pa.string())]
+    places += [(values, pa.int32()) for values in (list(range(count)), [1024] * count, [768] * count)]
     table = pa.table(
         [
             [f"photos/{seed:05d}/{place:05d}.jpg" for place in range(count)],
@@ -200,7 +202,10 @@ def _write_rows(folder: Path, name: str, seed: int, count: int) -> ShardResult:
             status.tolist(),
             [_REASONS[place % 3] if bad else None for place, bad in enumerate(failed)],
             ["of some detail " * 20 if bad else None for bad in failed],
-            *(pa.array(np.where(failed, None, value).tolist(), kind) for value, kind in _places(name, count)),
+            *(
+                pa.array([None if bad else v for bad, v in zip(failed, value, strict=True)], kind)
+                for value, kind in places
+            ),
             pa.ListArray.from_arrays(pa.array(offsets), structs),
             ["solid"] * count,
             [False] * count,
@@ -212,14 +217,7 @@ def _write_rows(folder: Path, name: str, seed: int, count: int) -> ShardResult:
     pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
     reasons = Counter(_REASONS[place % 3] for place in np.flatnonzero(failed))
     per_image = {int(n): int(times) for n, times in zip(*np.unique(faces[~failed], return_counts=True), strict=True)}
-    return ShardResult(
-        *(name, "data", count, int(((faces > 0) & ~failed).sum()), int(((faces == 0) & ~failed).sum())),
-        *(int(failed.sum()), total, 64_000_000, "", per_image, dict(reasons)),
-    )
-
-
-def _places(name: str, count: int) -> Iterator[tuple[Any, pa.DataType]]:
-    yield np.full(count, f"{name}.tfrecord", object), pa.string()
-    yield np.arange(count).astype(object), pa.int32()
-    yield np.full(count, 1024, object), pa.int32()
-    yield np.full(count, 768, object), pa.int32()
+    result = ShardResult(name, "data", count, int(((faces > 0) & ~failed).sum()), int(((faces == 0) & ~failed).sum()))
+    result.quarantined, result.faces, result.bytes = int(failed.sum()), total, 64_000_000
+    result.faces_per_image, result.reasons = per_image, dict(reasons)
+    return result

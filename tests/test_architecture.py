@@ -84,6 +84,7 @@ TESTED_BY = {
     "transforms.shard": {
         "compose": "transforms/shard/test_anonymize.py",
         "others": "test_folders.py",
+        "written": "pipeline/test_inspect_output.py",
         "shard_format tfrecord_shard": "transforms/shard/test_write.py",
         "worker": "transforms/test_anonymize_shards.py",
     },
@@ -91,6 +92,8 @@ TESTED_BY = {
     "pipeline": {
         "access": "test_cloud_storage.py",
         "console models_command report": "pipeline/test_cli.py",
+        "extract find_rows inspect_command written_output": "pipeline/test_inspect_output.py",
+        "contact_sheet preview_command terminal_pictures thumbnails": "pipeline/test_preview.py",
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
         "evaluate": "pipeline/test_evaluate_command.py",
@@ -99,6 +102,7 @@ TESTED_BY = {
         "train_detector_command training_options": "pipeline/test_train_detector.py",
         "anonymized_photos": "pipeline/test_evaluate_anonymizers.py",
     },
+    "pipeline.report_page": {"plots style": "pipeline/report_page/test_page.py"},
     "pipeline.runners": {
         "dataflow remote_job staging": "dataflow/test_request.py",
         "local": "test_crashes.py",

@@ -26,7 +26,7 @@ _CANDIDATES = 24
 
 
 @dataclass(frozen=True)
-class Kind:
+class SampleKind:
     """A kind of image that is worth a look.
 
     Attributes:
@@ -39,10 +39,10 @@ class Kind:
 
 
 KINDS = (
-    Kind("Most faces", closely=False),
-    Kind("Lowest score", closely=True),
-    Kind("Smallest face", closely=True),
-    Kind("Largest mask", closely=False),
+    SampleKind("Most faces", closely=False),
+    SampleKind("Lowest score", closely=True),
+    SampleKind("Smallest face", closely=True),
+    SampleKind("Largest mask", closely=False),
 )
 
 

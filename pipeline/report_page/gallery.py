@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from faceveil.pipeline.report_page.figures import KINDS, Candidate
-from faceveil.pipeline.thumbnails import Outline, Thumbnail, draw_thumbnail, window_around
+from faceveil.pipeline.thumbnails import Outline, Thumbnail, draw_thumbnail, region_around
 from faceveil.pipeline.written_output import WrittenOutput
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.faces import Faces
@@ -21,7 +21,7 @@ from faceveil.transforms.shard.written import WrittenRecord, read_written
 _LOGGER = logging.getLogger(__name__)
 _PER_KIND = 6
 _LONG_SIDE = 400
-_LEAST_WINDOW = 160
+_LEAST_REGION = 160
 _MAX_SAMPLE_BYTES = 90_000
 _QUALITIES = (82, 60, 40)
 _MAX_OUTLINES = 200
@@ -140,9 +140,9 @@ def _draw(output: WrittenOutput, record: WrittenRecord, kind: int, candidate: Ca
     width, height = row.width or 0, row.height or 0
     closely = KINDS[kind].closely
     box = row.faces.boxes[candidate.face]
-    window = window_around(box, width, height, _LEAST_WINDOW) if closely else None
+    region = region_around(box, width, height, _LEAST_REGION) if closely else None
     try:
-        thumbnail = draw_thumbnail(record.images[0], _LONG_SIDE, window)
+        thumbnail = draw_thumbnail(record.images[0], _LONG_SIDE, region)
     except Quarantine as error:
         _LOGGER.warning("%s: is no sample in the report: %s", row.key, error)
         return None

@@ -15,7 +15,7 @@ class Bar(NamedTuple):
     """One bar: what it is about, and how many there are."""
 
     label: str
-    count: int
+    number: int
 
 
 def bins(starts: Sequence[float], counts: Sequence[int], digits: int = 0) -> list[Bar]:
@@ -29,9 +29,9 @@ def bins(starts: Sequence[float], counts: Sequence[int], digits: int = 0) -> lis
     Example usage::
 
         >>> bins((0, 8, 16), [0, 3, 1])
-        [Bar(label='8–15', count=3), Bar(label='16+', count=1)]
+        [Bar(label='8–15', number=3), Bar(label='16+', number=1)]
         >>> bins((0.2, 0.25, 0.3), [2, 1, 0], digits=2)
-        [Bar(label='0.20', count=2), Bar(label='0.25', count=1)]
+        [Bar(label='0.20', number=2), Bar(label='0.25', number=1)]
     """
     labels = []
     for place, start in enumerate(starts):
@@ -57,25 +57,25 @@ def bar_plot(title: str, unit: str, bars: Sequence[Bar]) -> str:
         unit: what is counted, and by what, told under the title.
         bars: from top to bottom.
     """
-    total = sum(bar.count for bar in bars)
+    total = sum(bar.number for bar in bars)
     head = f"<figcaption><b>{escape(title)}</b><span>{escape(unit)}</span></figcaption>"
     if not total:
         return f'<figure class="plot">{head}<p class="none">There are none.</p></figure>'
-    most = max(bar.count for bar in bars)
+    most = max(bar.number for bar in bars)
     width, height = _LABELS + _BARS + _NUMBERS, _ROW * len(bars)
     parts = []
     for place, bar in enumerate(bars):
         middle = place * _ROW + _ROW / 2
-        length = max(bar.count / most * _BARS, _MIN_BAR) if bar.count else 0
-        label, told = escape(bar.label), f"{bar.count:,}"
+        length = max(bar.number / most * _BARS, _MIN_BAR) if bar.number else 0
+        label, told = escape(bar.label), f"{bar.number:,}"
         parts.append(
-            f"<g><title>{label}: {told} ({bar.count / total:.1%})</title>"
+            f"<g><title>{label}: {told} ({bar.number / total:.1%})</title>"
             f'<rect class="row" x="0" y="{middle - _ROW / 2:g}" width="{width}" height="{_ROW}"/>'
             f'<text class="label" x="{_LABELS - 8}" y="{middle + 4:g}">{label}</text>'
             f'<rect class="bar" x="{_LABELS}" y="{middle - 6.5:g}" width="{length:.1f}" height="13" rx="2"/>'
             f'<text class="count" x="{_LABELS + length + 6:.1f}" y="{middle + 4:g}">{told}</text></g>'
         )
-    alt = "; ".join(f"{bar.label}: {bar.count:,}" for bar in bars)
+    alt = "; ".join(f"{bar.label}: {bar.number:,}" for bar in bars)
     return (
         f'<figure class="plot">{head}<svg viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(f"{title}, {unit}: {alt}")}">{"".join(parts)}</svg></figure>'

@@ -36,12 +36,14 @@ class FaceColumns:
     @property
     def heights(self) -> FloatArray:
         """float32 ``[F]``, in pixels."""
-        return np.maximum(self.boxes[:, 3] - self.boxes[:, 1], 0)
+        heights: FloatArray = np.maximum(self.boxes[:, 3] - self.boxes[:, 1], 0)
+        return heights
 
     @property
     def areas(self) -> FloatArray:
         """float32 ``[F]``, in pixels."""
-        return np.maximum(self.boxes[:, 2] - self.boxes[:, 0], 0) * self.heights
+        areas: FloatArray = np.maximum(self.boxes[:, 2] - self.boxes[:, 0], 0) * self.heights
+        return areas
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,14 @@ def read_columns(path: str) -> AuditColumns:
             # Files of earlier versions lack some columns.
             there = file.schema_arrow.names
             table = file.read([name for name in _COLUMNS if name in there])
-        texts = {name: table[name].to_pylist() if name in there else [None] * len(table) for name in _COLUMNS[:4]}
+        keys, statuses, reasons = (table[name].to_pylist() for name in ("key", "status", "reason"))
+        details = table["detail"].to_pylist() if "detail" in there else [None] * len(table)
         sizes = np.stack([table[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")], axis=1)
         faces = _faces(table["faces"])
         others = _other_faces(table["other_images"]) if "other_images" in there else _none()
     except (pa.ArrowException, KeyError) as error:
         raise ValueError(f"{path}: is no records file of faceveil") from error
-    return AuditColumns(*texts.values(), sizes, faces, others)
+    return AuditColumns(keys, statuses, reasons, details, sizes, faces, others)
 
 
 def read_keys(path: str) -> list[str]:

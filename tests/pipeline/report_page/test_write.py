@@ -7,11 +7,13 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faceveil.pipeline.cli import main
-from faceveil.pipeline.report_page.write import MAX_PAGE_BYTES, Run, make_page, remove_page
+from faceveil.pipeline.report_page.page import Run
+from faceveil.pipeline.report_page.write import MAX_PAGE_BYTES, make_page, remove_page
 from faceveil.pipeline.written_output import open_output
 from tests.conftest import SKIMAGE_DATA, audit_of, copy_output, files_of_output
 from tests.made_outputs import made_large_output, made_output, made_record
@@ -130,7 +132,10 @@ def test_it_is_small_whatever_the_data_set(tmp_path: Path) -> None:
 
 def test_long_texts_are_cut(tmp_path: Path) -> None:
     ignored = {f".{n}": {"files": 1, "reasons": {"x" * 9999: 1}, "examples": ["y" * 9999]} for n in range(2000)}
-    job = {"image_feature": ["feature" * 20] * 5000, "num_shards": {f"split{n}": 1 for n in range(9999)}}
+    job: dict[str, Any] = {
+        "image_feature": ["feature" * 20] * 5000,
+        "num_shards": {f"split{n}": 1 for n in range(9999)},
+    }
     made_output(tmp_path / "out", [[made_record("a.png", 1)]], ignored=ignored, **job)
     assert len(make_page(open_output(str(tmp_path / "out")), None)) < 500_000
 

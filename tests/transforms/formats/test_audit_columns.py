@@ -49,7 +49,9 @@ def test_they_are_those_of_the_rows(tmp_path_factory: pytest.TempPathFactory, co
         np.testing.assert_array_equal(columns.faces.scores[mine], row.faces.scores)
         others = [image.faces.scores for image in row.other_images]
         mine = columns.other_faces.rows == number
-        np.testing.assert_array_equal(columns.other_faces.scores[mine], np.concatenate(others or [np.zeros(0)]))
+        np.testing.assert_array_equal(
+            columns.other_faces.scores[mine], np.concatenate([*others, np.zeros(0, np.float32)])
+        )
 
 
 def test_what_is_no_audit_file_is_told(tmp_path: Path) -> None:

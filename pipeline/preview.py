@@ -65,13 +65,15 @@ def preview(given: argparse.Namespace, data_options: Collection[str]) -> None:
     if found > len(photos):
         say(f"{len(photos)} of {found:,} photos are shown, by a hash of their names")
     alternatives = _alternatives(_of_images(options, data_options), given.compare)
-    columns = [list(_tiles(photos, each, title, len(alternatives))) for title, each in alternatives]
-    lines = (
-        list(zip(*columns, strict=True))
-        if given.compare
-        else _broken_up([tile for [tile] in zip(*columns, strict=True)])
-    )
-    sheet = draw_sheet([title for title, _ in alternatives] if given.compare else [], lines)
+    columns = []
+    for column, (title, each) in enumerate(alternatives):
+        # All methods get the same faces.
+        told = title if given.compare == "quality" else None if column else ""
+        columns.append(list(_tiles(photos, each, len(alternatives), told)))
+    if given.compare:
+        sheet = draw_sheet([title for title, _ in alternatives], list(zip(*columns, strict=True)))
+    else:
+        sheet = draw_sheet([], _broken_up(columns[0]))
     protocol = None if given.sheet else protocol_of(os.environ, sys.stdout.isatty())
     if protocol:
         say_result(shown_in_terminal(sheet, protocol))
@@ -149,12 +151,14 @@ def _alternatives(options: JobOptions, compare: str | None) -> list[tuple[str, J
     return made
 
 
-def _tiles(photos: Sequence[_Photo], options: JobOptions, title: str, columns: int) -> Iterator[Tile]:
+def _tiles(photos: Sequence[_Photo], options: JobOptions, columns: int, told: str | None) -> Iterator[Tile]:
+    """The photos as they would be anonymized; tells what was found in them, below a title, or nothing."""
     anonymizer = Anonymizer(options)
     side = _TILE_COMPARED if columns > 1 else _ALONE if len(photos) == 1 else _TILE
     outcomes = anonymizer.outcomes((photo.data for photo in photos), (photo.key for photo in photos))
     for photo, outcome in zip(photos, outcomes, strict=True):
-        say_result(f"{f'{title}: ' if title else ''}{printable(photo.key)}: {_in_words(outcome)}")
+        if told is not None:
+            say_result(f"{f'{told}: ' if told else ''}{printable(photo.key)}: {_in_words(outcome)}")
         yield _tile(photo.key, outcome, options, side)
 
 

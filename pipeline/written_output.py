@@ -55,16 +55,22 @@ class WrittenOutput:
         return tuple(self.job.get("image_feature") or FeatureRoles().images)
 
     def shard_names(self) -> list[str]:
-        """The names of the finished shards, in order.
+        """The names of the finished shards, in order; in a folder of audit trails there may be others.
 
         Raises:
             AccessError: the audit trail cannot be listed.
         """
-        return sorted(
+        names = {
             os.path.basename(file.path).removesuffix(".parquet")
             for file in storage.list_folder(self.layout.audit_directory)
             if file.path.endswith(".parquet") and not os.path.basename(file.path).startswith(".")
-        )
+        }
+        return sorted(names if self.manifest is None else names & self.shard_bytes().keys())
+
+    def shard_bytes(self) -> dict[str, int]:
+        """The sizes of a finished output's shards, by name."""
+        shards = (self.manifest or {}).get("shards", [])
+        return {shard.get("name") or shard["file"].rpartition(".")[0]: shard["bytes"] for shard in shards}
 
     def for_each_shard(self, look: Callable[[str], _Result]) -> Iterator[tuple[str, _Result]]:
         """What a function makes of the name of each finished shard, in their order; some at once.

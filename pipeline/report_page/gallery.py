@@ -15,7 +15,6 @@ from faceveil.pipeline.written_output import WrittenOutput
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Status
-from faceveil.transforms.quarantine import Quarantine
 from faceveil.transforms.shard.written import WrittenRecord, read_written
 
 _LOGGER = logging.getLogger(__name__)
@@ -71,9 +70,7 @@ def draw_samples(output: WrittenOutput, candidates: Sequence[Sequence[Candidate]
     Raises:
         AccessError: the audit trail cannot be read.
     """
-    assert output.manifest is not None
-    sizes = {_shard_name(shard): shard["bytes"] for shard in output.manifest["shards"]}
-    chosen = choose(candidates, sizes)
+    chosen = choose(candidates, output.shard_bytes())
     by_shard: dict[str, dict[str, tuple[int, int, Candidate]]] = {}
     for kind, alike in enumerate(chosen):
         for place, candidate in enumerate(alike):
@@ -86,10 +83,6 @@ def draw_samples(output: WrittenOutput, candidates: Sequence[Sequence[Candidate]
             if sample is not None:
                 placed.append((kind, place, sample))
     return [sample for *_, sample in sorted(placed, key=lambda each: each[:2])]
-
-
-def _shard_name(shard: dict[str, str]) -> str:
-    return shard.get("name") or shard["file"].rpartition(".")[0]
 
 
 def choose(candidates: Sequence[Sequence[Candidate]], sizes: dict[str, int]) -> list[list[Candidate]]:
@@ -143,7 +136,7 @@ def _draw(output: WrittenOutput, record: WrittenRecord, kind: int, candidate: Ca
     region = region_around(box, width, height, _LEAST_REGION) if closely else None
     try:
         thumbnail = draw_thumbnail(record.images[0], _LONG_SIDE, region)
-    except Quarantine as error:
+    except Exception as error:  # noqa: BLE001  a sample more or less is no reason to have no page
         _LOGGER.warning("%s: is no sample in the report: %s", row.key, error)
         return None
     jpeg = encode(thumbnail)

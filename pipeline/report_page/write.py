@@ -84,7 +84,7 @@ def make_page(output: WrittenOutput, run: Run | None) -> bytes:
     assert output.manifest is not None
     figures = gather_figures(output)
     content = PageContent(
-        name=os.path.basename(output.layout.directory.rstrip("/")) or output.layout.directory,
+        name=_name(output.layout.directory),
         manifest=output.manifest,
         ignored=_ignored(output),
         figures=figures,
@@ -97,6 +97,12 @@ def make_page(output: WrittenOutput, run: Run | None) -> bytes:
         content = replace(content, samples=_fewer(content.samples))
         page = _marked(content)
     return page
+
+
+def _name(directory: str) -> str:
+    """The last part of a path, such as of the working folder."""
+    path = os.path.realpath(directory) if storage.is_local(directory) else directory
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def _fewer(samples: Sequence[Any]) -> Sequence[Any]:

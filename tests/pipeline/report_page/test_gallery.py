@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,23 @@ def test_masks_are_black_in_the_samples(output_format: OutputFormat, tmp_path: P
             if 0 <= x < pixels.shape[1] and 0 <= y < pixels.shape[0]:
                 assert pixels[int(y), int(x)].max() < 40
         assert pixels.mean() > 60  # of noise, around them
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_turned_images_are_shown_upright(orientation: int, tmp_path: Path) -> None:
+    upright = made_record("a.jpg", 7, faces=3, size=(400, 240))
+    assert upright.image
+    turned = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.open(io.BytesIO(upright.image)).transpose(turned).save(file, "JPEG", quality=95, exif=exif)
+    made_output(tmp_path / "out", [[replace(upright, image=file.getvalue())]])
+    [sample] = samples_of(tmp_path / "out")
+    assert sample.picture_size == (400, 240)
+    pixels = np.asarray(Image.open(io.BytesIO(sample.jpeg)))
+    for left, top, right, bottom, _ in sample.outlines:
+        assert pixels[int((top + bottom) / 2), int((left + right) / 2)].max() < 60
 
 
 def test_a_shard_that_was_changed_gives_no_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

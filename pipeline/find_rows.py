@@ -82,7 +82,7 @@ def _rows(output: WrittenOutput, name: str, keys: Collection[str] | None) -> Ite
 
 
 def _pattern(key: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, key.split("*"))), re.DOTALL)
+    return re.compile(".*".join(map(re.escape, re.split(r"\*+", key))), re.DOTALL)
 
 
 def _hidden(output: WrittenOutput, key: str, salt_file: str | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -23,6 +24,7 @@ from faceveil.transforms.inputs.paths import as_path
 
 _MAX_SHARDS = 40
 _MAX_FACES = 100
+_MAX_QUARANTINED = 20
 _SETTINGS = (
     *("method", "fallback_method", "strength", "shape", "margin", "coverage"),
     *("score_threshold", "quality", "detect_size", "boxes_mode", "keep_metadata", "engine", "precision"),
@@ -112,6 +114,25 @@ def _describe_output(output: WrittenOutput) -> Iterator[str]:
         yield f"  {result.name}: {written}, {counted(result.faces, 'face')}{quarantined}, {result.bytes / 1e6:.1f} MB"
     if len(shown) < len(done):
         yield f"  and {len(done) - len(shown):,} more"
+    yield from _describe_quarantined(output, done)
+
+
+def _describe_quarantined(output: WrittenOutput, done: Sequence[ShardResult]) -> Iterator[str]:
+    """What was quarantined, by name: the first ones, of as few shards as hold them."""
+    rows = (
+        each.row
+        for result in done
+        if result.quarantined
+        for each in rows_of_shard(output, result.name)
+        if each.row.status is Status.QUARANTINED
+    )
+    total = sum(result.quarantined for result in done)
+    if total:
+        yield "quarantined:"
+    for row in itertools.islice(rows, _MAX_QUARANTINED):
+        yield f"  {printable(row.key)}: {row.reason}{f', {printable(row.detail)}' if row.detail else ''}"
+    if total > _MAX_QUARANTINED:
+        yield f"  and {total - _MAX_QUARANTINED:,} more; --shard tells those of one"
 
 
 def _results(output: WrittenOutput) -> list[ShardResult]:

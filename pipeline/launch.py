@@ -13,6 +13,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner, Dataflo
 from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
 from google.api_core.exceptions import GoogleAPIError
 
+from faceveil.pipeline.audit_directory import holds_audit_trail
 from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.graph import AnonymizeDataset
 from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, remove_stale_lock
@@ -107,8 +108,10 @@ def _page_of(output: OutputLayout) -> str | None:
     """The page about a job that was complete before; of one that went on without its command there is none yet."""
     if storage.exists(output.page_path):
         return output.page_path
-    # A restart has crashed just now, perhaps over the page.
-    return None if is_restart() else write_page_at_end(output, None, None)
+    # A restart has crashed just now, perhaps over the page; and without an audit trail there is nothing to tell.
+    if is_restart() or not holds_audit_trail(output.audit_directory):
+        return None
+    return write_page_at_end(output, None, None)
 
 
 def _left(job: PreparedJob) -> str:

@@ -105,6 +105,7 @@ def test_it_tells_the_whole(output: Path, capsys: pytest.CaptureFixture[str]) ->
     assert said.startswith("7 records: 5 anonymized (10 faces), 1 without faces, 1 quarantined\n")
     assert "  data-00001-of-00003: 1 record, 1 face, 1 quarantined, " in said
     assert "score_threshold 0.21" in said
+    assert said.endswith("quarantined:\n  people/cut.jpg: truncated, at byte 7\n")
 
 
 @pytest.mark.parametrize("output_format", ["tfrecord", "images"])

@@ -17,7 +17,7 @@ from faceveil.transforms.codecs import decode_for_detection, probe
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.quarantine import Quarantine, Reason
 
-_MAX_PIXELS = 64_000_000
+_MAX_PIXELS = 40_000_000
 """Larger images are not decoded for a small picture."""
 
 
@@ -79,22 +79,25 @@ def draw_thumbnail(data: bytes, long_side: int, region: Region | None = None) ->
     """
     info = probe(data)
     width, height = info.upright_width, info.upright_height
-    if width * height > _MAX_PIXELS:
-        raise Quarantine(Reason.TOO_LARGE, f"{width} x {height} px are too many for a small picture")
     shown = region or Region(0, 0, width, height)
     shown_side = max(shown.right - shown.left, shown.bottom - shown.top)
     side = long_side if region else min(long_side, shown_side)
     needed = min(max(width, height), math.ceil(max(width, height) * side / shown_side))
+    # JPEGs alone are decoded at a reduced size, up to twice what is needed.
+    reduced = min(1.0, 2 * needed / max(width, height)) if info.format == "jpeg" else 1.0
+    if width * height * reduced**2 > _MAX_PIXELS:
+        raise Quarantine(Reason.TOO_LARGE, f"{width} x {height} px are too many for a small picture")
     rgb, _ = next(iter(decode_for_detection(data, info, needed).renderings()))
-    picture = Image.fromarray(np.ascontiguousarray(rgb))
-    # It may have been decoded at a reduced size.
-    across, down = picture.width / width, picture.height / height
+    # It may have been decoded at a reduced size. Nothing but the part is copied, whatever surrounds it.
+    across, down = rgb.shape[1] / width, rgb.shape[0] / height
+    left, top, right, bottom = shown.left * across, shown.top * down, shown.right * across, shown.bottom * down
+    x, y = math.floor(left), math.floor(top)
+    part = Image.fromarray(np.ascontiguousarray(rgb[y : math.ceil(bottom), x : math.ceil(right)]))
     # No rounding may lead beyond it.
-    right, bottom = min(shown.right * across, picture.width), min(shown.bottom * down, picture.height)
-    box = (shown.left * across, shown.top * down, right, bottom)
+    box = left - x, top - y, min(right - x, part.width), min(bottom - y, part.height)
     scale = side / shown_side
     size = max(1, round((shown.right - shown.left) * scale)), max(1, round((shown.bottom - shown.top) * scale))
-    return Thumbnail(np.asarray(picture.resize(size, Image.Resampling.BICUBIC, box)), shown)
+    return Thumbnail(np.asarray(part.resize(size, Image.Resampling.BICUBIC, box)), shown)
 
 
 def region_around(box: FloatArray, width: int, height: int, least: int) -> Region:

@@ -93,7 +93,7 @@ TESTED_BY = {
         "access": "test_cloud_storage.py",
         "console models_command report": "pipeline/test_cli.py",
         "extract find_rows inspect_command written_output": "pipeline/test_inspect_output.py",
-        "contact_sheet preview_command terminal_pictures thumbnails": "pipeline/test_preview.py",
+        "contact_sheet preview_command terminal_pictures": "pipeline/test_preview.py",
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
         "evaluate": "pipeline/test_evaluate_command.py",

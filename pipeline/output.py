@@ -11,6 +11,7 @@ from typing import Any
 
 from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.pipeline.options import JobOptions
+from faceveil.pipeline.report_page.write import remove_page
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.kinds import is_of_system
@@ -227,6 +228,8 @@ def clear_output(output: OutputLayout) -> None:
         if path.endswith((".parquet", ".files")):  # of a job that writes a file for each image, they list these
             delete_below(output.directory, listed_files(path))
     storage.delete(files)
+    for layout in layouts:
+        remove_page(layout.audit_directory)
     remove_partial_files(output)
 
 

@@ -87,6 +87,7 @@ TESTED_BY = {
     "transforms.shard": {
         "compose": "transforms/shard/test_anonymize.py",
         "others": "test_folders.py",
+        "written": "pipeline/test_inspect_output.py",
         "shard_format tfrecord_shard": "transforms/shard/test_write.py",
         "worker": "transforms/test_anonymize_shards.py",
     },
@@ -95,6 +96,8 @@ TESTED_BY = {
         "access": "test_cloud_storage.py",
         "console models_command report": "pipeline/test_cli.py",
         "doctor_command": "pipeline/test_doctor.py",
+        "extract find_rows inspect_command written_output": "pipeline/test_inspect_output.py",
+        "contact_sheet preview_command terminal_pictures": "pipeline/test_preview.py",
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
         "evaluate": "pipeline/test_evaluate_command.py",
@@ -103,6 +106,7 @@ TESTED_BY = {
         "train_detector_command training_options": "pipeline/test_train_detector.py",
         "anonymized_photos": "pipeline/test_evaluate_anonymizers.py",
     },
+    "pipeline.report_page": {"plots style": "pipeline/report_page/test_page.py"},
     "pipeline.runners": {
         "dataflow remote_job staging": "dataflow/test_request.py",
         "local": "test_crashes.py",

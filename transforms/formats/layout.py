@@ -19,12 +19,16 @@ MANIFEST_NAME, LOCK_NAME = "manifest.json", ".faceveil-lock.json"
 IGNORED_NAME = "_ignored.json"
 """Examples of what was ignored, in the audit trail; readers of folders of Parquet files skip what begins so."""
 
+PAGE_NAME = "_report.html"
+"""What a person reads of a job, beside its audit trail; named so for the same reason."""
+
 _SHARD = r".+-\d{5,}-of-\d{5,}"
 _PARTIAL = r"\.[0-9a-f]{8}\.partial"
 _SHARD_FILE = re.compile(rf"\.?{_SHARD}\.tfrecord({_PARTIAL})?")
 _AUDIT_FILE = re.compile(
     rf"\.?\.?{_SHARD}\.(parquet|attempt|files)({_PARTIAL})?|\.?{re.escape(IGNORED_NAME)}({_PARTIAL})?"
 )
+_PAGE_FILE = re.compile(rf"\.?{re.escape(PAGE_NAME)}({_PARTIAL})?")
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ class OutputLayout:
     def ignored_path(self) -> str:
         """Where examples of the ignored files are."""
         return storage.join(self.audit_directory, IGNORED_NAME)
+
+    @property
+    def page_path(self) -> str:
+        """Where the page is that a person reads."""
+        return storage.join(self.audit_directory, PAGE_NAME)
 
 
 def mirrored_name(key: str, path: str) -> str:
@@ -149,3 +158,14 @@ def is_audit_file(name: str) -> bool:
         (True, False)
     """
     return _AUDIT_FILE.fullmatch(name) is not None
+
+
+def is_page_file(name: str) -> bool:
+    """Whether a file beside an audit trail has the name of the page about it, which a user's own file may have too.
+
+    Example usage::
+
+        >>> is_page_file("_report.html"), is_page_file("._report.html.0123abcd.partial"), is_page_file("a.html")
+        (True, True, False)
+    """
+    return _PAGE_FILE.fullmatch(name) is not None

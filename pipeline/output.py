@@ -224,7 +224,9 @@ def clear_output(output: OutputLayout) -> None:
         layouts.append(replace(output, audit_directory=audit_directory_beside(output.directory)))
     files = sorted({path for layout in layouts for path in _job_files(layout)})
     for path in files:
-        if path.endswith((".parquet", ".files")):  # of a job that writes a file for each image, they list these
+        in_audit_trail = os.path.dirname(path) != output.directory.rstrip("/")
+        # Of a job that writes a file for each image, they list these.
+        if in_audit_trail and path.endswith((".parquet", ".files")):
             delete_below(output.directory, listed_files(path))
     storage.delete(files)
     remove_partial_files(output)

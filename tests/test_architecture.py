@@ -84,7 +84,8 @@ TESTED_BY = {
     "transforms.shard": {
         "compose": "transforms/shard/test_anonymize.py",
         "others": "test_folders.py",
-        "shard_format tfrecord_shard": "transforms/shard/test_write.py",
+        "shard_format": "transforms/shard/test_write.py",
+        "parquet_shard tfrecord_shard webdataset_shard": "transforms/shard/test_file_shard.py",
         "worker": "transforms/test_anonymize_shards.py",
     },
     "transforms.storage": {"base gcs s3": "transforms/storage/test_object_stores.py"},

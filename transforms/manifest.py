@@ -14,7 +14,7 @@ from apache_beam.typehints import with_input_types, with_output_types
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
-from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout
+from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout, shard_ending
 from faceveil.transforms.inputs.ignored import without_names
 from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.plan import Layout, shard_name
@@ -69,7 +69,9 @@ def build_manifest(
             for name in ("engine", "precision", "device")
         },
     }
-    has_files = SHARD_FORMATS[job.get("format", "tfrecord")].has_files
+    output_format = job.get("format", "tfrecord")
+    has_files = SHARD_FORMATS[output_format].has_files
+    ending = shard_ending(output_format, job.get("compression", "none"))
     later = {"given_faces": "boxes", "copied": "copy_others"}
     counts = (*_COUNTS, *(name for name, option in later.items() if option in job))
     return {
@@ -84,7 +86,7 @@ def build_manifest(
         "shards": [
             {
                 # Where it is a file for each image, the audit trail names them.
-                **({"name": shard.name} if has_files else {"file": f"{shard.name}.tfrecord"}),
+                **({"name": shard.name} if has_files else {"file": shard.name + ending}),
                 "split": shard.split,
                 "records": shard.records - shard.quarantined,
                 "faces": shard.faces,

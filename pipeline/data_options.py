@@ -54,6 +54,13 @@ class DataOptions:
         "how shards are compressed: none, gzip; of Parquet zstd, snappy, gzip, none (default: none; of Parquet zstd)",
         allowed=("none", "gzip", "zstd", "snappy"),
     )
+    tfds: bool = option_field(
+        False,
+        "data",
+        "write features.json and dataset_info.json, with which tfds.builder_from_directory reads TFRecords of image "
+        "files; those of a folder of TensorFlow Datasets always get them",
+        parse=bool,
+    )
     copy_others: bool = option_field(
         False,
         "data",

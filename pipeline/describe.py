@@ -36,7 +36,7 @@ _DECISIVE_OPTIONS = (
     *("image_feature", "drop_features", "allow_features", "keep_metadata"),
     *LIMITS,
 )
-_LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others")
+_LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others", "tfds")
 """Told only where they are given, so that all other jobs are what they were before there were these options."""
 _BOX_OPTIONS = ("boxes", "boxes_mode", "box_classes")
 """Told only together, for the same reason."""

@@ -29,7 +29,12 @@ def check_feature_roles(roles: FeatureRoles) -> None:
 
 
 def check_format(
-    output_format: OutputFormat, roles: FeatureRoles, copy_others: bool, hash_keys: bool, compression: str | None
+    output_format: OutputFormat,
+    roles: FeatureRoles,
+    copy_others: bool,
+    hash_keys: bool,
+    compression: str | None = None,
+    tfds: bool = False,
 ) -> None:
     """Refuses options that do nothing with what is written, or would give away what another one hides.
 
@@ -38,7 +43,7 @@ def check_format(
 
     Example usage::
 
-        >>> check_format("tfrecord", FeatureRoles(), True, False, None)
+        >>> check_format("tfrecord", FeatureRoles(), True, False)
         Traceback (most recent call last):
         faceveil.pipeline.option_values.OptionError: --copy_others: is for --format images
     """
@@ -47,6 +52,8 @@ def check_format(
             raise OptionError("--format images: files have no features; options about these are for other formats")
     elif copy_others:
         raise OptionError("--copy_others: is for --format images")
+    if tfds and (output_format != "tfrecord" or compression not in (None, "none")):
+        raise OptionError("--tfds: is for --format tfrecord without --compression, which TensorFlow Datasets reads")
     if compression not in (None, *COMPRESSIONS[output_format]):
         taken = ", ".join(COMPRESSIONS[output_format])
         raise OptionError(f"--compression {compression}: --format {output_format} takes {taken}")

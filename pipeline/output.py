@@ -23,6 +23,7 @@ from faceveil.transforms.formats.layout import (
     is_audit_file,
     is_shard_file,
 )
+from faceveil.transforms.formats.tfds_output import remove_info
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.shard.image_shard import listed_files
@@ -218,6 +219,7 @@ def clear_output(output: OutputLayout) -> None:
         AccessError: something cannot be removed, or an audit trail not be read.
     """
     storage.delete([storage.join(output.directory, MANIFEST_NAME)])
+    remove_info(output.directory)
     # What another audit trail of it says no longer holds, wherever this job puts its own.
     layouts = [output]
     with contextlib.suppress(ValueError):

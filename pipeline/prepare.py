@@ -34,12 +34,14 @@ from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import processes, works_here
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.shard_time import check_element_timeout
+from faceveil.pipeline.tfds_info import find_declaration
 from faceveil.transforms import storage
 from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.errors import OwnOutputError
+from faceveil.transforms.errors import OutputError, OwnOutputError
 from faceveil.transforms.formats.layout import OutputLayout, shard_ending
+from faceveil.transforms.formats.tfds_output import foreign_info
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
 from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
@@ -67,6 +69,7 @@ class PreparedJob:
         output: where it writes.
         models: the detectors.
         anonymize: what makes the shards.
+        declaration: of the output's features, where TensorFlow Datasets is to read it.
     """
 
     options: JobOptions
@@ -76,6 +79,7 @@ class PreparedJob:
     output: OutputLayout
     models: tuple[ResolvedModel, ...]
     anonymize: AnonymizeShards
+    declaration: dict[str, Any] | None = None
 
 
 def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
@@ -120,7 +124,9 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
-    columns = _columns(options, summary)
+    columns, declaration = _columns(options, summary), find_declaration(options, summary)
+    if declaration and (foreign := foreign_info(options.output)):
+        raise OutputError(f"{foreign}: no job has written it, and this one would replace it; move it away")
     boxes_told = boxes.description if boxes else None
     description = describe_job(options, summary, layout, model, generator, boxes_told, columns)
     if running:
@@ -135,7 +141,7 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
     anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
-    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize)
+    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize, declaration)
 
 
 def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:

@@ -94,6 +94,8 @@ TESTED_BY = {
         "console models_command report": "pipeline/test_cli.py",
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
+        "output_columns": "test_formats_of_records.py",
+        "tfds_info": "test_tfds.py",
         "evaluate": "pipeline/test_evaluate_command.py",
         "data_options option_checks option_parsing option_values salt": "pipeline/test_options.py",
         "restart supervise": "test_crashes.py",

@@ -45,6 +45,7 @@ LOCKS = (
     Lock("requirements-gpu.txt", "pyproject.toml", "gpu", "requirements.txt"),
     Lock("requirements-dev.txt", "pyproject.toml", "dev", "requirements.txt"),
     Lock("benchmarks/deface.txt", "benchmarks/deface.in"),
+    Lock("tests/readers/requirements.txt", "tests/readers/requirements.in"),
     *(Lock(f"{_CLUSTERS}/{name}.txt", f"{_CLUSTERS}/{name}.in") for name in ("airflow", "flink", "spark")),
 )
 

@@ -16,7 +16,7 @@ from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.columns import (
-    IMAGE,
+    IMAGE_TYPE,
     Columns,
     column_of,
     is_list,
@@ -58,7 +58,7 @@ def find_columns(options: JobOptions, summary: InputSummary) -> dict[str, str]:
     splits = summary.splits.values()
     found: dict[str, str] = {}
     if any(split.images for split in splits):
-        own = {column_of(FeatureRoles.images[0]): IMAGE, **_OWN_TYPES}
+        own = {column_of(FeatureRoles.images[0]): IMAGE_TYPE, **_OWN_TYPES}
         found = {name: kind for name, kind in own.items() if name not in roles.dropped}
     files = list(dict.fromkeys(file for split in splits for file in split.first_record_files))
     with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
@@ -113,13 +113,13 @@ def _look(file: InputFile, roles: FeatureRoles) -> Iterable[tuple[str, str]]:
         refused = tuple(feature.name for feature in features if feature.refusal)
         known = replace(roles, dropped=(*roles.dropped, *refused))
         for _, record in itertools.islice(container.read(file.stored, None, LONGEST_RECORD, known), RECORDS):
-            for name, found in () if isinstance(record, Quarantine) else _types(record, roles):
+            for name, found in () if isinstance(record, Quarantine) else _types(record, roles, file.path):
                 seen[name] = merged_type(seen.get(name, found), found) or list_of(_ANY)
     except (AccessError, OSError):
         pass
     for name in seen.keys() & set(roles.images):
         if is_list(declared.get(name, "")):
-            seen[name] = list_of(IMAGE)
+            seen[name] = list_of(IMAGE_TYPE)
     types = {**seen, **{name: kind for name, kind in declared.items() if name not in roles.images}}
     return [(column_of(name), kind) for name, kind in types.items()]
 
@@ -128,20 +128,28 @@ def _is_written(name: str, roles: FeatureRoles) -> bool:
     return name in roles.images or not roles.is_left_out(name)
 
 
-def _types(record: bytes, roles: FeatureRoles) -> Iterator[tuple[str, str]]:
-    """The features of a record that are written, and the types of columns that hold them."""
+def _types(record: bytes, roles: FeatureRoles, path: str) -> Iterator[tuple[str, str]]:
+    """The features of a record that are written, and the types of columns that hold them.
+
+    Raises:
+        OptionError: it is a sequence.
+    """
     try:
         example = Example.parse(record)
         found = {name: example.values(name) for name in example.names() if _is_written(name, roles)}
     except InvalidExampleError:
         return
+    if lists := sorted(found.keys() & set(example.lists)):
+        raise OptionError(
+            f"{path} holds SequenceExamples; their lists, such as {lists[0]}, have a place in --format tfrecord alone"
+        )
     for name, values in found.items():
         if values is None or not len(values):  # of an empty list the kind says nothing
             continue
         kind = "binary" if isinstance(values, list) else "int64" if values.dtype == np.int64 else "float"
         own = _OWN_TYPES.get(name)
         if name in roles.images:
-            yield name, IMAGE if len(values) == 1 else list_of(IMAGE)
+            yield name, IMAGE_TYPE if len(values) == 1 else list_of(IMAGE_TYPE)
         elif own and len(values) == 1 and merged_type(own, kind):
             yield name, own
         else:

@@ -172,14 +172,25 @@ def test_what_is_refused_before_any_work(
 
 def test_two_kinds_of_values_are_no_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = {"image/encoded": bytes_feature(png(noise_image(30, 40)))}
-    write_records(tmp_path / "a.tfrecord", {**picture, "x": bytes_feature(b"1")})
-    write_records(tmp_path / "b.tfrecord", {**picture, "x": tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))})
-    assert job(tmp_path, tmp_path / "out", "parquet") == 2
-    said = (
-        "feature x of "
-        + str(tmp_path / "b.tfrecord")
-        + " holds int64, and binary elsewhere, which cannot be one column"
-    )
-    assert said in capsys.readouterr().err
-    assert job(tmp_path, tmp_path / "tars", "webdataset") == 0
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    write_records(inputs / "a.tfrecord", {**picture, "x": bytes_feature(b"1")})
+    write_records(inputs / "b.tfrecord", {**picture, "x": tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))})
+    assert job(inputs, tmp_path / "out", "parquet") == 2
+    said = capsys.readouterr().err
+    assert f"feature x of {inputs}/b.tfrecord holds int64, and binary elsewhere, which cannot be one column" in said
+    assert job(inputs, tmp_path / "tars", "webdataset") == 0
     assert [read(path)[0].get("x") for path in sorted((tmp_path / "tars").glob("*.tar"))] == [b"1", None]
+
+
+def test_sequences_are_refused_unless_their_lists_go(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = bytes_feature(png(noise_image(30, 40)))
+    steps = tf.train.FeatureLists(feature_list={"steps": tf.train.FeatureList(feature=[picture])})
+    context = tf.train.Features(feature={"image/encoded": picture})
+    with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+        writer.write(tf.train.SequenceExample(context=context, feature_lists=steps).SerializeToString())
+    inputs = tmp_path / "x.tfrecord"
+    assert job(inputs, tmp_path / "out", "parquet", "--allow_features", "steps") == 2
+    assert "x.tfrecord holds SequenceExamples; their lists, such as steps, have a place" in capsys.readouterr().err
+    assert job(inputs, tmp_path / "out", "parquet", "--drop_features", "steps") == 0
+    assert "steps" not in pq.read_schema(next((tmp_path / "out").glob("*.parquet"))).names

@@ -22,7 +22,7 @@ from faceveil.transforms.storage.base import one_line
 Columns = Mapping[str, str]
 """The types of columns by their names, in order: one of those below, or ``list<…>`` of one."""
 
-IMAGE = "image"
+IMAGE_TYPE = "image"
 _OF_INTEGERS = {
     **{f"{sign}int{bits}": getattr(pa, f"{sign}int{bits}")() for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "bool": pa.bool_(),
@@ -33,7 +33,7 @@ _TYPES = {
     **_OF_INTEGERS,
     **_OF_FLOATS,
     **_OF_BYTES,
-    IMAGE: pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    IMAGE_TYPE: pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
 }
 _MAIN_IMAGE, _MAIN_COLUMN = "image/encoded", "image"
 _PATH = "/path"
@@ -98,7 +98,7 @@ def path_column(name: str, columns: Columns) -> str | None:
         ('left', None)
     """
     image = name.removesuffix(_PATH)
-    is_path = name.endswith(_PATH) and name not in columns and item_of(columns.get(image, "")) == IMAGE
+    is_path = name.endswith(_PATH) and name not in columns and item_of(columns.get(image, "")) == IMAGE_TYPE
     return image if is_path else None
 
 
@@ -113,7 +113,7 @@ def _schema(columns: tuple[tuple[str, str], ...]) -> pa.Schema:
     images = {
         name: {"_type": "Sequence", "feature": {"_type": "Image"}} if is_list(column_type) else {"_type": "Image"}
         for name, column_type in columns
-        if item_of(column_type) == IMAGE
+        if item_of(column_type) == IMAGE_TYPE
     }
     return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": images}})})
 
@@ -175,7 +175,7 @@ def _value(name: str, column_type: str, values: ReadValues, paths: ReadValues | 
     if not is_list(column_type) and len(values) > 1:
         raise _refused(f"feature {name} has {len(values)} values, and one in the first records")
     item = item_of(column_type)
-    if item == IMAGE:
+    if item == IMAGE_TYPE:
         made = [{"bytes": value, "path": path} for value, path in zip(values, _paths(name, values, paths), strict=True)]
     else:
         made = _items(name, item, values)

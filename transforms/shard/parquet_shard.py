@@ -18,7 +18,7 @@ from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.file_shard import FileShards
 
-_GROUP_BYTES = 32 * 2**20
+_GROUP_BYTES = 16 * 2**20
 _GROUP_ROWS = 1000
 _ROWS_AT_ONCE = 16
 

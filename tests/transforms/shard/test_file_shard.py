@@ -112,7 +112,7 @@ def test_a_disk_that_is_full_is_the_outputs_fault(tmp_path: Path) -> None:
 
 def test_a_table_says_nothing_twice_and_ends_row_groups_by_bytes(tmp_path: Path) -> None:
     output = layout(tmp_path, ("parquet", "zstd"))
-    large = Example.empty().with_features({"image": bytes(12 * 2**20)})
+    large = Example.empty().with_features({"image": bytes(6 * 2**20)})
     rows = [Outcome(record(n, "parquet").row, row_of(Example.parse(large), COLUMNS)) for n in range(4)]
     write(output, rows)
     with pq.ParquetFile(output.shard_path(PLAN.name), page_checksum_verification=True) as file:

@@ -1,6 +1,6 @@
 """Reads an output as a user of a library does, and writes the pixels of its images by their names to an .npz file.
 
-    python tests/readers/read_back.py READER OUTPUT SPLIT RESULT
+    python tests/readers/read_back.py READER OUTPUT RESULT SPLIT...
 
 Runs where the libraries are, without this project. Each reader is written as the documentation of its library has it.
 """
@@ -40,7 +40,8 @@ def tfds(output: str, split: str) -> Read:
     count = 0
     for example in builder.as_dataset(split=split):
         count += 1
-        yield example[NAME].numpy().decode(), example["image/encoded"].numpy()
+        found = example if NAME in example else {f"image/{name}": value for name, value in example["image"].items()}
+        yield found[NAME].numpy().decode(), found["image/encoded"].numpy()
     assert count == builder.info.splits[split].num_examples
 
 
@@ -127,11 +128,13 @@ READERS: dict[str, Callable[[str, str], Read]] = {
 
 def main() -> None:
     """Reads what the command line names."""
-    reader, output, split, result = sys.argv[1:]
+    reader, output, result, *splits = sys.argv[1:]
     pixels = {}
-    for name, image in READERS[reader](output, split):
-        assert name not in pixels, name
-        pixels[name] = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
+    for split in splits:
+        for name, image in READERS[reader](output, split):
+            assert name.startswith(f"{split}/"), name
+            assert name not in pixels, name
+            pixels[name] = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
     np.savez(result, **{str(n): pixels[name] for n, name in enumerate(pixels)}, names=np.array(list(pixels)))
 
 

@@ -38,7 +38,7 @@ def manifest(output: Path) -> dict[str, Any]:
 
 def records(output: Path) -> dict[str, dict[str, Any]]:
     """Every record of an output by its key: its columns or members."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for shard in manifest(output)["shards"]:
         name = shard["file"].partition(".")[0]
         trail = pq.read_table(audit_of(output) / f"{name}.parquet").to_pylist()

@@ -129,13 +129,14 @@ READERS: dict[str, Callable[[str, str], Read]] = {
 def main() -> None:
     """Reads what the command line names."""
     reader, output, result, *splits = sys.argv[1:]
-    pixels = {}
+    pixels: dict[str, Any] = {}
     for split in splits:
         for name, image in READERS[reader](output, split):
             assert name.startswith(f"{split}/"), name
             assert name not in pixels, name
             pixels[name] = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) else image)
-    np.savez(result, **{str(n): pixels[name] for n, name in enumerate(pixels)}, names=np.array(list(pixels)))
+    arrays: dict[str, Any] = {str(number): found for number, found in enumerate(pixels.values())}
+    np.savez(result, **arrays, names=np.array(list(pixels)))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,9 @@ def read_back(reader: str, output: Path, result: Path) -> dict[str, np.ndarray]:
     """What a reader finds, by name; nothing is fetched from anywhere, nor kept."""
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(result.parent / "cache"), "CUDA_VISIBLE_DEVICES": ""}
     command = [PYTHON, ROOT / "tests" / "readers" / "read_back.py", reader, output, result, "train", "val"]
-    made = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        list(map(str, command)), env=os.environ | offline, capture_output=True, text=True, check=False
+    )
     assert made.returncode == 0, made.stderr[-3000:]
     with np.load(result) as arrays:
         return {str(name): arrays[str(number)] for number, name in enumerate(arrays["names"])}

@@ -19,8 +19,8 @@ _INFO_NAME = "dataset_info.json"
 _DATA_SET = "faceveil"  # by which its own files are known
 _SHARDS = "{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
 _MODULE = "tensorflow_datasets.core.features"
-_KINDS = ("jsonFeature", "featuresDict", "tensor", "classLabel", "image", "video", "audio", "boundingBox", "text")
-_KINDS += ("translation", "sequence")
+_KEPT = {"pythonClassName", "jsonFeature", "featuresDict", "tensor", "classLabel", "image", "video", "audio"}
+_KEPT |= {"boundingBox", "text", "translation", "sequence"}
 
 Declaration = Mapping[str, Any]
 """The tree of ``features.json``."""
@@ -64,7 +64,7 @@ def _tensor(dtype: str, *dimensions: int) -> dict[str, Any]:
 
 def _pruned(node: Declaration, name: str, lists: int, roles: FeatureRoles) -> dict[str, Any]:
     """A node without words, and without features that are left out; empty where nothing is left of it."""
-    kept = {key: value for key, value in node.items() if key in ("pythonClassName", *_KINDS)}
+    kept = {key: value for key, value in node.items() if key in _KEPT}
     if "featuresDict" in node:
         features = {}
         for below, inner in node["featuresDict"].get("features", {}).items():

@@ -29,8 +29,8 @@ class _Writer:
         name = self._name(row, sample)
         for member in sample.names():
             if member != SAMPLE_KEY:
-                [content] = sample.bytes_values(member) or ()
-                self._write(write_member(f"{name}.{member}", content))
+                for content in sample.bytes_values(member) or ():  # which is one
+                    self._write(write_member(f"{name}.{member}", content))
         self._records += 1
 
     def _name(self, row: Row, sample: Example) -> str:

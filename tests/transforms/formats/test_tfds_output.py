@@ -32,7 +32,7 @@ def test_what_is_left_out_of_examples_is_not_declared_and_faces_are() -> None:
     dropped = ("thumb", "steps/secret", "only/secret", "steps/paths/ragged_row_lengths_0", "image/face/score")
     roles = FeatureRoles(images=("image", "steps/view"), dropped=dropped)
     found = names(declaration_of_output(given, roles))
-    second = {name.replace("image", "steps/view", 1): {} for name in FACES}
+    second: dict[str, Any] = {name.replace("image", "steps/view", 1): {} for name in FACES}
     assert found == {
         **{"image": {}, "label": {}, "steps": {"*": {"view": {}}}},
         **{name: {} for name in FACES - {"image/face/score"}},

@@ -6,6 +6,7 @@ import gc
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +25,7 @@ from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.write import write_shard
 
-WAYS = [(name, how) for name in ("tfrecord", "parquet", "webdataset") for how in COMPRESSIONS[name]]  # type: ignore[index]
+WAYS = [(name, how) for name in ("tfrecord", "parquet", "webdataset") for how in COMPRESSIONS[name]]
 COLUMNS = {"image": "image", "n": "int64", "views": "list<image>", "xs": "list<float>"}
 PLAN = ShardPlan("data", 0, 1, "tfrecord", (InputFile("data", "x", "x", 1, "1.0", "tfrecord"),))
 
@@ -34,7 +35,7 @@ def layout(folder: Path, way: tuple[OutputFormat, str]) -> OutputLayout:
 
 
 def record(number: int, output_format: OutputFormat) -> Outcome:
-    features = {
+    features: dict[str, Any] = {
         "image/encoded": b"\x89PNG\r\n\x1a\n%d" % number * 50,
         "n": [number],
         "xs": [0.5] * number,
@@ -107,7 +108,7 @@ def test_a_disk_that_is_full_is_the_outputs_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name in ("tfrecord", "parquet", "webdataset"):
         with pytest.raises(AccessError, match="cannot be written"):
-            write(OutputLayout(str(tmp_path / "file"), str(tmp_path / "t"), "", name, "none", COLUMNS), [])  # type: ignore[arg-type]
+            write(OutputLayout(str(tmp_path / "file"), str(tmp_path / "t"), "", name, "none", COLUMNS), [])
 
 
 def test_a_table_says_nothing_twice_and_ends_row_groups_by_bytes(tmp_path: Path) -> None:
@@ -134,8 +135,8 @@ def test_samples_that_follow_each_other_never_have_one_key(tmp_path: Path) -> No
 
 def test_gzip_tells_neither_time_nor_name(tmp_path: Path) -> None:
     for name in ("tfrecord", "webdataset"):
-        output = layout(tmp_path, (name, "gzip"))  # type: ignore[arg-type]
-        write(output, [record(0, name)])  # type: ignore[arg-type]
+        output = layout(tmp_path, (name, "gzip"))
+        write(output, [record(0, name)])
         start = Path(output.shard_path(PLAN.name)).read_bytes()[:10]
         assert start == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 

@@ -163,6 +163,8 @@ def test_a_job_goes_on_and_does_nothing_where_it_is_complete(
 
 
 def test_what_was_quarantined_is_tried_again(done: tuple[str, Path], album: Path, tmp_path: Path) -> None:
+    if done[0] != "parquet":  # what is read back of tars, and written again, tests/transforms/shard has
+        return
     folder, output = tmp_path / "in", tmp_path / "out"
     shutil.copytree(album, folder)
     copy_output(done[1], output)

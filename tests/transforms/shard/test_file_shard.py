@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.write import write_shard
+from tests.faulty_proxy import FaultyProxy
+from tests.object_stores import Server
 
 WAYS = [(name, how) for name in ("tfrecord", "parquet", "webdataset") for how in COMPRESSIONS[name]]
 COLUMNS = {"image": "image", "n": "int64", "views": "list<image>", "xs": "list<float>"}
@@ -146,3 +148,15 @@ def test_tensorflow_reads_what_gzip_has_made(tmp_path: Path) -> None:
     write(output, [record(number, "tfrecord") for number in range(3)])
     found = tf.data.TFRecordDataset([output.shard_path(PLAN.name)], compression_type="GZIP").as_numpy_iterator()
     assert list(found) == [record(number, "tfrecord").serialized for number in range(3)]
+
+
+def test_shards_in_buckets_come_back(connect: Callable[..., FaultyProxy], object_store: Server, tmp_path: Path) -> None:
+    connect(share=0.05)
+    for way in WAYS:
+        records = [record(number, way[0]) for number in range(4)]
+        folder = f"{object_store.scheme}://outputs/{way[0]}-{way[1]}"
+        output = OutputLayout(folder, f"{folder}.audit", "digest", *way, COLUMNS)
+        result = write(output, records)
+        kept = [Outcome(*each) for each in SHARD_FORMATS[way[0]].read_back(PLAN.name, output, result)]
+        again = write(layout(tmp_path / "-".join(way), way), kept)
+        assert (again.sha256, again.bytes) == (result.sha256, result.bytes)

@@ -27,7 +27,8 @@ from faceveil.transforms.shard.write import write_shard
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import Server
 
-WAYS = [(name, how) for name in ("tfrecord", "parquet", "webdataset") for how in COMPRESSIONS[name]]
+FORMATS: tuple[OutputFormat, ...] = ("tfrecord", "parquet", "webdataset")
+WAYS = [(name, how) for name in FORMATS for how in COMPRESSIONS[name]]
 COLUMNS = {"image": "image", "n": "int64", "views": "list<image>", "xs": "list<float>"}
 PLAN = ShardPlan("data", 0, 1, "tfrecord", (InputFile("data", "x", "x", 1, "1.0", "tfrecord"),))
 
@@ -108,7 +109,7 @@ def test_a_shard_without_records_can_be_read(tmp_path: Path, way: tuple[OutputFo
 
 def test_a_disk_that_is_full_is_the_outputs_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for name in ("tfrecord", "parquet", "webdataset"):
+    for name in FORMATS:
         with pytest.raises(AccessError, match="cannot be written"):
             write(OutputLayout(str(tmp_path / "file"), str(tmp_path / "t"), "", name, "none", COLUMNS), [])
 

@@ -140,8 +140,8 @@ def test_samples_are_called_by_their_keys_and_tables_have_one_schema(done: tuple
 def test_other_workers_write_the_same_bytes(done: tuple[str, Path], album: Path, tmp_path: Path) -> None:
     if done[0] != "parquet":  # what workers share is the same in all formats
         return
-    processes = ("--direct_num_workers", 2, "--direct_running_mode", "multi_processing")
-    assert job(album, tmp_path / "two", done[0], *MORE, *processes) == 0
+    threads = ("--direct_num_workers", 2, "--direct_running_mode", "multi_threading")
+    assert job(album, tmp_path / "two", done[0], *MORE, *threads) == 0
     assert files(tmp_path / "two") == files(done[1])
 
 

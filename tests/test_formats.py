@@ -203,8 +203,9 @@ def test_no_name_gets_out_that_is_to_be_hidden(
     hashed, dropped = tmp_path / "hashed", tmp_path / "dropped"
     inputs = f"{photos}/p*/*"
     assert job(inputs, hashed, output_format, "--num_shards", 2, "--hash_keys") == 0
-    assert job(inputs, dropped, output_format, "--num_shards", 2, "--drop_features", "image/filename") == 0
-    for output in (hashed, dropped):
+    if output_format == "webdataset":  # which tells names twice
+        assert job(inputs, dropped, output_format, "--num_shards", 2, "--drop_features", "image/filename") == 0
+    for output in filter(Path.exists, (hashed, dropped)):
         for path in output.iterdir():
             said = path.read_bytes() if path.suffix == ".json" else repr(read(path)).encode()
             assert not {name for name in (b"portrait", b"astronaut", b"people") if name in said}, path

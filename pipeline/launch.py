@@ -39,6 +39,7 @@ from faceveil.pipeline.runners.submit import submit, wait
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OutputError, WorkerDiedError
 from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout
+from faceveil.transforms.formats.tfds_output import remove_info
 from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.runtime.child_process import safe_children
 
@@ -142,6 +143,7 @@ def _make(job: PreparedJob, beam_options: PipelineOptions, lock: HeldLock) -> Wo
     written = storage.join(options.output, MANIFEST_NAME)
     storage.delete([written])
     remove_page(output.audit_directory)
+    remove_info(options.output)
     remove_partial_files(output)
     work = None
     if dataflow.is_chosen(beam_options):

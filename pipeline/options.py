@@ -166,7 +166,7 @@ class JobOptions(DataOptions):
         for name, option in FIELDS.items():
             object.__setattr__(self, name, checked_value(option, getattr(self, name), f"--{name}"))
         check_feature_roles(self.features)
-        check_format(self.format, self.features, self.copy_others, self.hash_keys)
+        check_format(self.format, self.features, self.copy_others, self.hash_keys, self.compression, self.tfds)
         check_box_options(
             [option for name, option in FIELDS.items() if getattr(self, name) != option.default], self.detects
         )

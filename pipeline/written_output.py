@@ -15,7 +15,12 @@ from faceveil.transforms import storage
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.formats.layout import OutputLayout, audit_directory_beside, audit_directory_inside
+from faceveil.transforms.formats.layout import (
+    OutputLayout,
+    audit_directory_beside,
+    audit_directory_inside,
+    shard_ending,
+)
 from faceveil.transforms.manifest import read_manifest
 from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
@@ -70,7 +75,8 @@ class WrittenOutput:
     def shard_bytes(self) -> dict[str, int]:
         """The sizes of a finished output's shards, by name."""
         shards = (self.manifest or {}).get("shards", [])
-        return {shard.get("name") or shard["file"].rpartition(".")[0]: shard["bytes"] for shard in shards}
+        ending = shard_ending(self.layout.format, self.layout.compression)
+        return {shard.get("name") or shard["file"].removesuffix(ending): shard["bytes"] for shard in shards}
 
     def for_each_shard(self, look: Callable[[str], _Result]) -> Iterator[tuple[str, _Result]]:
         """What a function makes of the name of each finished shard, in their order; some at once.
@@ -114,7 +120,8 @@ def open_output(directory: str, records_output: str | None = None) -> WrittenOut
     if output_format not in SHARD_FORMATS:
         raise OutputError(f"{directory}: was written with --format {output_format}, which this version does not know")
     trail = _find_trail(directory, records_output, complete=manifest is not None)
-    layout = OutputLayout(directory, trail, job.get("settings_digest", ""), output_format)
+    written_as = output_format, job.get("compression", "none"), job.get("columns") or {}
+    layout = OutputLayout(directory, trail, job.get("settings_digest", ""), *written_as)
     running = lock is not None and is_live(lock, directory)
     return WrittenOutput(layout, job, told.get("model") or {}, manifest, running)
 

@@ -130,6 +130,27 @@ def test_images_come_out_as_they_lie_in_the_output(
     assert (tmp_path / "seen" / "people" / "anna.png").read_bytes() == b"mine"
 
 
+@pytest.mark.usefixtures("default_detector")
+@pytest.mark.parametrize(
+    "written_as", [("parquet", "none"), ("parquet", "zstd"), ("webdataset", "gzip"), ("tfrecord", "gzip")]
+)
+def test_images_come_out_of_rows_samples_and_compressed_shards(
+    written_as: tuple[str, str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    options = ["--quality", "fast", "--num_shards", "2", "--format", written_as[0], "--compression", written_as[1]]
+    assert faceveil("run", "--input", f"{photos}/**", "--output", output, *options) == 0
+    capsys.readouterr()
+    assert faceveil("inspect", output, "--key", "*", "--extract", tmp_path / "seen") == 0
+    files = sorted(path for path in (tmp_path / "seen").rglob("*") if path.is_file())
+    assert len(files) == 6
+    for path in files:
+        with Image.open(path) as found, Image.open(photos / path.relative_to(tmp_path / "seen")) as original:
+            assert (found.size, found.format) == (original.size, original.format)
+    assert "6 records" in told(capsys, output)
+    assert b"data:image/jpeg" in (audit_of(output) / "_report.html").read_bytes()
+
+
 def test_no_key_leads_out_of_the_folder(output: Path, tmp_path: Path) -> None:
     assert faceveil("inspect", output, "--shard", 2, "--extract", tmp_path / "a" / "b" / "seen") == 0
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())

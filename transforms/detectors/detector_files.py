@@ -9,7 +9,7 @@ import tempfile
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.models.onnx_file import declaration_beside, is_onnx, onnx_digest, parse_onnx, refuse_misnamed
+from faceveil.transforms.models.onnx_file import is_onnx, onnx_digest, parse_onnx, refuse_misnamed, yaml_beside
 from faceveil.transforms.models.saved_model import model_digest
 
 
@@ -41,7 +41,7 @@ def copy_detector(source: str, folder: str) -> str:
     above, _, name = source.rpartition("/")
     data = _read(source)
     needed = {*parse_onnx(data, source).external}
-    declaration = declaration_beside(name)
+    declaration = yaml_beside(name)
     refuse_misnamed(source, storage.exists)
     if storage.exists(_below(above, declaration)):
         from faceveil.transforms.detectors.declaration import parse_declaration

@@ -24,7 +24,7 @@ from faceveil.transforms.detectors.views import resize
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.engines import Contract, Engine, EngineName, Precision, openvino_signature
 from faceveil.transforms.models.onnx_engine import InputForm, load_onnx, open_onnx, set_image_size, with_image_input
-from faceveil.transforms.models.onnx_file import declaration_beside, find_declaration, read_onnx
+from faceveil.transforms.models.onnx_file import find_yaml, read_onnx, yaml_beside
 from faceveil.transforms.quarantine import Quarantine
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def read_reading(path: str) -> tuple[Reading, Any]:
         ModelError: it is no sound ONNX file, its declaration is wrong, or it is not recognised.
     """
     file = read_onnx(path)
-    declaration = find_declaration(path)
+    declaration = find_yaml(path)
     try:
         declared = parse_declaration(declaration.read_bytes(), str(declaration)) if declaration else {}
     except OSError as error:
@@ -148,7 +148,7 @@ class _Checks:
                 "%s: nobody knows whether it finds anything, as it returns nothing for test images; name an image and "
                 "what is in it in %s, as in `tests: [{image: a.jpg, boxes: [[x0, y0, x1, y1]]}]`",
                 self.path,
-                declaration_beside(self.path),
+                yaml_beside(self.path),
             )
 
     def _names(self) -> tuple[str, ...]:

@@ -22,13 +22,14 @@ class OwnOutput:
         output: the folder of the shards and the manifest.
         audit_directory: the folder of the audit trail.
         splits: the names of the job's splits.
-        mirrors: whether what it writes to the output mirrors the inputs, so that nobody knows its names here.
+        ending: what the names of shards end with; empty where what it writes to the output mirrors the inputs, so that
+            nobody knows its names here.
     """
 
-    def __init__(self, output: str, audit_directory: str, splits: Collection[str], mirrors: bool = False) -> None:
+    def __init__(self, output: str, audit_directory: str, splits: Collection[str], ending: str = ".tfrecord") -> None:
         self.output = output
-        self.mirrors = mirrors
-        self.names = [MANIFEST_NAME, LOCK_NAME, *(f"{name}-00000-of-00001.tfrecord" for name in splits)]
+        self.mirrors = not ending
+        self.names = [MANIFEST_NAME, LOCK_NAME, *(f"{name}-00000-of-00001{ending}" for name in splits)]
         self._place = real_prefix(storage.join(output, ""))
         self._audit_directory = audit_directory
         self._audit_place = real_prefix(storage.join(audit_directory, ""))

@@ -55,25 +55,25 @@ def is_onnx(path: str | Path) -> bool:
     return str(path).lower().endswith(_SUFFIX)
 
 
-def declaration_beside(path: str) -> str:
+def yaml_beside(path: str) -> str:
     """Where the YAML lies that says how an ONNX file is to be read, if there is one.
 
     Example usage::
 
-        >>> declaration_beside("models/plates.onnx")
+        >>> yaml_beside("models/plates.onnx")
         'models/plates.yaml'
     """
     return f"{path[: -len(_SUFFIX)]}.yaml"
 
 
-def find_declaration(path: str) -> Path | None:
+def find_yaml(path: str) -> Path | None:
     """The declaration beside an ONNX file on this machine's disk; None where there is none.
 
     Raises:
         ModelError: what has its name is no file, or something was meant as one and has another name.
     """
     refuse_misnamed(path, os.path.lexists)
-    declaration = Path(declaration_beside(path))
+    declaration = Path(yaml_beside(path))
     if not os.path.lexists(declaration):
         return None
     if not declaration.is_file():
@@ -91,7 +91,7 @@ def refuse_misnamed(path: str, exists: Callable[[str], bool]) -> None:
     Raises:
         ModelError: naming the file, and what it has to be called.
     """
-    declaration = declaration_beside(path)
+    declaration = yaml_beside(path)
     for other in (f"{declaration[:-5]}.yml", f"{path}.yaml", f"{path}.yml"):
         if exists(other) and not exists(declaration):
             raise ModelError(f"{other}: must be called {declaration} to be the declaration of {path}; rename it")
@@ -161,7 +161,7 @@ def onnx_digest(path: str) -> str:
     Raises:
         ModelError: as `read_onnx`.
     """
-    file, declaration = Path(path), find_declaration(path)
+    file, declaration = Path(path), find_yaml(path)
     external = read_onnx(path).external
     parts = {"": file, **{name: file.parent / name for name in external}}
     if declaration:

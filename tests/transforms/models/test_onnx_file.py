@@ -13,7 +13,7 @@ from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.onnx_file import (
     check_beside,
-    find_declaration,
+    find_yaml,
     onnx_digest,
     parse_onnx,
     read_onnx,
@@ -157,9 +157,9 @@ def test_a_declaration_of_another_name_is_no_silence() -> None:
 
 def test_a_declaration_that_is_no_file_is_told(tmp_path: Path) -> None:
     make(tmp_path / "m.onnx")
-    assert find_declaration(str(tmp_path / "m.onnx")) is None
+    assert find_yaml(str(tmp_path / "m.onnx")) is None
     os.symlink(tmp_path / "gone", tmp_path / "m.yaml")
-    for found in (find_declaration, onnx_digest):
+    for found in (find_yaml, onnx_digest):
         with pytest.raises(ModelError, match=r"m\.yaml: is no file, and lies where the declaration of"):
             found(str(tmp_path / "m.onnx"))
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from faceveil.transforms.detectors.models import known_model
 from tests.conftest import ROOT, SKIMAGE_DATA
+from tests.onnx_exports import export
 from tests.transforms.formats.test_tar_files import packed
 from tests.transforms.formats.test_tfds import LABEL, dictionary, image
 
@@ -36,6 +37,7 @@ def make_inputs(folder: Path) -> None:
     for model in ("my-detector", "my/saved_model", "detector/saved_model"):
         (folder / model).parent.mkdir(exist_ok=True)
         (folder / model).symlink_to(known_model("centerface"))
+    export(folder / "plates.onnx", "yunet")
 
 
 def _photos(folder: Path, portrait: bytes, rocket: bytes) -> None:

@@ -66,8 +66,9 @@ def test_only_limits_and_inputs_may_change_without_changing_the_settings() -> No
 
 
 def test_a_verifier_is_told_where_there_is_one() -> None:
-    assert "verifies" not in described().job
-    assert described(replace(OPTIONS, verifier="centerface")).job["verifies"] is True
+    assert described().job["verifies"] is True
+    assert "verifies" not in described(replace(OPTIONS, model=("centerface",))).job
+    assert described(replace(OPTIONS, model=("centerface",), verifier="b")).job["verifies"] is True
 
 
 def test_the_salt_counts_where_faces_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

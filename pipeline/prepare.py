@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from faceveil.pipeline.access import check_access
 from faceveil.pipeline.audit_directory import check_disk, find_audit_directory
 from faceveil.pipeline.box_options import is_box_file
-from faceveil.pipeline.describe import describe_job
+from faceveil.pipeline.describe import ADDED, describe_job
 from faceveil.pipeline.detection import (
     ResolvedModel,
     detector_config,
@@ -26,7 +26,7 @@ from faceveil.pipeline.lock import read_lock, refuse_live
 from faceveil.pipeline.mirrored_names import MirroredNames
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
-from faceveil.pipeline.output import previous_job
+from faceveil.pipeline.planning import Earlier, find_earlier, plan_shards
 from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
 from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import processes, works_here
@@ -39,11 +39,12 @@ from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.errors import OwnOutputError
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import InputFile
-from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
+from faceveil.transforms.inputs.planned import pack_plans
+from faceveil.transforms.inputs.shard_layout import Layout
 from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.shard.given import BoxSource
-from faceveil.transforms.shard.resume import parts_before
+from faceveil.transforms.shard.update import Update
 from faceveil.transforms.shard.worker import Anonymization
 
 _OF_IMAGES = {"max_pixels", "max_image_bytes", "image_timeout", "salt_file"}
@@ -65,6 +66,8 @@ class PreparedJob:
         output: where it writes.
         models: the detectors.
         anonymize: what makes the shards.
+        earlier: the job that the output is of so far.
+        planned: its shards, where an update has planned them, or will; None where the graph plans them.
     """
 
     options: JobOptions
@@ -74,6 +77,8 @@ class PreparedJob:
     output: OutputLayout
     models: tuple[ResolvedModel, ...]
     anonymize: AnonymizeShards
+    earlier: Earlier
+    planned: Update | None = None
 
 
 def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
@@ -96,11 +101,14 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     refuse_live(options.output)
     boxes = resolve_boxes(options)
     names = MirroredNames(options) if options.format == "images" else None
+    earlier = find_earlier(options)
     observers = [each for each in (boxes, names) if each]
 
     def note(file: InputFile) -> None:
         for observer in observers:
             observer.note(file)
+        if earlier.is_updated:
+            earlier.files.append(file)
 
     places = options.output, audit_directory
     try:
@@ -111,13 +119,17 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         observer.check_inputs()
     check_disk(audit_directory)
     options = check_feature_names(options, summary)
-    layout = _lay_out(options, summary, audit_directory)
+    layout, planned = plan_shards(options, summary, audit_directory, earlier)
+    if planned and dataflow.is_chosen(beam_options):
+        dataflow.check_planned(pack_plans(planned.plans))
     check_element_timeout(options, beam_options, summary, layout)
     models = resolve_models(options.detector.models)
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
-    description = describe_job(options, summary, layout, model, generator, boxes.description if boxes else None)
+    annotated = boxes.description if boxes else None
+    updated = planned is not None or ADDED in earlier.job
+    description = describe_job(options, summary, layout, model, generator, annotated, updated)
     if running:
         # Who has the same job submitted a second time, as a scheduler that has lost sight of the first, wants that one.
         if _is_begun(options.output, description):
@@ -127,8 +139,9 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     config = _anonymization(options, beam_options, models, generator, box_source(options, boxes))
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
-    anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
-    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize)
+    keeps = planned is not None and not options.retry_quarantined
+    anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, keeps, tries_records=wary)
+    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize, earlier, planned)
 
 
 def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:
@@ -208,6 +221,7 @@ def _anonymization(
         memory_shortages=memory_shortages(),
         boxes=boxes,
         format=options.format,
+        content_key=options.content_key,
     )
 
 
@@ -250,17 +264,3 @@ def _check_beam_options(beam_options: PipelineOptions) -> None:
         raise OptionError(f"--pickle_library {library}: dill is not installed; without this option, it is not needed")
     if PipelineOptionsValidator(beam_options, None).validate_pickle_library(setup):
         raise OptionError(f"--pickle_library {library}: takes the version of dill that apache-beam[dill] installs")
-
-
-def _lay_out(options: JobOptions, summary: InputSummary, audit_directory: str) -> Layout:
-    previous = None if options.overwrite else previous_job(options.output, read_lock(options.output))
-    before = previous["job"] if previous else {}
-    if options.retry_quarantined and before:
-        # Repaired files have other sizes, but all shards must keep their names.
-        output = OutputLayout(options.output, audit_directory, before["settings_digest"], options.format)
-        parts = parts_before(options.inputs, output) if before.get("part_bytes") else {}
-        return lay_out_as_before(summary, before, parts)
-    if before.get("inputs_digest") == summary.digest and not options.shard_bytes and not options.num_shards:
-        # It may have been begun by a version with other defaults.
-        return lay_out_as_before(summary, before)
-    return lay_out(summary, options.shard_bytes, options.num_shards)

@@ -55,11 +55,12 @@ class ProgressFile:
             path = os.path.join(directory, f"{os.getpid()}-{next(_NUMBERS)}")
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115  open as long as the worker is
 
-    def count(self, row: Row) -> None:
-        """Adds one record; files that are copied are none."""
+    def count(self, row: Row, is_kept: bool = False) -> None:
+        """Adds one record, which an earlier run may have made; files that are copied are none."""
         if row.status is Status.COPIED:
             return
         self._totals.records += 1
+        self._totals.resumed += is_kept
         self._totals.faces += row.face_count
         self._totals.quarantined += row.reason is not None
         self._write()

@@ -157,8 +157,7 @@ class _Planner:
                 same, found = compare_files(distinct, told, shared, self._digest_of)
                 counts.update(asdict(found))
                 self._same[split, is_records] = same
-                if is_records:
-                    self._shared[split] = shared
+                self._shared[split] = shared
                 left[is_records] = place(distinct, shards)
             layout[split] = self._with_addition(split, left[False], left[True])
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
@@ -202,15 +201,18 @@ class _Planner:
     def _place_images(self, files: Iterable[InputFile], shards: Sequence[_Shard]) -> list[InputFile]:
         """Puts image files into their shards; those that are left are new."""
         homes: dict[str, _Shard] = {}
-        twice = set()
+        # Files whose keys were others' are new: shards are known by sums, which could be equal. So are those of a key
+        # that two shards have, as numbered ones may by chance.
+        moved = set()
         for shard in shards:
-            for file in shard.stamp.files if shard.stamp else ():
-                if homes.setdefault(file.key, shard) is not shard:
-                    twice.add(file.key)  # of numbered keys, by chance: both are made again
+            for told in shard.stamp.files if shard.stamp else ():
+                other = homes.setdefault(told.key, shard) is not shard
+                if other or (told.key in self._shared[shard.split] and told[:3] not in self._same[shard.split, False]):
+                    moved.add(told.key)
         series = list(_by_addition(shards).values())
         left = []
         for file in files:
-            home = None if file.key in twice else homes.get(file.key)
+            home = None if file.key in moved else homes.get(file.key)
             home = home or self._unfinished(file, series)
             if home:
                 home.add(file)

@@ -235,7 +235,8 @@ def _refuse_other_job(
     if differ <= _RETRIED_WITH and not (differ and differ <= _LAYOUT) and not _lowered(before, description):
         output = replace(output, settings_digest=before["settings_digest"])
         changed = _shortened(changed_inputs(inputs, output, complete, repaired=False))
-        if not changed_inputs(inputs, output, complete, repaired=True):
+        more = bool(changed) or not differ <= {"inputs_digest", *_LAYOUT}  # than new inputs of an unfinished job
+        if more and not changed_inputs(inputs, output, complete, repaired=True):
             advice = f"--retry_quarantined to try again what was quarantined, or {_UPDATE}"
             raise _other_job(output, [*lines, *changed], advice)
         lines += changed

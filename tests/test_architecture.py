@@ -34,6 +34,7 @@ FLOORS = (
 """From the ground up: a module imports its own package and what lies on lower floors, nothing beside it."""
 
 KNOWS_BEAM = {"pipeline", "transforms.storage", "transforms.inputs.plan", "transforms.manifest"}
+KNOWS_BEAM |= {"transforms.inputs.planned"}
 KNOWS_BEAM |= {"transforms.anonymize_keyed", "transforms.anonymize_shards", "transforms.metrics"}
 KNOWS_NO_IMAGES = {"transforms.runtime", "transforms.storage", "transforms.models"}
 IMAGE_LIBRARIES = {"cv2", "PIL", "pillow_heif", "simplejpeg"}
@@ -79,9 +80,12 @@ TESTED_BY = {
     },
     "transforms.inputs": {
         "keys": "test_hash_keys.py",
+        "planned": "test_update.py",
+        "shard_layout": "transforms/inputs/test_plan.py",
     },
     "transforms.models": {"engines frameworks": "transforms/detectors/test_engine.py"},
     "transforms.shard": {
+        "changes contents": "transforms/shard/test_update.py",
         "compose": "transforms/shard/test_anonymize.py",
         "others": "test_folders.py",
         "shard_format tfrecord_shard": "transforms/shard/test_write.py",
@@ -93,6 +97,7 @@ TESTED_BY = {
         "console models_command report": "pipeline/test_cli.py",
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
+        "planning": "test_update.py",
         "evaluate": "pipeline/test_evaluate_command.py",
         "data_options option_checks option_parsing option_values salt": "pipeline/test_options.py",
         "restart supervise": "test_crashes.py",

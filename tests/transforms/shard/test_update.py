@@ -263,7 +263,7 @@ CHANGE = st.tuples(st.sampled_from(["write", "write", "remove", "touch"]), st.sa
 STEP = st.tuples(st.lists(CHANGE, max_size=4), st.integers(0, 4))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(first=st.dictionaries(st.sampled_from(NAMES), CONTENTS, min_size=1), steps=st.lists(STEP, max_size=4))
 def test_whatever_changes_and_whenever_it_is_killed_the_output_is_what_the_inputs_are(
     first: dict[str, str], steps: list[tuple[list[tuple[str, str, str]], int]]

@@ -117,8 +117,7 @@ def test_the_output_holds_what_a_fresh_one_would(
     written = {path.name: path.stat().st_mtime_ns for path in output.glob("*.tfrecord")}
     before = rows(output)
     assert job(folder, output) == 4
-    said = capsys.readouterr().err
-    assert "use --update to take in what has changed, --overwrite or another --output" in said
+    assert "use --update to take in what has changed, --overwrite or another --output" in capsys.readouterr().err
     assert job(folder, output, "--update") == 0
     assert held(output) == held(tmp_path / "fresh")
     assert totals(output) == totals(tmp_path / "fresh")

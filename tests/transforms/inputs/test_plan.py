@@ -23,10 +23,9 @@ from faceveil.transforms.inputs.plan import (
     lay_out,
     pack_files,
     plan_group,
-    shard_name,
     shard_of,
 )
-from faceveil.transforms.inputs.shard_layout import SplitLayout
+from faceveil.transforms.inputs.shard_layout import SplitLayout, shard_name
 from faceveil.transforms.inputs.summary import InputSummary, SplitSummary, summarize_inputs
 
 

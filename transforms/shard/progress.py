@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from faceveil.transforms.formats.audit import Row, ShardResult, Status
@@ -83,7 +83,7 @@ class ProgressFile:
     def _write(self) -> None:
         if self._file:
             self._file.seek(0)
-            self._file.write(_LAYOUT.pack(*astuple(self._totals)))
+            self._file.write(_LAYOUT.pack(*vars(self._totals).values()))
 
 
 def read_progress(directory: str) -> Progress:

@@ -157,7 +157,8 @@ class Worker:
 
     def read_ahead(self, items: Iterable[Source | Outcome]) -> Iterator[Source | Outcome]:
         """Has image files read before they are needed, some at once."""
-        return (ahead.item for ahead in self._readers.map(self._read_ahead, map(ReadAhead, items)))
+        read = self._readers.map(self._read_ahead, map(ReadAhead, items), is_done=lambda ahead: _is_done(ahead.item))
+        return (ahead.item for ahead in read)
 
     def _read_ahead(self, ahead: ReadAhead) -> ReadAhead:
         with self._watchdog.watching(ahead.item.key):
@@ -236,6 +237,11 @@ def _count_images(batch: Batch[Any]) -> int:
     return sum(len(item.images) for item in batch.items if isinstance(item, Record))
 
 
+def _is_done(item: Any) -> bool:
+    """Whether no step has anything left to do: of records that are kept, these are most."""
+    return all(isinstance(each, Outcome) for each in (item.items if isinstance(item, Batch) else [item]))
+
+
 def anonymize_sources(
     sources: Iterable[Source | Outcome],
     worker: Worker,
@@ -255,7 +261,7 @@ def anonymize_sources(
     Raises:
         OutOfMemoryError: memory ran out, with one record at a time too.
     """
-    pooled = functools.partial(worker.pool.map, alone=alone)
+    pooled = functools.partial(worker.pool.map, alone=alone, is_done=_is_done)
     decode_one = functools.partial(worker.decode, sandbox=sandbox)
     decoded = with_records(pooled(decode_one, sources), lambda file: pooled(decode_one, read_records(file)))
     detected = in_order(pooled(worker.detect, batch_like_shaped(decoded, worker.detector.batch_size)))

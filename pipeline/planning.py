@@ -74,6 +74,7 @@ def plan_shards(
             max_image_bytes=options.max_image_bytes,
         )
         planned = plan_update(earlier.files, layout, output, how)
+        earlier.files.clear()
         return planned.layout, planned
     if options.retry_quarantined and before:
         # Repaired files have other sizes, but all shards must keep their names.

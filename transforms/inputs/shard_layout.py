@@ -83,7 +83,7 @@ def layout_of(job: Mapping[str, Any]) -> dict[str, SplitLayout]:
         >>> layout_of({"num_shards": {"a": 5}, "added_shards": {"a": [[1, 0]], "b": [[2, 1]]}})["b"].added
         (Addition(image_shards=2, tfrecord_shards=1),)
     """
-    shards, of_records, added = job["num_shards"], job.get("tfrecord_shards", {}), job.get("added_shards", {})
+    shards, of_records, added = job.get("num_shards", {}), job.get("tfrecord_shards", {}), job.get("added_shards", {})
     layout = {}
     for name in dict.fromkeys((*shards, *added)):
         count, tfrecord_shards = shards.get(name, 0), of_records.get(name, 0)

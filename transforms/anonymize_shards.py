@@ -191,14 +191,14 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         # Once a shard has crashed, so may others of its bundle, and a runner tries a bundle a few times only.
         tried = job.tries_records or self._sandbox is not None
         share = _share_of_each(plan)
-        done = 0
+        done = resumed = 0
 
         def count(record: Outcome) -> None:
-            nonlocal done
+            nonlocal done, resumed
             done += 1
             tracker.try_claim(int(done * share))
             if record.is_kept:
-                self._resumed.inc(record.row.status is not Status.COPIED)
+                resumed += record.row.status is not Status.COPIED
             else:
                 self._metrics.count(record.row)
             self._progress.count(record.row, record.is_kept)
@@ -213,6 +213,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
             sandbox = self._sandbox if care.tried else None
             publish = anonymize_shard(plan, job.output, self._worker, count, kept, care.alone, sandbox)
             marker = stack.pop_all()
+        self._resumed.inc(resumed)
 
         def finish() -> tuple[ShardResult, float]:
             with marker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -226,7 +226,7 @@ class Stamp:
     @property
     def as_json(self) -> bytes:
         """As an audit file holds it."""
-        content = asdict(self)
+        content = asdict(replace(self, files=()))  # which would be copied one by one
         content["files"] = [file if file.content else file[:3] for file in self.files]
         if self.parts == 1:  # as it was before files were divided
             del content["parts"]

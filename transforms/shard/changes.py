@@ -15,8 +15,8 @@ from faceveil.transforms.storage.base import REQUESTS_AT_ONCE
 FileVersion = tuple[str, int, str]
 """Key, size and version of a file."""
 
-_REPEATED = re.compile(r"(.*)~\d+(\.[^./]*)?", re.DOTALL)
-"""A key that was numbered, since it was another file's too."""
+_REPEATED = re.compile(r"(.*)~(?:[2-9]|[1-9]\d+)(\.[^./]*)?", re.DOTALL)
+"""A key that was numbered, if what it is without the number is another file's."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ def shared_keys(raw: Sequence[InputFile], distinct: Iterable[InputFile], told: I
     times = Counter(file.key for file in raw)
     keys = {file.path: file.key for file in distinct}
     shared = {keys[file.path] for file in raw if times[file.key] > 1}
-    for file in told:
-        if match := _REPEATED.fullmatch(file.key):
-            shared |= {file.key, match[1] + (match[2] or "")}
+    before = {file.key for file in told}
+    for key in before:
+        if (match := _REPEATED.fullmatch(key)) and (first := match[1] + (match[2] or "")) in before:
+            shared |= {key, first}
     return frozenset(shared)

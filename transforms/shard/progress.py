@@ -63,7 +63,8 @@ class ProgressFile:
         self._totals.resumed += is_kept
         self._totals.faces += row.face_count
         self._totals.quarantined += row.reason is not None
-        self._write()
+        if not is_kept:  # which come by the thousand at once
+            self._write()
 
     def finished(self, plan: ShardPlan) -> None:
         """Adds the files of a shard whose records have been counted."""

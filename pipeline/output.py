@@ -144,7 +144,7 @@ def check_retry(
     complete = is_complete(output.directory)
     changed = changed_inputs(inputs, output, complete, repaired=True)
     if changed:
-        raise _other_job(output, _shortened(changed))
+        raise _other_job(output, _shortened(changed), f"{_UPDATE}, --overwrite or another --output")
     return State.COMPLETE if complete and not previous["totals"]["quarantined"] else State.RESUME
 
 

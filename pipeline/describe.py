@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from faceveil.pipeline.detection import ResolvedModel
@@ -35,7 +36,7 @@ _DECISIVE_OPTIONS = (
     *("image_feature", "drop_features", "allow_features", "keep_metadata"),
     *LIMITS,
 )
-_LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others")
+_LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others", "tfds")
 """Told only where they are given, so that all other jobs are what they were before there were these options."""
 ADDED = "added_shards"
 """Of a job that has been updated: by split, how many shards of images and of records each update has added."""
@@ -51,6 +52,7 @@ def describe_job(
     generator: ResolvedModel | None = None,
     boxes: dict[str, Any] | None = None,
     updated: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> JobDescription:
     """The job as its manifest and its lock file tell it.
 
@@ -62,6 +64,7 @@ def describe_job(
         generator: what draws new faces, if any are drawn.
         boxes: the annotated boxes of a file, if there is one.
         updated: whether the output has taken in other inputs than it began with.
+        columns: the types of features, where the output's format needs any.
 
     Returns:
         A description that is equal for two jobs exactly when their outputs are, on the same kind of CPU. Where the
@@ -77,6 +80,10 @@ def describe_job(
             job[name] = True
     if options.format != "tfrecord":
         job["format"] = options.format
+    if options.shard_compression != "none":
+        job["compression"] = options.shard_compression
+    if columns:
+        job["columns"] = dict(columns)
     if options.boxes:
         job["boxes"] = boxes or {"feature": options.boxes}
         job["boxes_mode"], job["box_classes"] = options.boxes_mode, options.box_classes
@@ -142,12 +149,20 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
         elif name == "versions":
             changed = {k: v for k, v in here[name].items() if (there.get(name) or {}).get(k) != v}
             lines.append(f"versions: other than {changed} there")
+        elif name == "columns":
+            lines.append(f"columns: {_differing_columns(there.get(name) or {}, here[name] or {})}")
         elif name == "num_shards":
             shards = f"{there.get(name)} there, {here[name]} here"
             lines.append(f"num_shards: {shards} (--num_shards and --shard_bytes decide)")
         else:
             lines.append(f"{name}: {there.get(name)} there, {here[name]} here")
     return lines
+
+
+def _differing_columns(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    names = sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
+    told = [f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here" for name in names]
+    return "; ".join(told) or "another order"
 
 
 def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
@@ -160,8 +175,8 @@ def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
 
 
 def _told(job: dict[str, Any], model: object) -> dict[str, Any]:
-    later = {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys(_BOX_OPTIONS), "format": "tfrecord"}
-    return {ADDED: None, **later, **job, "model": model}
+    later = {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys((*_BOX_OPTIONS, "columns", ADDED))}
+    return {**later, "format": "tfrecord", "compression": "none", **job, "model": model}
 
 
 # A manifest names what the workers really used; a job that has not begun only what was asked for.

@@ -64,7 +64,8 @@ def plan_shards(
         wanted = options.retry_quarantined or (options.update and not same_inputs)
         if earlier.is_complete and not wanted:
             return layout, None
-        output = OutputLayout(options.output, audit_directory, before.get("settings_digest", ""), options.format)
+        written_as = options.format, options.shard_compression
+        output = OutputLayout(options.output, audit_directory, before.get("settings_digest", ""), *written_as)
         how = UpdateOptions(
             complete=earlier.is_complete,
             same_inputs=same_inputs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, TypeOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
@@ -26,18 +27,21 @@ from faceveil.pipeline.lock import read_lock, refuse_live
 from faceveil.pipeline.mirrored_names import MirroredNames
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
+from faceveil.pipeline.output_columns import settle_columns
 from faceveil.pipeline.planning import Earlier, find_earlier, plan_shards
 from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
 from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import processes, works_here
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.shard_time import check_element_timeout
+from faceveil.pipeline.tfds_info import find_declaration, refuse_update
 from faceveil.transforms import storage
 from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.errors import OwnOutputError
-from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.errors import OutputError, OwnOutputError
+from faceveil.transforms.formats.layout import OutputLayout, shard_ending
+from faceveil.transforms.formats.tfds_output import foreign_info
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.planned import pack_plans
 from faceveil.transforms.inputs.shard_layout import Layout
@@ -68,6 +72,7 @@ class PreparedJob:
         anonymize: what makes the shards.
         earlier: the job that the output is of so far.
         planned: its shards, where an update has planned them, or will; None where the graph plans them.
+        declaration: of the output's features, where TensorFlow Datasets is to read it.
     """
 
     options: JobOptions
@@ -79,6 +84,7 @@ class PreparedJob:
     anonymize: AnonymizeShards
     earlier: Earlier
     planned: Update | None = None
+    declaration: dict[str, Any] | None = None
 
 
 def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
@@ -112,13 +118,17 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
 
     places = options.output, audit_directory
     try:
-        summary = summarize_inputs(options.inputs, *places, options.shard_bytes, names is not None, note)
+        ending = shard_ending(options.format, options.shard_compression)
+        summary = summarize_inputs(options.inputs, *places, options.shard_bytes, ending, note)
     except OwnOutputError as error:
         raise OptionError(str(error)) from error
     for observer in observers:
         observer.check_inputs()
     check_disk(audit_directory)
     options = check_feature_names(options, summary)
+    declaration = find_declaration(options, summary)
+    if options.update or ADDED in earlier.job:
+        refuse_update(options.output, declaration)
     layout, planned = plan_shards(options, summary, audit_directory, earlier)
     if planned and dataflow.is_chosen(beam_options):
         dataflow.check_planned(pack_plans(planned.plans))
@@ -127,21 +137,27 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
-    annotated = boxes.description if boxes else None
+    if declaration and (foreign := foreign_info(options.output)):
+        raise OutputError(f"{foreign}: no job has written it, and this one would replace it; move it away")
+    columns = settle_columns(options, summary, earlier.job.get("columns") or {})
+    boxes_told = boxes.description if boxes else None
     updated = planned is not None or ADDED in earlier.job
-    description = describe_job(options, summary, layout, model, generator, annotated, updated)
+    description = describe_job(options, summary, layout, model, generator, boxes_told, updated, columns)
     if running:
         # Who has the same job submitted a second time, as a scheduler that has lost sight of the first, wants that one.
         if _is_begun(options.output, description):
             raise LeftRunning(running, interrupted=False)
         raise dataflow.taken_by(running, options.output)
-    output = OutputLayout(options.output, audit_directory, description.job["settings_digest"], options.format)
+    written_as = options.format, options.shard_compression, columns
+    output = OutputLayout(options.output, audit_directory, description.job["settings_digest"], *written_as)
     config = _anonymization(options, beam_options, models, generator, box_source(options, boxes))
+    config = replace(config, columns=columns)
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
     keeps = planned is not None and not options.retry_quarantined
     anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, keeps, tries_records=wary)
-    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize, earlier, planned)
+    found = options, summary, layout, description, output, tuple(models)
+    return PreparedJob(*found, anonymize, earlier, planned, declaration)
 
 
 def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:

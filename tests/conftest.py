@@ -17,8 +17,10 @@ import skimage
 from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
+from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.detectors.models import known_model
+from faceveil.transforms.formats.layout import PAGE_NAME
 from tests.faulty_proxy import FaultyProxy
 from tests.object_stores import STORES, Server
 
@@ -28,8 +30,8 @@ SKIMAGE_DATA = Path(skimage.__file__).parent / "data"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-collect_ignore = ["clusters/dag_run.py"]
-"""What runs in Airflow's environment alone."""
+collect_ignore = ["clusters/dag_run.py", "readers/read_back.py"]
+"""What runs in other environments alone."""
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -48,8 +50,14 @@ def centerface() -> str:
 
 @pytest.fixture(scope="session")
 def centerface_int8() -> str:
-    """The default detector's SavedModel: CenterFace in eight bits."""
+    """CenterFace's SavedModel in eight bits."""
     return str(known_model("centerface-int8"))
+
+
+@pytest.fixture(scope="session")
+def default_detector() -> tuple[str, ...]:
+    """The SavedModels that find faces at default options."""
+    return tuple(str(known_model(name)) for name in JobOptions().detector.models)
 
 
 @pytest.fixture(scope="session")
@@ -74,12 +82,15 @@ def audit_of(output: Path) -> Path:
 
 
 def files_of_output(output: Path) -> dict[str, Path]:
-    """Every file of an output by its path below it, and of its audit trail with ``.audit/`` before that."""
+    """Every file of an output by its path below it, and of its audit trail with ``.audit/`` before that.
+
+    The page about it is left out: it tells the time, so it is the only one that no two jobs have alike.
+    """
     return {
         f"{start}{path.relative_to(folder)}": path
         for start, folder in (("", output), (".audit/", audit_of(output)))
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != PAGE_NAME
     }
 
 
@@ -146,6 +157,12 @@ def exiftool() -> str:
 def wider_dev() -> Path:
     """200 photos of WIDER FACE's training split."""
     return shared_data("wider-dev")
+
+
+@pytest.fixture(scope="session")
+def wider_unseen() -> Path:
+    """259 photos of WIDER FACE's validation split, which no detector was trained on."""
+    return shared_data("wider-unseen")
 
 
 @pytest.fixture(scope="session")

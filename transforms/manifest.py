@@ -14,7 +14,8 @@ from apache_beam.typehints import with_input_types, with_output_types
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
-from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout
+from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout, shard_ending
+from faceveil.transforms.formats.tfds_output import Declaration, write_info
 from faceveil.transforms.inputs.ignored import without_names
 from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.shard_layout import Layout
@@ -69,7 +70,9 @@ def build_manifest(
             for name in ("engine", "precision", "device")
         },
     }
-    has_files = SHARD_FORMATS[job.get("format", "tfrecord")].has_files
+    output_format = job.get("format", "tfrecord")
+    has_files = SHARD_FORMATS[output_format].has_files
+    ending = shard_ending(output_format, job.get("compression", "none"))
     later = {"given_faces": "boxes", "copied": "copy_others"}
     counts = (*_COUNTS, *(name for name, option in later.items() if option in job))
     return {
@@ -84,7 +87,7 @@ def build_manifest(
         "shards": [
             {
                 # Where it is a file for each image, the audit trail names them.
-                **({"name": shard.name} if has_files else {"file": f"{shard.name}.tfrecord"}),
+                **({"name": shard.name} if has_files else {"file": shard.name + ending}),
                 "split": shard.split,
                 "records": shard.records - shard.quarantined,
                 "faces": shard.faces,
@@ -128,6 +131,8 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
 class WriteManifest(beam.PTransform):  # type: ignore[misc]
     """Collects the results of all shards and writes ``manifest.json``; yields the number of shards.
 
+    Where features are declared, the output becomes a data set of TensorFlow Datasets.
+
     What was ignored it tells by numbers; examples by name are written to the audit trail.
     """
 
@@ -135,10 +140,12 @@ class WriteManifest(beam.PTransform):  # type: ignore[misc]
     description: JobDescription
     layout: Layout
     summary: InputSummary
+    declaration: Declaration | None = None
 
     def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[int]:
         """Builds the graph."""
-        write = beam.Map(_write_manifest, self.output, self.description, self.layout, self.summary)
+        given = self.output, self.description, self.layout, self.summary, self.declaration
+        write = beam.Map(_write_manifest, *given)
         return (
             results
             # There is always a shard. The default for none would be a side input, whose size in memory Beam's worker
@@ -154,9 +161,17 @@ def _write_manifest(
     description: JobDescription,
     layout: Layout,
     summary: InputSummary,
+    declaration: Declaration | None,
 ) -> int:
     manifest = build_manifest(results, description, layout, summary)
     storage.write_bytes(output.ignored_path, _json(summary.ignored_files))
+    if declaration:
+        made = sorted(results, key=lambda result: result.name)
+        splits = {
+            split: [(shard.records - shard.quarantined, shard.bytes) for shard in made if shard.split == split]
+            for split in layout
+        }
+        write_info(output.directory, declaration, splits)
     storage.write_bytes(storage.join(output.directory, MANIFEST_NAME), _json(manifest))
     return len(results)  # a path need not be UTF-8, as Beam wants its strings
 

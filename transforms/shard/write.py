@@ -67,6 +67,7 @@ def write_shard(
             if record.content:
                 contents[record.key] = record.content
             on_record(record)
+        writer.finish()
         result.bytes, result.sha256 = writer.nbytes, writer.sha256
         opened = stack.pop_all()
     contents.update(_contents_of_records(plan, content_key))

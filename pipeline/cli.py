@@ -71,7 +71,8 @@ examples:
 
 All options of Apache Beam are taken too, such as --runner, --direct_num_workers or --temp_location:
 https://beam.apache.org/documentation/runners/capability-matrix/. A run that was killed is taken up by the same command.
-With --retry_quarantined, that command tries again what a finished run has quarantined.
+With --update, that command takes in what was added, changed and removed since; with --retry_quarantined it tries again
+what a finished run has quarantined.
 """
 
 

@@ -68,6 +68,12 @@ class DataOptions:
         parse=bool,
     )
     overwrite: bool = option_field(False, "data", "remove what an earlier job has written to the output", parse=bool)
+    update: bool = option_field(
+        False,
+        "data",
+        "take in what was added, changed and removed since an earlier run: all other records stay as they are",
+        parse=bool,
+    )
     retry_quarantined: bool = option_field(
         False,
         "data",

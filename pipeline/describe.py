@@ -11,7 +11,7 @@ from typing import Any
 from faceveil.pipeline.detection import ResolvedModel
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.inputs.keys import KeyHash
-from faceveil.transforms.inputs.plan import Layout
+from faceveil.transforms.inputs.shard_layout import Layout
 from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.manifest import JobDescription
 
@@ -38,6 +38,8 @@ _DECISIVE_OPTIONS = (
 )
 _LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others", "tfds")
 """Told only where they are given, so that all other jobs are what they were before there were these options."""
+ADDED = "added_shards"
+"""Of a job that has been updated: by split, how many shards of images and of records each update has added."""
 _BOX_OPTIONS = ("boxes", "boxes_mode", "box_classes")
 """Told only together, for the same reason."""
 
@@ -49,6 +51,7 @@ def describe_job(
     model: dict[str, Any],
     generator: ResolvedModel | None = None,
     boxes: dict[str, Any] | None = None,
+    updated: bool = False,
     columns: Mapping[str, str] | None = None,
 ) -> JobDescription:
     """The job as its manifest and its lock file tell it.
@@ -60,6 +63,7 @@ def describe_job(
         model: the detector's name and sha256.
         generator: what draws new faces, if any are drawn.
         boxes: the annotated boxes of a file, if there is one.
+        updated: whether the output has taken in other inputs than it began with.
         columns: the types of features, where the output's format needs any.
 
     Returns:
@@ -91,12 +95,20 @@ def describe_job(
         job["salt_fingerprint"] = KeyHash(salt).hashed("\0faces")
     job["versions"] = {name: _version(name) for name in _VERSIONED}
     job["inputs_digest"] = summary.digest
-    job["num_shards"] = {split: sizes.shards for split, sizes in layout.items()}
+    first = {split: sizes for split, sizes in layout.items() if sizes.shards or not sizes.added}
+    job["num_shards"] = {split: sizes.shards for split, sizes in first.items()}
     part_bytes = next((sizes.part_bytes for sizes in layout.values()), None)
+    if any(sizes.tfrecord_shards for sizes in first.values()):
+        job["tfrecord_shards"] = {split: sizes.tfrecord_shards for split, sizes in first.items()}
     if part_bytes:
         # Told only where files are divided, so that all other jobs are what they were before any were.
-        job["tfrecord_shards"] = {split: sizes.tfrecord_shards for split, sizes in layout.items()}
         job["part_bytes"] = part_bytes
+    if updated:
+        added = {
+            split: [[more.image_shards, more.tfrecord_shards] for more in sizes.added]
+            for split, sizes in layout.items()
+        }
+        job[ADDED] = added
     settings = {name: value for name, value in job.items() if name not in _RETRIED_WITH}
     job["settings_digest"] = _digest(settings, model)
     job["digest"] = _digest(job, model)
@@ -137,12 +149,20 @@ def differences(old: dict[str, Any], new: JobDescription) -> list[str]:
         elif name == "versions":
             changed = {k: v for k, v in here[name].items() if (there.get(name) or {}).get(k) != v}
             lines.append(f"versions: other than {changed} there")
+        elif name == "columns":
+            lines.append(f"columns: {_differing_columns(there.get(name) or {}, here[name] or {})}")
         elif name == "num_shards":
             shards = f"{there.get(name)} there, {here[name]} here"
             lines.append(f"num_shards: {shards} (--num_shards and --shard_bytes decide)")
         else:
             lines.append(f"{name}: {there.get(name)} there, {here[name]} here")
     return lines
+
+
+def _differing_columns(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    names = sorted(name for name in {*there, *here} if there.get(name) != here.get(name))
+    told = [f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here" for name in names]
+    return "; ".join(told) or "another order"
 
 
 def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
@@ -155,11 +175,11 @@ def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
 
 
 def _told(job: dict[str, Any], model: object) -> dict[str, Any]:
-    later = {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys((*_BOX_OPTIONS, "columns"))}
+    later = {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys((*_BOX_OPTIONS, "columns", ADDED))}
     return {**later, "format": "tfrecord", "compression": "none", **job, "model": model}
 
 
 # A manifest names what the workers really used; a job that has not begun only what was asked for.
 _NOT_COMPARED = ("digest", "settings_digest", "engine", "precision")
 # What may be another when quarantined inputs are tried again: it does not change how any other record is made.
-_RETRIED_WITH = ("inputs_digest", *RAISABLE)
+_RETRIED_WITH = ("inputs_digest", ADDED, *RAISABLE)

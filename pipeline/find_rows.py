@@ -13,6 +13,7 @@ from faceveil.transforms.formats.audit import Place, Row, read_placed_rows
 from faceveil.transforms.formats.audit_columns import read_keys
 from faceveil.transforms.inputs.ignored import printable
 from faceveil.transforms.inputs.keys import KeyHash
+from faceveil.transforms.inputs.shard_layout import layout_of
 
 _NUMBERED = re.compile(r"(.*)(#\d+|~\d+)", re.DOTALL)
 _MAX_FOUND = 1000
@@ -98,7 +99,7 @@ def _hidden(output: WrittenOutput, key: str, salt_file: str | None) -> Iterator[
         return
     if key_hash.fingerprint != fingerprint:
         raise OptionError(f"--key {key}: the salt in {salt_file or SALT} is not the one that hides this output's names")
-    splits = output.job.get("num_shards") or {}
+    splits = layout_of(output.job)
     first, _, rest = key.partition("/")
     for split, name in (("", key), *((f"{split}/", key) for split in splits), (f"{first}/", rest)):
         numbered = _NUMBERED.fullmatch(name)

@@ -13,6 +13,7 @@ from faceveil.pipeline.prepare import PreparedJob, prepare, prepare_examples, pr
 from faceveil.pipeline.runners.staging import staged_models, with_staged_models
 from faceveil.transforms.anonymize_keyed import AnonymizedRecords, AnonymizeKeyed, KeyedBytes
 from faceveil.transforms.inputs.plan import PlanShards
+from faceveil.transforms.inputs.planned import PlannedShards, pack_plans
 from faceveil.transforms.manifest import WriteManifest
 from faceveil.transforms.shard.worker import Anonymization
 
@@ -22,8 +23,8 @@ class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
     """The whole job, from globs to the manifest; takes a pipeline's start and yields the number of shards.
 
     In a pipeline of your own it checks everything as the graph is built, and resumes what an earlier run has left.
-    No other job may write to the output meanwhile: the lock, restarts after crashes and ``--overwrite`` are the command
-    ``faceveil run``'s.
+    No other job may write to the output meanwhile: the lock, restarts after crashes, ``--overwrite`` and ``--update``
+    are the command ``faceveil run``'s.
 
     Args:
         options: what to do.
@@ -49,15 +50,19 @@ class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[int]:
         """Builds the graph."""
         job = self._job or self._prepared(begin)
+        if job.planned is None:
+            plan: beam.PTransform = PlanShards(job.options.inputs, job.layout)
+        else:
+            plan = PlannedShards(pack_plans(job.planned.plans))
         return (
             begin
-            | "PlanShards" >> PlanShards(job.options.inputs, job.layout)
+            | "PlanShards" >> plan
             | "AnonymizeShards" >> job.anonymize
             | "WriteManifest" >> WriteManifest(job.output, job.description, job.layout, job.summary, job.declaration)
         )
 
     def _prepared(self, begin: beam.pvalue.PBegin) -> PreparedJob:
-        for name in ("overwrite", "no_wait"):
+        for name in ("overwrite", "update", "no_wait"):
             if getattr(self._options, name):
                 raise OptionError(f"--{name}: is for the command `faceveil run`")
         beam_options = begin.pipeline.options

@@ -21,6 +21,7 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, ShardResult, Status, read_stamp
 from faceveil.transforms.inputs.ignored import printable
 from faceveil.transforms.inputs.paths import as_path
+from faceveil.transforms.inputs.shard_layout import layout_of
 
 _MAX_SHARDS = 40
 _MAX_FACES = 100
@@ -148,7 +149,7 @@ def _summary(output: WrittenOutput) -> Iterator[str]:
         yield format_report(output.manifest, layout.directory, layout.audit_directory, page=page)
         return
     done = _results(output)
-    planned = sum((output.job.get("num_shards") or {}).values())
+    planned = sum(len(list(sizes.names(split))) for split, sizes in layout_of(output.job).items())
     state = "a job is writing to it now" if output.is_running else "its job has stopped; the same command resumes"
     yield f"{layout.directory}: unfinished, {state}"
     records, faces, quarantined = (sum(getattr(r, name) for r in done) for name in ("records", "faces", "quarantined"))

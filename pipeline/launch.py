@@ -24,6 +24,7 @@ from faceveil.pipeline.output import (
     clear_output,
     count_finished_shards,
     refuse_foreign_files,
+    refuse_other_state,
     remove_partial_files,
 )
 from faceveil.pipeline.prepare import PreparedJob, prepare
@@ -90,6 +91,8 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
             # Another job may have been there until just now.
             state = check_state(options, job.output, job.description, lock.before)
             if state is not State.COMPLETE:
+                if job.planned:
+                    refuse_other_state(options.output, job.earlier.job, lock.before)
                 if state is State.RESUME:
                     _LOGGER.info("%s: resuming: %s", options.output, _left(job))
                 # A model that does not load is noticed before anything is written; a local run then finds it loaded.
@@ -118,6 +121,10 @@ def _page_of(output: OutputLayout) -> str | None:
 def _left(job: PreparedJob) -> str:
     if job.options.retry_quarantined:
         return "quarantined records are tried again"
+    if job.planned:
+        told = ", ".join(f"{count} {name}" for name, count in asdict(job.planned.changes).items())
+        concerned = sum(not plan.finished for plan in job.planned.plans)
+        return f"inputs: {told}; {concerned} of {len(job.planned.plans)} shards are made or rewritten"
     shards = sum(split.shards for split in job.layout.values())
     return f"{count_finished_shards(job.output)} of {shards} shards are done"
 
@@ -184,7 +191,8 @@ def _run_here(job: PreparedJob, beam_options: PipelineOptions) -> Work:
 def _run_on_dataflow(
     job: PreparedJob, beam_options: PipelineOptions, note_remote: Callable[[dict[str, Any]], None]
 ) -> Work:
-    dataflow.start_with_enough_workers(beam_options, sum(split.shards for split in job.layout.values()))
+    shards = sum(sizes.shards for split in job.layout.values() for sizes in (split, *split.added))
+    dataflow.start_with_enough_workers(beam_options, shards)
     try:
         result = submit(AnonymizeDataset(job.options, job), beam_options)
     except GoogleAPIError as error:

@@ -19,6 +19,7 @@ _PAGES = {
     "format": "folders.md",
     "copy_others": "folders.md#labels-beside-photos",
     "retry_quarantined": "faults.md",
+    "update": "update.md",
     "hash_keys": "output.md#hiding-the-names-of-files",
     "boxes": "boxes.md",
     "strict_features": "output.md#features-of-examples",

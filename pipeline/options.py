@@ -172,8 +172,13 @@ class JobOptions(DataOptions):
         )
         if self.method == SYNTHESIZE and not self.detects:
             raise OptionError(f"--method {SYNTHESIZE}: draws what a detector has found; use --boxes_mode add with it")
-        if self.overwrite and self.retry_quarantined:
-            raise OptionError("--retry_quarantined: keeps what is there, --overwrite removes it; use one of them")
+        if self.overwrite and (self.retry_quarantined or self.update):
+            name = "retry_quarantined" if self.retry_quarantined else "update"
+            raise OptionError(f"--{name}: keeps what is there, --overwrite removes it; use one of them")
+        if self.update and self.retry_quarantined:
+            raise OptionError(
+                "--update: takes in repaired inputs too, --retry_quarantined is for higher limits; use one of them"
+            )
         for given in self.inputs:
             if not given.pattern:
                 raise OptionError(f"--input {given.split}=: names a split without a glob")
@@ -228,6 +233,11 @@ class JobOptions(DataOptions):
     def key_hash(self) -> KeyHash | None:
         """What hides the names of files, if they are to be hidden."""
         return KeyHash(self.salt) if self.hash_keys and self.salt else None
+
+    @property
+    def content_key(self) -> bytes:
+        """Of the digests by which files are known whatever their times say; secret where their names are."""
+        return self.key_hash.hashed("\0contents").encode() if self.key_hash else b""
 
     @property
     def face_salt(self) -> bytes | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
-from faceveil.pipeline.describe import RAISABLE, differences, differing
+from faceveil.pipeline.describe import ADDED, RAISABLE, differences, differing
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.report_page.write import remove_page
 from faceveil.transforms import manifest, storage
@@ -35,6 +35,8 @@ from faceveil.transforms.storage.staged import delete_below
 _NAMED_FILES = 10
 # What may differ when what was quarantined is tried again.
 _LAYOUT = {"num_shards", "tfrecord_shards", "part_bytes"}
+_UNKNOWN = "its description cannot be read, or an --overwrite was interrupted"
+_UPDATE = "--update to take in what has changed"
 _RETRIED_WITH = {"inputs_digest", *_LAYOUT, *RAISABLE}
 
 
@@ -78,11 +80,11 @@ def check_state(
     """Whether the job has to begin, resume or do nothing, by what the user wants done with what is there.
 
     Raises:
-        OutputError: as ``check_output`` and ``check_retry``.
+        OutputError: as ``check_output``, ``check_retry`` and ``check_update``.
     """
     if options.overwrite:
         return State.BEGIN
-    check = check_retry if options.retry_quarantined else check_output
+    check = check_retry if options.retry_quarantined else check_update if options.update else check_output
     return check(output, description, options.inputs, lock)
 
 
@@ -96,6 +98,31 @@ def previous_job(directory: str, lock: dict[str, Any] | None) -> dict[str, Any] 
     if finished:
         return finished
     return lock["job"] if lock and lock["job"] else None
+
+
+def is_complete(directory: str) -> bool:
+    """Whether a job has come to its end in an output.
+
+    Raises:
+        OutputError: there is a manifest that is not ours.
+    """
+    return _finished(directory) is not None
+
+
+def refuse_other_state(directory: str, job: dict[str, Any], lock: dict[str, Any] | None) -> None:
+    """Refuses an output that is no longer of the job that it was of when an update of it was planned.
+
+    Args:
+        directory: the output.
+        job: the description of the job that it was of.
+        lock: what the lock file of an earlier job says now.
+
+    Raises:
+        OutputError: another job has been there meanwhile.
+    """
+    previous = previous_job(directory, lock) or {}
+    if previous.get("job", {}) != job:
+        raise OutputError(f"{directory}: another job has just ended there; run the same command again")
 
 
 def check_retry(
@@ -116,11 +143,35 @@ def check_retry(
     lowered = _lowered(before, description)
     if lowered:
         raise _other_job(output, lowered)
-    complete = _finished(output.directory) is not None
+    complete = is_complete(output.directory)
     changed = changed_inputs(inputs, output, complete, repaired=True)
     if changed:
-        raise _other_job(output, _shortened(changed))
+        raise _other_job(output, _shortened(changed), f"{_UPDATE}, --overwrite or another --output")
     return State.COMPLETE if complete and not previous["totals"]["quarantined"] else State.RESUME
+
+
+def check_update(
+    output: OutputLayout, description: JobDescription, inputs: Sequence[Input], lock: dict[str, Any] | None
+) -> State:
+    """Whether there is something to take in, or all is to be made; takes what ``check_output`` does.
+
+    Raises:
+        OutputError: the output is another job's in more than its inputs.
+    """
+    previous = previous_job(output.directory, lock)
+    if previous is None:
+        return check_output(output, description, inputs, lock)
+    before = previous.get("job", {})
+    if not before:
+        raise _other_job(output, [_UNKNOWN])
+    of_inputs = {name: before[name] for name in ("inputs_digest", ADDED) if name in before}
+    here = {name: value for name, value in description.job.items() if name not in ("inputs_digest", ADDED)}
+    others = differences(previous, JobDescription({**here, **of_inputs}, description.model))
+    if others:
+        raise _other_job(output, others)
+    if before.get("digest") == description.job["digest"] and is_complete(output.directory):
+        return State.COMPLETE
+    return State.RESUME
 
 
 def _refuse_leftovers(output: OutputLayout) -> None:
@@ -177,7 +228,7 @@ def _refuse_other_job(
 ) -> None:
     before = other.get("job", {})
     if not before:
-        raise _other_job(output, ["its description cannot be read, or an --overwrite was interrupted"])
+        raise _other_job(output, [_UNKNOWN])
     if before.get("digest") == description.job["digest"]:
         return
     lines = differences(other, description)
@@ -186,9 +237,13 @@ def _refuse_other_job(
     if differ <= _RETRIED_WITH and not (differ and differ <= _LAYOUT) and not _lowered(before, description):
         output = replace(output, settings_digest=before["settings_digest"])
         changed = _shortened(changed_inputs(inputs, output, complete, repaired=False))
-        if not changed_inputs(inputs, output, complete, repaired=True):
-            raise _other_job(output, [*lines, *changed], "--retry_quarantined to try again what was quarantined")
+        more = bool(changed) or not differ <= {"inputs_digest", *_LAYOUT}  # than new inputs of an unfinished job
+        if more and not changed_inputs(inputs, output, complete, repaired=True):
+            advice = f"--retry_quarantined to try again what was quarantined, or {_UPDATE}"
+            raise _other_job(output, [*lines, *changed], advice)
         lines += changed
+    if "inputs_digest" in differ and differ <= {"inputs_digest", *_LAYOUT}:
+        raise _other_job(output, lines, f"{_UPDATE}, --overwrite or another --output")
     raise _other_job(output, lines)
 
 

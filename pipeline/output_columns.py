@@ -39,6 +39,30 @@ _OWN_TYPES = dict(zip(OWN_FEATURES, ("string", "string", "int64", "int64"), stri
 _ANY = "any"  # what holds values of several kinds
 
 
+def settle_columns(options: JobOptions, summary: InputSummary, before: Columns) -> dict[str, str]:
+    """The columns of a job's output: those that it has, as long as the inputs fit into them, else ``find_columns``.
+
+    Of inputs that are gone since, some columns may be left; all shards must have the same.
+
+    Args:
+        options: the job's options, with the features that hold images.
+        summary: what the inputs hold.
+        before: the columns that the output has so far; none where it has none.
+
+    Raises:
+        OptionError: as ``find_columns``.
+    """
+    if before and options.retry_quarantined:  # repaired files may show others
+        return dict(before)
+    found = find_columns(options, summary)
+    fits = all(name in before and _fits(kind, before[name]) for name, kind in found.items())
+    return dict(before) if before and found and fits else found
+
+
+def _fits(kind: str, column_type: str) -> bool:
+    return column_type == list_of(_ANY) or merged_type(column_type, kind) == column_type
+
+
 def find_columns(options: JobOptions, summary: InputSummary) -> dict[str, str]:
     """The columns of a job's output, images first and all others by name; none where its format needs no types.
 

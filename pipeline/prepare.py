@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from faceveil.pipeline.access import check_access
 from faceveil.pipeline.audit_directory import check_disk, find_audit_directory
 from faceveil.pipeline.box_options import is_box_file
-from faceveil.pipeline.describe import describe_job
+from faceveil.pipeline.describe import ADDED, describe_job
 from faceveil.pipeline.detection import (
     ResolvedModel,
     detector_config,
@@ -27,14 +27,14 @@ from faceveil.pipeline.lock import read_lock, refuse_live
 from faceveil.pipeline.mirrored_names import MirroredNames
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
-from faceveil.pipeline.output import previous_job
-from faceveil.pipeline.output_columns import find_columns
+from faceveil.pipeline.output_columns import settle_columns
+from faceveil.pipeline.planning import Earlier, find_earlier, plan_shards
 from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
 from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import processes, works_here
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.shard_time import check_element_timeout
-from faceveil.pipeline.tfds_info import find_declaration
+from faceveil.pipeline.tfds_info import find_declaration, refuse_update
 from faceveil.transforms import storage
 from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
@@ -43,11 +43,12 @@ from faceveil.transforms.errors import OutputError, OwnOutputError
 from faceveil.transforms.formats.layout import OutputLayout, shard_ending
 from faceveil.transforms.formats.tfds_output import foreign_info
 from faceveil.transforms.inputs.match import InputFile
-from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
+from faceveil.transforms.inputs.planned import pack_plans
+from faceveil.transforms.inputs.shard_layout import Layout
 from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.shard.given import BoxSource
-from faceveil.transforms.shard.resume import parts_before
+from faceveil.transforms.shard.update import Update
 from faceveil.transforms.shard.worker import Anonymization
 
 _OF_IMAGES = {"max_pixels", "max_image_bytes", "image_timeout", "salt_file"}
@@ -69,6 +70,8 @@ class PreparedJob:
         output: where it writes.
         models: the detectors.
         anonymize: what makes the shards.
+        earlier: the job that the output is of so far.
+        planned: its shards, where an update has planned them, or will; None where the graph plans them.
         declaration: of the output's features, where TensorFlow Datasets is to read it.
     """
 
@@ -79,6 +82,8 @@ class PreparedJob:
     output: OutputLayout
     models: tuple[ResolvedModel, ...]
     anonymize: AnonymizeShards
+    earlier: Earlier
+    planned: Update | None = None
     declaration: dict[str, Any] | None = None
 
 
@@ -102,11 +107,14 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     refuse_live(options.output)
     boxes = resolve_boxes(options)
     names = MirroredNames(options) if options.format == "images" else None
+    earlier = find_earlier(options)
     observers = [each for each in (boxes, names) if each]
 
     def note(file: InputFile) -> None:
         for observer in observers:
             observer.note(file)
+        if earlier.is_updated:
+            earlier.files.append(file)
 
     places = options.output, audit_directory
     try:
@@ -118,17 +126,23 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
         observer.check_inputs()
     check_disk(audit_directory)
     options = check_feature_names(options, summary)
-    layout = _lay_out(options, summary, audit_directory)
+    declaration = find_declaration(options, summary)
+    if options.update or ADDED in earlier.job:
+        refuse_update(options.output, declaration)
+    layout, planned = plan_shards(options, summary, audit_directory, earlier)
+    if planned and dataflow.is_chosen(beam_options):
+        dataflow.check_planned(pack_plans(planned.plans))
     check_element_timeout(options, beam_options, summary, layout)
     models = resolve_models(options.detector.models)
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
-    columns, declaration = _columns(options, summary), find_declaration(options, summary)
     if declaration and (foreign := foreign_info(options.output)):
         raise OutputError(f"{foreign}: no job has written it, and this one would replace it; move it away")
+    columns = settle_columns(options, summary, earlier.job.get("columns") or {})
     boxes_told = boxes.description if boxes else None
-    description = describe_job(options, summary, layout, model, generator, boxes_told, columns)
+    updated = planned is not None or ADDED in earlier.job
+    description = describe_job(options, summary, layout, model, generator, boxes_told, updated, columns)
     if running:
         # Who has the same job submitted a second time, as a scheduler that has lost sight of the first, wants that one.
         if _is_begun(options.output, description):
@@ -140,8 +154,10 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     config = replace(config, columns=columns)
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
-    anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
-    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize, declaration)
+    keeps = planned is not None and not options.retry_quarantined
+    anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, keeps, tries_records=wary)
+    found = options, summary, layout, description, output, tuple(models)
+    return PreparedJob(*found, anonymize, earlier, planned, declaration)
 
 
 def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:
@@ -221,6 +237,7 @@ def _anonymization(
         memory_shortages=memory_shortages(),
         boxes=boxes,
         format=options.format,
+        content_key=options.content_key,
     )
 
 
@@ -263,29 +280,3 @@ def _check_beam_options(beam_options: PipelineOptions) -> None:
         raise OptionError(f"--pickle_library {library}: dill is not installed; without this option, it is not needed")
     if PipelineOptionsValidator(beam_options, None).validate_pickle_library(setup):
         raise OptionError(f"--pickle_library {library}: takes the version of dill that apache-beam[dill] installs")
-
-
-def _job_before(options: JobOptions) -> dict[str, Any]:
-    """What is told of the job that has written to the output before; nothing where there is none."""
-    previous = None if options.overwrite else previous_job(options.output, read_lock(options.output))
-    return previous["job"] if previous else {}
-
-
-def _columns(options: JobOptions, summary: InputSummary) -> dict[str, str]:
-    """Repaired files may show other columns, but all shards must have the same."""
-    before = _job_before(options) if options.retry_quarantined else {}
-    columns: dict[str, str] = before.get("columns") or find_columns(options, summary)
-    return columns
-
-
-def _lay_out(options: JobOptions, summary: InputSummary, audit_directory: str) -> Layout:
-    before = _job_before(options)
-    if options.retry_quarantined and before:
-        # Repaired files have other sizes, but all shards must keep their names.
-        output = OutputLayout(options.output, audit_directory, before["settings_digest"], options.format)
-        parts = parts_before(options.inputs, output) if before.get("part_bytes") else {}
-        return lay_out_as_before(summary, before, parts)
-    if before.get("inputs_digest") == summary.digest and not options.shard_bytes and not options.num_shards:
-        # It may have been begun by a version with other defaults.
-        return lay_out_as_before(summary, before)
-    return lay_out(summary, options.shard_bytes, options.num_shards)

@@ -6,7 +6,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.inputs.plan import Layout, SplitLayout
+from faceveil.transforms.inputs.shard_layout import Layout, SplitLayout
 from faceveil.transforms.inputs.summary import InputSummary, SplitSummary
 
 # On the safe side: large images, on one core. By `thorough` an image is looked at about ten times.

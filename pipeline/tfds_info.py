@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.tfds import declaration_beside
-from faceveil.transforms.formats.tfds_output import declaration_of_images, declaration_of_output
+from faceveil.transforms.formats.tfds_output import declaration_of_images, declaration_of_output, is_data_set
 from faceveil.transforms.inputs.summary import InputSummary
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,3 +47,21 @@ def find_declaration(options: JobOptions, summary: InputSummary) -> dict[str, An
     if options.tfds:
         raise OptionError(f"--tfds: {_NEEDS}")
     return None
+
+
+def refuse_update(output: str, declaration: Mapping[str, Any] | None) -> None:
+    """Refuses to update what TensorFlow Datasets reads: shards of one numbering for each split, and updates add others.
+
+    Args:
+        output: that is to be updated, or that has been.
+        declaration: what it would declare.
+
+    Raises:
+        OptionError: it is a data set, or would become one.
+        AccessError: it cannot be read.
+    """
+    if declaration or is_data_set(output):
+        raise OptionError(
+            f"--update: adds shards that TensorFlow Datasets does not look for, and {output} is to be read by it, for "
+            "--tfds says so or features.json beside the inputs; use --overwrite instead"
+        )

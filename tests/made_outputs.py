@@ -22,7 +22,8 @@ from faceveil.transforms.formats.audit import SCHEMA, AuditFile, Row, ShardResul
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.layout import OutputFormat, OutputLayout
 from faceveil.transforms.inputs.match import InputFile
-from faceveil.transforms.inputs.plan import ShardPlan, shard_name
+from faceveil.transforms.inputs.plan import ShardPlan
+from faceveil.transforms.inputs.shard_layout import shard_name
 from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from tests.conftest import audit_of, noise_image
 

@@ -34,6 +34,7 @@ FLOORS = (
 """From the ground up: a module imports its own package and what lies on lower floors, nothing beside it."""
 
 KNOWS_BEAM = {"pipeline", "transforms.storage", "transforms.inputs.plan", "transforms.manifest"}
+KNOWS_BEAM |= {"transforms.inputs.planned"}
 KNOWS_BEAM |= {"transforms.anonymize_keyed", "transforms.anonymize_shards", "transforms.metrics"}
 KNOWS_NO_IMAGES = {"transforms.runtime", "transforms.storage", "transforms.models"}
 IMAGE_LIBRARIES = {"cv2", "PIL", "pillow_heif", "simplejpeg"}
@@ -79,12 +80,15 @@ TESTED_BY = {
     },
     "transforms.inputs": {
         "keys": "test_hash_keys.py",
+        "planned": "test_update.py",
+        "shard_layout": "transforms/inputs/test_plan.py",
     },
     "transforms.models": {
         "engines frameworks": "transforms/detectors/test_engine.py",
         "onnx_engine": "transforms/detectors/test_onnx_load.py",
     },
     "transforms.shard": {
+        "changes contents": "transforms/shard/test_update.py",
         "compose": "transforms/shard/test_anonymize.py",
         "others": "test_folders.py",
         "written": "pipeline/test_inspect_output.py",
@@ -101,6 +105,7 @@ TESTED_BY = {
         "contact_sheet preview_command terminal_pictures": "pipeline/test_preview.py",
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
+        "planning": "test_update.py",
         "output_columns": "test_formats_of_records.py",
         "tfds_info": "test_tfds.py",
         "evaluate": "pipeline/test_evaluate_command.py",

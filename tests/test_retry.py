@@ -142,9 +142,9 @@ def test_other_changes_of_the_inputs_are_refused_by_name(
     assert f"{changed.name}: was changed, it had" in said
     assert f"{removed.name}: was removed" in said
     assert "00." not in said
-    assert "use --overwrite or another --output" in said
+    assert "use --update to take in what has changed, --overwrite or another --output" in said
     assert job(folder, output) == 4
-    assert "use --overwrite or another --output" in capsys.readouterr().err
+    assert "use --update to take in what has changed, --overwrite or another --output" in capsys.readouterr().err
     assert files(output) == before
 
 

@@ -21,13 +21,15 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.windowed_value import WindowedValue
 
 from faceveil.transforms import storage
-from faceveil.transforms.formats.audit import Row, ShardResult
+from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.audit import ShardResult, Status
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.metrics import NAMESPACE, RecordMetrics
 from faceveil.transforms.shard.attempt import attempt_marker
 from faceveil.transforms.shard.progress import ProgressFile
-from faceveil.transforms.shard.resume import finished_shard, kept_records
+from faceveil.transforms.shard.record import Outcome
+from faceveil.transforms.shard.resume import finished_shard, kept_records, restamp
 from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker, anonymize_shard, record_sandbox
 
 _LOGGER = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
         output: where to write.
         run: identifies this run of the job, restarts after crashes included.
         retry_quarantined: whether finished shards are made again where records are quarantined.
+        update: whether other records of finished shards stay where some files have changed.
         tries_records: whether every record is made in a sandbox, whatever is known of its shard.
         progress_directory: where local workers tell how far they are; None elsewhere.
     """
@@ -56,6 +59,7 @@ class AnonymizeShards(beam.PTransform):  # type: ignore[misc]
     output: OutputLayout
     run: str = ""
     retry_quarantined: bool = False
+    update: bool = False
     tries_records: bool = False
     progress_directory: str | None = None
     _shared: Shared = field(default_factory=Shared, repr=False)
@@ -163,6 +167,16 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
             self._resumed.inc(result.records)
             yield result
             return
+        if plan.finished:
+            raise AccessError(
+                f"{job.output.directory}: {plan.name} was finished when the job began, and is no longer as it was; run "
+                "the same command again"
+            )
+        if job.update and (result := restamp(plan, job.output, job.config.method, job.config.boxes is not None)):
+            self._progress.resumed(plan, result)
+            self._resumed.inc(result.records)
+            yield result
+            return
         publish = self._make(plan, tracker)
         yield from self._published()
         self._publishing = self._publisher.submit(publish)
@@ -172,18 +186,22 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
     def _make(self, plan: ShardPlan, tracker: Any) -> Callable[[], tuple[ShardResult, float]]:
         """Makes a shard; what publishes it, which also tells the seconds that all of it took."""
         job, began = self._job, time.monotonic()
-        kept = kept_records(plan, job.output) if job.retry_quarantined else None
+        keeps = job.retry_quarantined or job.update
+        kept = kept_records(plan, job.output, with_quarantined=job.update) if keeps else None
         # Once a shard has crashed, so may others of its bundle, and a runner tries a bundle a few times only.
         tried = job.tries_records or self._sandbox is not None
         share = _share_of_each(plan)
-        done = 0
+        done = resumed = 0
 
-        def count(row: Row) -> None:
-            nonlocal done
+        def count(record: Outcome) -> None:
+            nonlocal done, resumed
             done += 1
             tracker.try_claim(int(done * share))
-            self._metrics.count(row)
-            self._progress.count(row)
+            if record.is_kept:
+                resumed += record.row.status is not Status.COPIED
+            else:
+                self._metrics.count(record.row)
+            self._progress.count(record.row, record.is_kept)
 
         with ExitStack() as stack:
             care = stack.enter_context(attempt_marker(job.output, plan.name, job.run, tried))
@@ -195,6 +213,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
             sandbox = self._sandbox if care.tried else None
             publish = anonymize_shard(plan, job.output, self._worker, count, kept, care.alone, sandbox)
             marker = stack.pop_all()
+        self._resumed.inc(resumed)
 
         def finish() -> tuple[ShardResult, float]:
             with marker:

@@ -18,7 +18,7 @@ from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout, shar
 from faceveil.transforms.formats.tfds_output import Declaration, write_info
 from faceveil.transforms.inputs.ignored import without_names
 from faceveil.transforms.inputs.match import add_digests
-from faceveil.transforms.inputs.plan import Layout, shard_name
+from faceveil.transforms.inputs.shard_layout import Layout
 from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
@@ -105,23 +105,19 @@ def _totals(shards: Iterable[ShardResult], names: Iterable[str]) -> dict[str, in
 
 
 def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSummary) -> None:
-    expected = {
-        shard_name(split, index, sizes.shards) for split, sizes in layout.items() for index in range(sizes.shards)
-    }
+    expected = dict(name for split, sizes in layout.items() for name in sizes.names(split))
     names = Counter(shard.name for shard in shards)
-    wrong = sorted((expected ^ names.keys()) | {name for name, times in names.items() if times > 1})
+    wrong = sorted((expected.keys() ^ names.keys()) | {name for name, times in names.items() if times > 1})
     if wrong:
         raise AccountingError(f"{len(wrong)} shards are missing, unplanned or there twice, {wrong[0]} first")
     # A shard names the versions of the files it was planned with, so none can have come, gone or changed unnoticed.
     if int(add_digests(shard.inputs_digest for shard in shards), 16) != int(summary.digest or "0", 16):
         raise AccessError(
-            "inputs changed while the job ran; use --retry_quarantined to continue with what is there now, "
-            "or --overwrite to begin anew"
+            "inputs changed while the job ran; use --update to continue with what is there now, or --overwrite to "
+            "begin anew"
         )
-    for split, sizes in layout.items():
-        image_shards = {shard_name(split, index, sizes.shards) for index in range(sizes.image_shards)}
-        read = sum(shard.records + shard.copied for shard in shards if shard.name in image_shards)
-        matched = summary.splits[split].files
+    for split, matched in ((split, held.files) for split, held in summary.splits.items()):
+        read = sum(shard.records + shard.copied for shard in shards if shard.split == split and expected[shard.name])
         if read < matched:  # a file that holds TFRecords, whatever its name, is read as several
             raise AccountingError(f"split {split}: {matched} images were matched and {read} read")
     for shard in shards:

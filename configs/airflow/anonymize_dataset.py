@@ -71,7 +71,7 @@ class _RunOnDataflow(BeamRunPythonPipelineOperator):
         """Fails where the job has failed, or where the command says so of its result."""
         super().execute_complete(context, event)
         # With these the command would begin again.
-        begins_again = ("overwrite", "retry_quarantined")
+        begins_again = ("overwrite", "retry_quarantined", "update")
         options = self.default_pipeline_options
         self.default_pipeline_options = {name: options[name] for name in options if name not in begins_again}
         self._run(context)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from apache_beam.internal.gcp.auth import get_service_credentials
@@ -39,6 +39,8 @@ from faceveil.transforms.inputs.inventory import is_inventory
 from faceveil.transforms.inputs.paths import read_path_list
 from faceveil.transforms.shard.progress import Progress
 
+_PLANNED_BYTES = 4_000_000
+"""Of plans, in a graph: the service takes 10 MB in all, as text."""
 _NO_ANSWER = (GoogleAPIError, GoogleAuthError, OSError)
 # By name: the client's own names would load all of it, which a run elsewhere has no need of (deferred.py).
 _ENDED = frozenset(f"JOB_STATE_{name}" for name in ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED"))
@@ -54,6 +56,20 @@ def is_chosen(beam_options: PipelineOptions) -> bool:
     """
     runner = beam_options.view_as(StandardOptions).runner
     return runner is not None and runner.lower().removesuffix("runner") == "dataflow"
+
+
+def check_planned(packed: Sequence[bytes]) -> None:
+    """Refuses shards whose plans are too large to travel in the graph of a job.
+
+    Raises:
+        OptionError: they are.
+    """
+    nbytes = sum(map(len, packed))
+    if nbytes > _PLANNED_BYTES:
+        raise OptionError(
+            f"--runner DataflowRunner: the plan of the {len(packed)} shards has {nbytes} bytes, and a job there "
+            f"holds {_PLANNED_BYTES}; update with fewer new inputs at a time, or with another --runner"
+        )
 
 
 def check_options(options: JobOptions, beam_options: PipelineOptions) -> None:

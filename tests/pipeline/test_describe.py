@@ -6,7 +6,7 @@ import pytest
 from faceveil.pipeline.describe import describe_job, differences
 from faceveil.pipeline.detection import ResolvedModel
 from faceveil.pipeline.options import JobOptions
-from faceveil.transforms.inputs.plan import SplitLayout
+from faceveil.transforms.inputs.shard_layout import SplitLayout
 from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.manifest import JobDescription
 

@@ -55,8 +55,9 @@ def test_in_another_pipeline_s_graph_another_job_s_output_is_safe(photos: Path, 
     before = files(tmp_path / "out")
     with pytest.raises(OutputError, match="method: blur there, solid here"):
         run(options_of(photos, tmp_path / "out", method="solid"))
-    with pytest.raises(OptionError, match="--overwrite: is for the command"):
-        run(options_of(photos, tmp_path / "out", overwrite=True))
+    for name in ("overwrite", "update"):
+        with pytest.raises(OptionError, match=f"--{name}: is for the command"):
+            run(options_of(photos, tmp_path / "out", **{name: True}))
     assert files(tmp_path / "out") == before
 
 

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from faceveil.pipeline.lock import read_lock
-from faceveil.pipeline.output import State, check_output, check_retry, clear_output, remove_partial_files
+from faceveil.pipeline.output import (
+    State,
+    check_output,
+    check_retry,
+    check_update,
+    clear_output,
+    refuse_other_state,
+    remove_partial_files,
+)
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.layout import LOCK_NAME as LOCK
 from faceveil.transforms.formats.layout import MANIFEST_NAME as MANIFEST
@@ -129,6 +137,42 @@ def test_of_many_changed_files_ten_are_named_and_the_others_counted(
     named = [line.strip() for line in str(refused.value).splitlines() if ".jpg" in line]
     assert named == [f"{number:02}.jpg: was added" for number in range(min(files, 10))]
     assert str(refused.value).splitlines()[-1].strip() == (more or named[-1])
+
+
+def test_an_unfinished_output_is_updated_where_only_new_inputs_came(tmp_path: Path, output: OutputLayout) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "new.jpg").touch()
+    inputs = [Input("data", f"{tmp_path}/in/*.jpg")]
+    same = {**HERE.job, "max_pixels": 1, "max_image_bytes": 1}
+    there = {"job": {**same, "inputs_digest": "i", "digest": "before"}, "model": HERE.model}
+    here = JobDescription({**same, "inputs_digest": "j"}, HERE.model)
+    write_lock(output, there)
+    with pytest.raises(OutputError, match="use --update to take in what has changed, --overwrite or another"):
+        check_output(output, here, inputs, read_lock(output.directory))
+    assert check_update(output, here, inputs, read_lock(output.directory)) is State.RESUME
+    write_manifest(output, there)
+    assert check_update(output, here, inputs, None) is State.RESUME
+    assert check_update(output, replace(here, job={**here.job, "digest": "before"}), inputs, None) is State.COMPLETE
+
+
+def test_an_update_of_other_settings_or_without_a_known_job_is_refused(output: OutputLayout) -> None:
+    assert check_update(output, HERE, [], None) is State.BEGIN
+    write_lock(output, {})
+    with pytest.raises(OutputError, match="an --overwrite was interrupted"):
+        check_update(output, HERE, [], read_lock(output.directory))
+    write_manifest(output, {"job": {**HERE.job, "method": "bar", "inputs_digest": "i"}, "model": HERE.model})
+    with pytest.raises(OutputError) as refused:
+        check_update(output, JobDescription({**HERE.job, "added_shards": {}}, HERE.model), [], None)
+    assert [line.strip() for line in str(refused.value).splitlines()[1:]] == ["method: bar there, blur here"]
+
+
+def test_an_update_that_another_job_has_overtaken_is_refused(output: OutputLayout) -> None:
+    """Both were planned, then one was done while the other waited for the lock."""
+    refuse_other_state(output.directory, {}, None)
+    write_manifest(output, SAME)
+    refuse_other_state(output.directory, HERE.job, None)
+    with pytest.raises(OutputError, match="another job has just ended there; run the same command again"):
+        refuse_other_state(output.directory, {**HERE.job, "inputs_digest": "before"}, None)
 
 
 def test_clearing_removes_the_job_s_files_and_no_others(output: OutputLayout) -> None:

@@ -17,7 +17,7 @@ from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
 from faceveil.transforms.detectors.quality import Quality
-from faceveil.transforms.formats.audit import Row, ShardResult
+from faceveil.transforms.formats.audit import ShardResult
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.layout import OutputLayout
@@ -25,6 +25,7 @@ from faceveil.transforms.formats.tfrecord import frame
 from faceveil.transforms.inputs.match import Input, list_inputs
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.progress import Progress, read_progress
+from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.resume import finished_shard
 from faceveil.transforms.shard.worker import STEPS, Anonymization, Worker, anonymize_shard
 from faceveil.transforms.storage import write_bytes
@@ -45,7 +46,7 @@ def plan(photos: Path, index: int = 0, count: int = 1) -> ShardPlan:
 
 
 def test_a_shard_is_made_whole(photos: Path, centerface: str, tmp_path: Path) -> None:
-    seen: list[Row] = []
+    seen: list[Outcome] = []
     result = anonymize_shard(plan(photos), output(tmp_path), Worker(config(centerface)), seen.append)()
     assert (result.records, result.quarantined, len(seen)) == (6, 0, 6)
     assert result.engine in ("openvino", "tensorflow")
@@ -81,7 +82,7 @@ def test_records_of_a_file_that_was_taken_for_an_image_come_in_its_place_with_ca
         there = output(tmp_path / str(careful))
         if careful:
             write_bytes(there.attempt_path("data-00000-of-00001"), b"")
-        seen: list[Row] = []
+        seen: list[Outcome] = []
         result = anonymize_shard(plan(tmp_path / "in"), there, Worker(config(centerface)), seen.append)()
         assert [row.key for row in seen] == ["a.jpg", "b.jpg#0", "b.jpg#1", "b.jpg#2", "c.jpg"]
         assert (result.records, result.quarantined) == (5, 0)

@@ -11,7 +11,7 @@ from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import add_digests
-from faceveil.transforms.inputs.plan import SplitLayout
+from faceveil.transforms.inputs.shard_layout import SplitLayout
 from faceveil.transforms.inputs.summary import InputSummary, SplitSummary
 from faceveil.transforms.manifest import JobDescription, WriteManifest, build_manifest, read_manifest
 

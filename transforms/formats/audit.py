@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -193,6 +193,18 @@ class ShardResult:
             self.no_faces += 1
 
 
+class StampedFile(NamedTuple):
+    """A file that a shard was made from: its key, its size in bytes, its version, and what identifies its content.
+
+    That is empty where nothing does.
+    """
+
+    key: str
+    size: int
+    version: str
+    content: str = ""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """What an audit file says of its shard as a whole.
@@ -201,20 +213,21 @@ class Stamp:
         settings_digest: identifies the settings it was made with.
         result: what it adds to the manifest.
         kind: what its input files are.
-        files: key, size in bytes and version of each input file.
+        files: its input files.
         parts: in how many shards the only file is.
     """
 
     settings_digest: str
     result: ShardResult
     kind: Kind
-    files: tuple[tuple[str, int, str], ...]
+    files: tuple[StampedFile, ...]
     parts: int = 1
 
     @property
     def as_json(self) -> bytes:
         """As an audit file holds it."""
-        content = asdict(self)
+        content = asdict(replace(self, files=()))  # which would be copied one by one
+        content["files"] = [file if file.content else file[:3] for file in self.files]
         if self.parts == 1:  # as it was before files were divided
             del content["parts"]
         for later in ("given_faces", "copied"):  # as it was before there were any
@@ -308,7 +321,7 @@ def read_stamp(path: str) -> Stamp | None:
         metadata = pq.read_metadata(io.BytesIO(storage.read_bytes(path))).metadata or {}
         stamp = json.loads(metadata[_STAMP_KEY])
         result = ShardResult(**stamp["result"])
-        files = tuple((key, size, version) for key, size, version in stamp["files"])
+        files = tuple(StampedFile(*file) for file in stamp["files"])
     except (pa.ArrowInvalid, KeyError, TypeError) as error:
         raise ValueError(f"{path}: is no records file of faceveil") from error
     # JSON spells the keys of an object as strings.

@@ -137,19 +137,20 @@ def _told(feature: str, values: ReadValues, column_type: str) -> Any:
     return told[0] if told else None
 
 
-def numbered_name(shard: int, number: int) -> str:
+def numbered_name(shard: int, number: int, addition: int = 0) -> str:
     """The name of a sample that has none, of no sample that has one.
 
     Args:
         shard: its number.
         number: of the sample in it.
+        addition: which update has added the shard; 0 for none.
 
     Example usage::
 
-        >>> numbered_name(3, 12)
-        '00003-000012'
+        >>> numbered_name(3, 12), numbered_name(3, 12, addition=1)
+        ('00003-000012', '00100003-000012')
     """
-    return f"{shard:05}-{number:06}"
+    return f"{f'{addition:03}' if addition else ''}{shard:05}-{number:06}"
 
 
 def write_member(name: str, data: bytes) -> bytes:

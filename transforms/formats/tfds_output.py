@@ -117,7 +117,7 @@ def remove_info(directory: str) -> None:
     Raises:
         AccessError: they cannot be read or removed.
     """
-    if _is_ours(directory):
+    if is_data_set(directory):
         storage.delete([storage.join(directory, name) for name in (FEATURES_NAME, _INFO_NAME)])
 
 
@@ -128,10 +128,15 @@ def foreign_info(directory: str) -> str | None:
         AccessError: it cannot be read.
     """
     paths = [storage.join(directory, name) for name in (FEATURES_NAME, _INFO_NAME)]
-    return None if _is_ours(directory) else next(filter(storage.exists, paths), None)
+    return None if is_data_set(directory) else next(filter(storage.exists, paths), None)
 
 
-def _is_ours(directory: str) -> bool:
+def is_data_set(directory: str) -> bool:
+    """Whether a job has made an output a data set.
+
+    Raises:
+        AccessError: storage cannot be reached.
+    """
     path = storage.join(directory, _INFO_NAME)
     try:
         return storage.exists(path) and json.loads(storage.read_bytes(path)).get("name") == _DATA_SET

@@ -7,7 +7,7 @@ import pickle
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -27,6 +27,7 @@ from faceveil.transforms.inputs.parts import (
     max_parts,
     part_digest,
 )
+from faceveil.transforms.inputs.shard_layout import Layout, SplitLayout, series_name, shard_name
 from faceveil.transforms.inputs.summary import InputSummary
 
 MAX_IMAGES = 2_500
@@ -48,43 +49,20 @@ ShardKey = tuple[str, bool, int]
 
 
 @dataclass(frozen=True)
-class SplitLayout:
-    """How many shards of each kind a split has; those of images come first.
-
-    Attributes:
-        image_shards: of images.
-        tfrecord_shards: of TFRecord and other files of records, of which each has one or several.
-        part_bytes: of files of records, that fill a shard; None where each is one whole.
-        parts: by key, how many shards the files of records have that are not divided by their size now, but by the one
-            that they had when an earlier job was planned.
-    """
-
-    image_shards: int
-    tfrecord_shards: int
-    part_bytes: int | None = None
-    parts: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def shards(self) -> int:
-        """All shards of the split."""
-        return self.image_shards + self.tfrecord_shards
-
-
-Layout = Mapping[str, SplitLayout]
-
-
-@dataclass(frozen=True)
 class ShardPlan:
     """One output shard and the files it is made of: the unit of work.
 
     Attributes:
         split: the split's name.
         index: the shard's number in its split.
-        count: the number of shards in its split.
+        count: the number of shards in its split, or in the addition to it.
         kind: what the files hold; among images there may be others.
         files: sorted by key, and keys are distinct; exactly one where it is a file of records.
         inputs_digest: identifies the versions of these files.
         part: which part of the file the shard is made of, where it is not the whole.
+        addition: which update has added it; 0 for none.
+        unchanged: keys of the files whose records stay; None where their versions tell.
+        finished: whether it was found finished as it is; its files are left out then.
     """
 
     split: str
@@ -94,6 +72,9 @@ class ShardPlan:
     files: tuple[InputFile, ...]
     inputs_digest: str = ""
     part: FilePart | None = None
+    addition: int = 0
+    unchanged: frozenset[str] | None = None
+    finished: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -103,19 +84,7 @@ class ShardPlan:
     @property
     def name(self) -> str:
         """The shard's name without an ending, as TFDS and TensorFlow number shards."""
-        return shard_name(self.split, self.index, self.count)
-
-
-def shard_name(split: str, index: int, count: int) -> str:
-    """The name of a shard without an ending; in the order of names, shards are in the order of their numbers.
-
-    Example usage::
-
-        >>> shard_name("train", 0, 12), shard_name("train", 12, 300_000)
-        ('train-00000-of-00012', 'train-000012-of-300000')
-    """
-    digits = max(5, len(str(count)))
-    return f"{split}-{index:0{digits}d}-of-{count:0{digits}d}"
+        return shard_name(series_name(self.split, self.addition), self.index, self.count)
 
 
 def lay_out(summary: InputSummary, shard_bytes: int | None, num_shards: int | None) -> dict[str, SplitLayout]:

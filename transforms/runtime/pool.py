@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Condition, Lock
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from faceveil.transforms.runtime.memory import give_back_memory, is_out_of_memory, while_alone
 
@@ -111,6 +111,18 @@ class Turns:
             self._most = max(1, self._most // 2)
 
 
+class _Done(Generic[_Out]):
+    """What a future would be whose result is there from the beginning."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, result: _Out) -> None:
+        self._result = result
+
+    def result(self) -> _Out:
+        return self._result
+
+
 class OrderedPool:
     """Maps functions over streams with a fixed number of threads; results come in the order of their inputs.
 
@@ -146,7 +158,13 @@ class OrderedPool:
     def __exit__(self, *exception: object) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def map(self, function: Callable[[_In], _Out], items: Iterable[_In], alone: bool = False) -> Iterator[_Out]:
+    def map(
+        self,
+        function: Callable[[_In], _Out],
+        items: Iterable[_In],
+        alone: bool = False,
+        is_done: Callable[[_In], bool] = lambda _: False,
+    ) -> Iterator[_Out]:
         """Applies the function to every item on the pool's threads, and yields the results in order.
 
         What the function raises is raised here, and what was begun is cancelled.
@@ -155,8 +173,9 @@ class OrderedPool:
             function: what to apply.
             items: to what.
             alone: whether nothing else may be applied at the same time, nor ahead.
+            is_done: whether an item is its own result, so that no thread has to be woken for it.
         """
-        pending: deque[tuple[Future[_Out], int]] = deque()
+        pending: deque[tuple[Future[_Out] | _Done[_Out], int]] = deque()
         upstream = iter(items)
         ended = False
         try:
@@ -169,7 +188,10 @@ class OrderedPool:
                         break
                     held = item.nbytes
                     self._hold(held)
-                    pending.append((self._executor.submit(self._apply, function, item, held, alone), held))
+                    if is_done(item):
+                        pending.append((_Done(cast("_Out", item)), held))
+                    else:
+                        pending.append((self._executor.submit(self._apply, function, item, held, alone), held))
                     del item
                 if pending:
                     future, held = pending.popleft()
@@ -182,8 +204,11 @@ class OrderedPool:
                     del result
         finally:
             for future, held in pending:
-                future.cancel()
-                future.add_done_callback(functools.partial(self._release, held=held))
+                if isinstance(future, _Done):
+                    self._hold(-held)
+                else:
+                    future.cancel()
+                    future.add_done_callback(functools.partial(self._release, held=held))
 
     def _apply(self, function: Callable[[_In], _Out], item: _In, held: int, alone: bool) -> _Out:
         try:
@@ -207,7 +232,10 @@ class OrderedPool:
         self._budget_bytes //= 2
         self._turns.halve()
 
-    def _release(self, future: Future[_Out], held: int) -> None:
+    def _release(self, future: Future[_Out] | _Done[_Out], held: int) -> None:
+        if isinstance(future, _Done):
+            self._hold(-held)
+            return
         finished = not future.cancelled() and future.exception() is None
         self._hold(-(future.result().nbytes if finished else held))
 

@@ -103,7 +103,7 @@ class FileShards:
         shard = storage.stat(output.shard_path(name))
         return shard is not None and shard.size == result.bytes
 
-    def read_back(self, name: str, output: OutputLayout, result: ShardResult) -> Iterator[tuple[Row, bytes]]:
+    def read_back(self, name: str, output: OutputLayout, result: ShardResult) -> Iterator[tuple[Row, bytes | None]]:
         """See ``ShardFormat``; of a shard that is not the one that was written there is none."""
         shard = output.shard_path(name)
         if _sha256(shard) != result.sha256:
@@ -111,8 +111,7 @@ class FileShards:
         with storage.open_to_read(shard) as file:
             records = self.read(file)
             for row in read_rows(output.audit_path(name)):
-                if row.status is not Status.QUARANTINED:
-                    yield row, next(records)
+                yield row, None if row.status is Status.QUARANTINED else next(records)
 
 
 class FileWriter:

@@ -57,11 +57,13 @@ class ImageShards:
             found = pool.map(storage.stat, paths)
             return all(file is not None and file.size == place.bytes for file, place in zip(found, places, strict=True))
 
-    def read_back(self, name: str, output: OutputLayout, result: ShardResult) -> Iterator[tuple[Row, bytes]]:
+    def read_back(self, name: str, output: OutputLayout, result: ShardResult) -> Iterator[tuple[Row, bytes | None]]:
         """See ``ShardFormat``; of a file that is not the one that was written there is none."""
         del result
         for row, place in read_placed_rows(output.audit_path(name)):
-            if place is not None:
+            if place is None:
+                yield row, None
+            else:
                 with suppress(OSError):
                     data = storage.read_bytes(storage.join(output.directory, place.file))
                     if hashlib.sha256(data).hexdigest() == place.sha256:

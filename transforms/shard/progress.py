@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from faceveil.transforms.formats.audit import Row, ShardResult, Status
@@ -55,14 +55,16 @@ class ProgressFile:
             path = os.path.join(directory, f"{os.getpid()}-{next(_NUMBERS)}")
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115  open as long as the worker is
 
-    def count(self, row: Row) -> None:
-        """Adds one record; files that are copied are none."""
+    def count(self, row: Row, is_kept: bool = False) -> None:
+        """Adds one record, which an earlier run may have made; files that are copied are none."""
         if row.status is Status.COPIED:
             return
         self._totals.records += 1
+        self._totals.resumed += is_kept
         self._totals.faces += row.face_count
         self._totals.quarantined += row.reason is not None
-        self._write()
+        if not is_kept:  # which come by the thousand at once
+            self._write()
 
     def finished(self, plan: ShardPlan) -> None:
         """Adds the files of a shard whose records have been counted."""
@@ -82,7 +84,7 @@ class ProgressFile:
     def _write(self) -> None:
         if self._file:
             self._file.seek(0)
-            self._file.write(_LAYOUT.pack(*astuple(self._totals)))
+            self._file.write(_LAYOUT.pack(*vars(self._totals).values()))
 
 
 def read_progress(directory: str) -> Progress:

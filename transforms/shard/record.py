@@ -61,10 +61,19 @@ class Record(Generic[_Image]):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of a record: its row of the audit trail, and what is written of it unless it is quarantined."""
+    """What becomes of a record: its row of the audit trail, and what is written of it unless it is quarantined.
+
+    Attributes:
+        row: its row.
+        serialized: what is written of it; None if it is quarantined.
+        content: identifies what was in its file, see ``content_digest``; empty where nothing does.
+        is_kept: whether an earlier run has made it.
+    """
 
     row: Row
     serialized: bytes | None
+    content: str = ""
+    is_kept: bool = False
 
     @property
     def key(self) -> str:

@@ -1,14 +1,23 @@
-"""Resuming: which shards are finished, which of their records stay where what was quarantined is tried again."""
+"""Resuming: which shards are finished, and which of their records stay where others are made again."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.formats.audit import ShardResult, Status, read_rows, read_stamp
+from faceveil.transforms.formats.audit import (
+    AuditFile,
+    ShardResult,
+    Stamp,
+    StampedFile,
+    Status,
+    read_placed_rows,
+    read_rows,
+    read_stamp,
+)
 from faceveil.transforms.formats.kinds import Kind, holds_records
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.match import Input, InputFile, list_inputs
@@ -29,34 +38,93 @@ def finished_shard(plan: ShardPlan, output: OutputLayout) -> ShardResult | None:
         # Damaged, as an object store never leaves it but a full disk might: the shard is simply made again.
         _LOGGER.warning("%s; the shard is made again", error)
         return None
-    if found is None or found.settings_digest != output.settings_digest:
-        return None
-    if found.result.inputs_digest != plan.inputs_digest:
-        return None
-    return found.result if SHARD_FORMATS[output.format].is_whole(plan.name, output, found.result) else None
+    return found.result if found and is_finished(found, plan, output) else None
 
 
-def kept_records(plan: ShardPlan, output: OutputLayout) -> Iterator[Outcome]:
+def is_finished(stamp: Stamp, plan: ShardPlan, output: OutputLayout) -> bool:
+    """Whether a stamp says that its shard is what is planned, and the shard is there.
+
+    Raises:
+        AccessError: storage cannot be reached.
+    """
+    if stamp.settings_digest != output.settings_digest or stamp.result.inputs_digest != plan.inputs_digest:
+        return False
+    return SHARD_FORMATS[output.format].is_whole(plan.name, output, stamp.result)
+
+
+def kept_records(plan: ShardPlan, output: OutputLayout, with_quarantined: bool = False) -> Iterator[Outcome]:
     """The records of a finished shard that need not be made again, in their order.
 
-    That is all but the quarantined ones, and those of files that have changed since. A shard that was made with other
-    settings, or is not the one that its records file speaks of, gives none: it has to be made anew as a whole.
+    That is all but those of files that have changed since. A shard that was made with other settings, or is not the one
+    that its records file speaks of, gives none: it has to be made anew as a whole.
+
+    Args:
+        plan: the shard as it is to be.
+        output: where it lies.
+        with_quarantined: whether quarantined records stay so.
 
     Raises:
         OSError: the shard cannot be read.
     """
+    stamp = _earlier_stamp(plan, output)
+    if stamp is None:
+        return
+    unchanged = _unchanged(plan, stamp.files)
+    for row, data in SHARD_FORMATS[output.format].read_back(plan.name, output, stamp.result):
+        # Records of a file that was taken for an image are made again, for that file is read as one first.
+        key = row.key if plan.kind == "image" else _file_key(row.key, unchanged)
+        if key in unchanged and (data is not None or with_quarantined):
+            yield Outcome(row, data, unchanged[key], is_kept=True)
+
+
+def restamp(plan: ShardPlan, output: OutputLayout, method: str, with_given: bool) -> ShardResult | None:
+    """Has a finished shard speak of the present versions of its files, if these hold what they held, and no others.
+
+    Args:
+        plan: the shard as it is to be.
+        output: where it lies.
+        method: as for ``write_shard``.
+        with_given: as for ``write_shard``.
+
+    Returns:
+        The shard's result; None where the shard has to be made again.
+
+    Raises:
+        AccessError: storage cannot be reached.
+        OSError: the audit file cannot be read.
+    """
+    stamp = _earlier_stamp(plan, output)
+    if stamp is None or plan.unchanged is None:
+        return None
+    shard_format, keys = SHARD_FORMATS[output.format], {file.key for file in plan.files}
+    unchanged = _unchanged(plan, stamp.files)
+    if not keys == unchanged.keys() == {file.key for file in stamp.files}:
+        return None
+    if not shard_format.is_whole(plan.name, output, stamp.result):
+        return None
+    rows = AuditFile(plan.split, method, with_given, shard_format.has_files)
+    for row, place in read_placed_rows(output.audit_path(plan.name)):
+        rows.add(row, place)
+    files = tuple(StampedFile(file.key, file.size, file.version, unchanged[file.key]) for file in plan.files)
+    result = replace(stamp.result, inputs_digest=plan.inputs_digest)
+    rows.publish(output.audit_path(plan.name), replace(stamp, result=result, files=files))
+    return result
+
+
+def _earlier_stamp(plan: ShardPlan, output: OutputLayout) -> Stamp | None:
     try:
         stamp = read_stamp(output.audit_path(plan.name))
     except ValueError:
-        return
-    if stamp is None or stamp.settings_digest != output.settings_digest:
-        return
+        return None
+    return stamp if stamp and stamp.settings_digest == output.settings_digest else None
+
+
+def _unchanged(plan: ShardPlan, files: Iterable[StampedFile]) -> dict[str, str]:
+    """What identifies the content of the files whose records stay, by their keys."""
+    if plan.unchanged is not None:
+        return {file.key: file.content for file in files if file.key in plan.unchanged}
     now = {(file.key, file.size, file.version) for file in plan.files}
-    unchanged = {file[0] for file in stamp.files if file in now}
-    for row, data in SHARD_FORMATS[output.format].read_back(plan.name, output, stamp.result):
-        # Records of a file that was taken for an image are made again, for that file is read as one first.
-        if (row.key if plan.kind == "image" else _file_key(row.key, unchanged)) in unchanged:
-            yield Outcome(row, data)
+    return {file.key: file.content for file in files if file[:3] in now}
 
 
 def with_kept(sources: Iterable[Source | Outcome], kept: Iterator[Outcome]) -> Iterator[Source | Outcome]:
@@ -162,7 +230,7 @@ def _versions(output: OutputLayout) -> dict[str, _Version]:
         except (ValueError, OSError) as error:
             _LOGGER.warning("%s: cannot be read: %s", found.path, error)
             continue
-        for key, size, version in stamp.files:
+        for key, size, version, _ in stamp.files:
             # A large file is several shards.
             before = versions.get(key)
             is_quarantined = key in quarantined or (before is not None and before.quarantined)

@@ -77,8 +77,8 @@ class ShardFormat(Protocol):
             AccessError: storage cannot be reached.
         """
 
-    def read_back(self, name: str, output: OutputLayout, result: ShardResult) -> Iterator[tuple[Row, bytes]]:
-        """The records of a finished shard, as they were given to its writer, in their order.
+    def read_back(self, name: str, output: OutputLayout, result: ShardResult) -> Iterator[tuple[Row, bytes | None]]:
+        """The records of a finished shard, as they were given to its writer, in their order; None of quarantined ones.
 
         Raises:
             OSError: it cannot be read.

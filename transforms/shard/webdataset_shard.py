@@ -19,7 +19,7 @@ class _Writer:
     def __init__(self, file: BinaryIO, plan: ShardPlan, output: OutputLayout) -> None:
         self._file = file
         self._compressed = compressed_by(output.compression, file)
-        self._shard = plan.index
+        self._shard, self._addition = plan.index, plan.addition
         self._records = 0
         self._size = 0
         self._names: set[str] = set()
@@ -37,7 +37,7 @@ class _Writer:
         """A name of its own, or readers would take two samples that follow each other for one."""
         given = sample.bytes_values(SAMPLE_KEY)
         if not given:
-            return numbered_name(self._shard, self._records)
+            return numbered_name(self._shard, self._records, self._addition)
         name = given[0].decode()
         if name in self._names:
             file, _, number = row.key.rpartition("#")

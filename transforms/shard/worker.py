@@ -17,7 +17,7 @@ from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.detector_files import local_detector
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.formats.audit import Row, ShardResult
+from faceveil.transforms.formats.audit import ShardResult
 from faceveil.transforms.formats.columns import Columns
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.file_names import NameReporter
@@ -33,6 +33,7 @@ from faceveil.transforms.runtime.timings import Timings
 from faceveil.transforms.runtime.watchdog import Watchdog
 from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
 from faceveil.transforms.shard.compose import composer
+from faceveil.transforms.shard.contents import content_digest
 from faceveil.transforms.shard.detect import (
     DecodedImage,
     DetectedImage,
@@ -89,6 +90,7 @@ class Anonymization:
         memory_shortages: how often memory has run out before; each time half as many threads are to work.
         boxes: where annotated boxes come from, if there are any.
         format: what is written of them.
+        content_key: of the digests of files, see ``content_digest``; None where nobody wants them.
         columns: the types of features, where the format needs any.
     """
 
@@ -105,6 +107,7 @@ class Anonymization:
     memory_shortages: int = 0
     boxes: BoxSource | None = None
     format: OutputFormat = "tfrecord"
+    content_key: bytes | None = None
     columns: Columns = field(default_factory=dict)
 
 
@@ -159,7 +162,8 @@ class Worker:
 
     def read_ahead(self, items: Iterable[Source | Outcome]) -> Iterator[Source | Outcome]:
         """Has image files read before they are needed, some at once."""
-        return (ahead.item for ahead in self._readers.map(self._read_ahead, map(ReadAhead, items)))
+        read = self._readers.map(self._read_ahead, map(ReadAhead, items), is_done=lambda ahead: _is_done(ahead.item))
+        return (ahead.item for ahead in read)
 
     def _read_ahead(self, ahead: ReadAhead) -> ReadAhead:
         with self._watchdog.watching(ahead.item.key):
@@ -185,7 +189,8 @@ class Worker:
         config = self.config
         with self._watchdog.watching(source.key):
             if source.kind == "other":
-                return copy_file(source, self.config.limits.max_image_bytes)
+                copied = copy_file(source, self.config.limits.max_image_bytes)
+                return self._with_content(copied, copied.serialized or b"")
             with self.timings.measuring("decode", 1 if source.serialized is None else len(config.features.images)):
                 limits, keep_metadata = config.limits, config.keep_metadata
                 decoded = decode(source, config.features, self.detector, limits, keep_metadata, self._boxes)
@@ -204,7 +209,17 @@ class Worker:
         """Masks the faces of several records, and makes what is written of them."""
         with self._watchdog.watching(_names_of(batch)), self.timings.measuring("anonymize", _count_images(batch)):
             made = anonymize(batch.items, self.masking, self.config.features, self._compose)
-            return Batch(made, batch.places)
+            of_files = [
+                self._with_content(outcome, item.images[0].data)
+                if isinstance(item, Record) and item.example is None
+                else outcome
+                for item, outcome in zip(batch.items, made, strict=True)
+            ]
+            return Batch(of_files, batch.places)
+
+    def _with_content(self, outcome: Outcome, data: bytes) -> Outcome:
+        key = self.config.content_key
+        return outcome if key is None else replace(outcome, content=content_digest(data, key))
 
 
 def _set_libraries_up() -> None:
@@ -227,6 +242,11 @@ def _count_images(batch: Batch[Any]) -> int:
     return sum(len(item.images) for item in batch.items if isinstance(item, Record))
 
 
+def _is_done(item: Any) -> bool:
+    """Whether no step has anything left to do: of records that are kept, these are most."""
+    return all(isinstance(each, Outcome) for each in (item.items if isinstance(item, Batch) else [item]))
+
+
 def anonymize_sources(
     sources: Iterable[Source | Outcome],
     worker: Worker,
@@ -246,7 +266,7 @@ def anonymize_sources(
     Raises:
         OutOfMemoryError: memory ran out, with one record at a time too.
     """
-    pooled = functools.partial(worker.pool.map, alone=alone)
+    pooled = functools.partial(worker.pool.map, alone=alone, is_done=_is_done)
     decode_one = functools.partial(worker.decode, sandbox=sandbox)
     decoded = with_records(pooled(decode_one, sources), lambda file: pooled(decode_one, read_records(file)))
     detected = in_order(pooled(worker.detect, batch_like_shaped(decoded, worker.detector.batch_size)))
@@ -257,7 +277,7 @@ def anonymize_shard(
     plan: ShardPlan,
     output: OutputLayout,
     worker: Worker,
-    on_record: Callable[[Row], None],
+    on_record: Callable[[Outcome], None],
     kept: Iterator[Outcome] | None = None,
     alone: bool = False,
     sandbox: RecordSandbox | None = None,
@@ -268,7 +288,7 @@ def anonymize_shard(
         plan: the shard.
         output: where to write.
         worker: the model and the threads.
-        on_record: called with the row of each record as it is written.
+        on_record: called with each record as it is written.
         kept: records of an earlier run that are taken as they are, in the shard's order.
         alone: whether one record is worked on at a time, for want of memory.
         sandbox: where records are made that may crash this process.
@@ -293,7 +313,8 @@ def anonymize_shard(
             read_records = functools.partial(read_records_of, roles=config.features, max_bytes=max_bytes)
         outcomes = anonymize_sources(sources, worker, read_records, alone, sandbox)
         result = _empty_result(plan, worker.detector)
-        return write_shard(plan, outcomes, output, result, config.method, on_record, config.boxes is not None)
+        told = config.method, on_record, config.boxes is not None, config.content_key or b""
+        return write_shard(plan, outcomes, output, result, *told)
 
 
 def anonymize_record(source: Source, worker: Worker) -> Outcome | Source:

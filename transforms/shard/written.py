@@ -64,7 +64,9 @@ def _read_records(name: str, output: OutputLayout, wanted: Collection[str]) -> I
     audit = output.audit_path(name)
     if not shard_format.has_files:
         if stamp := read_stamp(audit):
-            yield from shard_format.read_back(name, output, stamp.result)
+            for row, data in shard_format.read_back(name, output, stamp.result):
+                if data is not None:
+                    yield row, data
         return
     # A file of its own can be read without all the others.
     for row, place in read_placed_rows(audit):

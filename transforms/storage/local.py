@@ -190,6 +190,6 @@ def _check(path: str, status: os.stat_result, version: str | None, size: int | N
     changed = size is not None and size != status.st_size
     if changed or version not in (None, UNKNOWN_VERSION, repr(status.st_mtime)):
         raise AccessError(
-            f"{path}: was changed while the job ran; use --retry_quarantined to continue with what is there now, or "
+            f"{path}: was changed while the job ran; use --update to continue with what is there now, or "
             "--overwrite to begin anew"
         )

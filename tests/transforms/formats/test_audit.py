@@ -13,6 +13,7 @@ from faceveil.transforms.formats.audit import (
     Row,
     ShardResult,
     Stamp,
+    StampedFile,
     Status,
     read_files,
     read_placed_rows,
@@ -42,7 +43,7 @@ STEREO = Row(
 
 
 def stamp(result: ShardResult) -> Stamp:
-    return Stamp("digest", result, "image", (("a.jpg", 12, "1234567890.25"),))
+    return Stamp("digest", result, "image", (StampedFile("a.jpg", 12, "1234567890.25", "0123"),))
 
 
 def publish(path: Path) -> ShardResult:

@@ -20,13 +20,12 @@ from faceveil.transforms.inputs.plan import (
     PlanShards,
     ShardKey,
     ShardPlan,
-    SplitLayout,
     lay_out,
     pack_files,
     plan_group,
-    shard_name,
     shard_of,
 )
+from faceveil.transforms.inputs.shard_layout import SplitLayout, shard_name
 from faceveil.transforms.inputs.summary import InputSummary, SplitSummary, summarize_inputs
 
 

@@ -28,6 +28,31 @@ def test_chains_keep_the_order_whatever_takes_long(delays: list[int], threads: i
     assert results == list(range(len(delays)))
 
 
+@pytest.mark.parametrize("budget", [1, 10**6])
+def test_what_is_done_keeps_its_place_and_wakes_no_thread(budget: int) -> None:
+    threads = set()
+
+    def negative(item: np.ndarray) -> np.ndarray:
+        threads.add(threading.current_thread().name)
+        return -item
+
+    def is_done(item: np.ndarray) -> bool:
+        return int(item) % 3 != 0
+
+    with OrderedPool(2, budget) as pool:
+        for _ in range(2):  # nothing is held when the first stream has ended
+            once = pool.map(negative, map(np.array, range(1, 12)), is_done=is_done)
+            twice = pool.map(negative, once, is_done=is_done)
+            assert [int(item) for item in twice] == list(range(1, 12))
+        assert threads
+        results = pool.map(negative, map(np.array, [1, 2, 4, 5]), is_done=is_done)
+        threads.clear()
+        assert int(next(results)) == 1
+        assert isinstance(results, Generator)
+        results.close()
+        assert (threads, pool._held_bytes) == (set(), 0)
+
+
 def test_an_error_comes_out_where_its_item_would() -> None:
     def reciprocal(item: np.ndarray) -> np.ndarray:
         return np.array(1 // int(item))

@@ -11,7 +11,7 @@ import pytest
 
 from faceveil.transforms.errors import AccountingError
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.formats.audit import Row, ShardResult, Stamp, Status, read_stamp
+from faceveil.transforms.formats.audit import Row, ShardResult, Stamp, StampedFile, Status, read_stamp
 from faceveil.transforms.formats.kinds import Kind
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.formats.tfrecord import read_records
@@ -74,4 +74,6 @@ def test_rows_say_where_records_lie_and_the_log_names_the_first_that_are_quarant
     assert [row["key"] for row in rows] == [record.key for record in records]
     with open(output.shard_path(plan.name), "rb") as file:
         assert list(read_records(file)) == [b"0", b"1", b"2"]
-    assert read_stamp(output.audit_path(plan.name)) == Stamp("digest", result, "tfrecord", (("x", 1, "1.0"),), parts=1)
+    assert read_stamp(output.audit_path(plan.name)) == Stamp(
+        "digest", result, "tfrecord", (StampedFile("x", 1, "1.0"),), parts=1
+    )

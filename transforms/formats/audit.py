@@ -18,11 +18,11 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.kinds import Kind
 
 _SIDES = ("x0", "y0", "x1", "y1")
-_FACES = pa.list_(
+FACES = pa.list_(
     pa.struct([(name, pa.float32()) for name in (*_SIDES, "score")] + [("keypoints", pa.list_(pa.float32()))])
 )
 _OTHER_IMAGE = pa.struct(
-    [("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", _FACES)],
+    [("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", FACES)],
 )
 SCHEMA = pa.schema(
     [
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         ("index", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
-        pa.field("faces", _FACES, nullable=False),
+        pa.field("faces", FACES, nullable=False),
         pa.field("method", pa.string(), nullable=False),
         pa.field("reencoded", pa.bool_(), nullable=False),
         pa.field("other_images", pa.list_(_OTHER_IMAGE), nullable=False),
@@ -253,14 +253,14 @@ class AuditFile:
                 "index": place and place.index,
                 "width": row.width,
                 "height": row.height,
-                "faces": list(_face_structs(row.faces, row.given_faces)),
+                "faces": list(face_structs(row.faces, row.given_faces)),
                 "reencoded": row.reencoded,
                 "fallback_faces": row.fallback_faces,
                 # Left out where the schema has no such columns.
                 _GIVEN_FACES.name: row.given_faces,
                 "bytes": place and place.bytes,
                 "sha256": place and place.sha256,
-                "other_images": [{**vars(i), "faces": list(_face_structs(i.faces))} for i in row.other_images],
+                "other_images": [{**vars(i), "faces": list(face_structs(i.faces))} for i in row.other_images],
                 **self._constants,
             }
         )
@@ -284,7 +284,8 @@ class AuditFile:
             self._rows.clear()
 
 
-def _face_structs(faces: Faces, given: int = 0) -> Iterator[dict[str, Any]]:
+def face_structs(faces: Faces, given: int = 0) -> Iterator[dict[str, Any]]:
+    """Faces as rows hold them; of the first ones, which are given, keypoints may be unknown."""
     for number, (box, score) in enumerate(zip(faces.boxes, faces.scores, strict=True)):
         points = None if faces.keypoints is None else np.ravel(faces.keypoints[number])
         is_known = points is not None and not (number < given and np.isnan(points).all())

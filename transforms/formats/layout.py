@@ -19,6 +19,9 @@ MANIFEST_NAME, LOCK_NAME = "manifest.json", ".faceveil-lock.json"
 IGNORED_NAME = "_ignored.json"
 """Examples of what was ignored, in the audit trail; readers of folders of Parquet files skip what begins so."""
 
+FINDINGS_NAME, SAMPLE_NAME = "_verify", "_verify_sample"
+"""Folders of the audit trail, and files with ``.json`` behind them, of what a second look at an output has found."""
+
 _SHARD = r".+-\d{5,}-of-\d{5,}"
 _PARTIAL = r"\.[0-9a-f]{8}\.partial"
 _SHARD_FILE = re.compile(rf"\.?{_SHARD}\.tfrecord({_PARTIAL})?")

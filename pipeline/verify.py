@@ -8,9 +8,11 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 import faceveil
@@ -18,7 +20,8 @@ from faceveil.pipeline.access import check_access
 from faceveil.pipeline.audit_directory import check_disk, find_audit_directory
 from faceveil.pipeline.detection import ResolvedModel, detector_config, resolve_models
 from faceveil.pipeline.ending import on_sudden_end
-from faceveil.pipeline.lock import hold_lock, refuse_live
+from faceveil.pipeline.lock import HeldLock, hold_lock, refuse_live
+from faceveil.pipeline.mend import forget_mending, manifest_copy, mend_output, resume_mending
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.prepare import check_runner
@@ -30,6 +33,7 @@ from faceveil.pipeline.runners.staging import staged_models
 from faceveil.pipeline.runners.submit import submit, wait
 from faceveil.pipeline.verify_options import VerifyOptions
 from faceveil.transforms import storage
+from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import DetectorConfig
@@ -48,6 +52,7 @@ from faceveil.transforms.manifest import read_manifest
 from faceveil.transforms.runtime.child_process import safe_children
 from faceveil.transforms.shard.worker import Anonymization
 from faceveil.transforms.verification.findings import Problem
+from faceveil.transforms.verification.mend import Mending
 from faceveil.transforms.verification.reading import WrittenShard
 from faceveil.transforms.verification.records import Expected
 from faceveil.transforms.verification.residual import INSIDE
@@ -91,6 +96,8 @@ class _Output:
     sha256: str
     layout: OutputLayout
     has_trail: bool
+    is_whole: bool
+    """Whether the manifest is there, and not gone while shards are mended."""
 
     @property
     def job(self) -> dict[str, Any]:
@@ -124,11 +131,37 @@ def verify_output(options: VerifyOptions) -> Verified:
     output = _find_output(options)
     check_runner(beam_options, replace(options.detection, output=options.output))
     check_disk(output.layout.audit_directory)
+    name = SAMPLE_NAME if options.sample else FINDINGS_NAME
+    findings = replace(output.layout, audit_directory=storage.join(output.layout.audit_directory, name))
+    with ExitStack() as stack:
+        stack.enter_context(hold_lock(findings.audit_directory, on_sudden_end))
+        lock = stack.enter_context(hold_lock(options.output, on_sudden_end)) if options.action else None
+        if lock:
+            output = _settled(options, output, findings)
+        content = _look(options, beam_options, output, findings, lock)
+    return Verified(content, findings.audit_directory)
+
+
+def _settled(options: VerifyOptions, output: _Output, findings: OutputLayout) -> _Output:
+    """The output when what a mending has left that was killed is put in order."""
+    if output.is_whole:
+        forget_mending(findings)
+        return output
+    resume_mending(_mending(options, output, findings), output.manifest)
+    return _find_output(options)
+
+
+def _look(
+    options: VerifyOptions,
+    beam_options: PipelineOptions,
+    output: _Output,
+    findings: OutputLayout,
+    lock: HeldLock | None,
+) -> dict[str, Any]:
+    """Looks, mends if the output's lock is held for that, and returns the content of the file of results."""
     not_checked = _not_checked(output, options)
     looks = not any(why.startswith(_FACES) for why in not_checked)
     models = resolve_models(options.detection.detector.models) if looks else []
-    name = SAMPLE_NAME if options.sample else FINDINGS_NAME
-    findings = replace(output.layout, audit_directory=storage.join(output.layout.audit_directory, name))
     settings = _settings(output.job, options, models)
     said = {
         "manifest_sha256": output.sha256,
@@ -142,14 +175,27 @@ def verify_output(options: VerifyOptions) -> Verified:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     verify = VerifyShards(config, output.layout, findings, expected, digest, run_id())
     path = f"{findings.audit_directory}.json"
-    with hold_lock(findings.audit_directory, on_sudden_end):
-        storage.delete([path, *_old_findings(findings, output.shards, options.sample)])
-        said["problems"] = _unaccounted(output, findings)
-        _run(_chosen(output, options), verify, WriteFindings(path, said), beam_options)
+    storage.delete([path, *_old_findings(findings, output.shards, options.sample)])
+    said["problems"] = _unaccounted(output, findings)
+    _run(_chosen(output, options), verify, WriteFindings(path, said), beam_options)
     if _manifest_sha256(options.output) != output.sha256:
         raise AccessError(f"{options.output}: its manifest changed while it was looked at; run the same command again")
     content: dict[str, Any] = json.loads(storage.read_bytes(path))
-    return Verified(content, findings.audit_directory)
+    bare = {shard["name"] for shard in content["shards"] if shard["residual_records"]}
+    if lock and bare:
+        shards = [shard for shard in output.shards if shard.name in bare]
+        mending = _mending(options, output, findings)
+        mend_output(shards, verify, mending, output.manifest, lock, lambda job: _submit(job, beam_options))
+        content = json.loads(storage.read_bytes(path))
+    return content
+
+
+def _mending(options: VerifyOptions, output: _Output, findings: OutputLayout) -> Mending:
+    assert options.action
+    job = output.job
+    expected = Expected(_roles(job), _geometry(job), looks=True, has_rows=True)
+    draws, with_given = job["method"] == SYNTHESIZE, "boxes" in job
+    return Mending(options.action, output.layout, findings, job["method"], draws, with_given, expected)
 
 
 def _find_output(options: VerifyOptions) -> _Output:
@@ -158,17 +204,22 @@ def _find_output(options: VerifyOptions) -> _Output:
         manifest = read_manifest(options.output)
     except ValueError as error:
         raise OptionError(str(error)) from error
+    is_whole = manifest is not None
+    manifest = manifest or _interrupted_mending(options)
     if manifest is None:
         raise OptionError(
             f"{options.output}: holds no {MANIFEST_NAME}, so no job has finished there; run it to its end"
         )
+    if not is_whole and not options.action:
+        raise OptionError(f"{options.output}: its mending was interrupted; go on with --fix or --drop")
     try:
         job, written = manifest["job"], manifest["job"].get("format", "tfrecord")
         named = JobOptions(output=options.output, records_output=options.records_output, format=written)
         folder = find_audit_directory(named)
         has_trail = any(is_audit_file(os.path.basename(file.path)) for file in storage.list_folder(folder))
         layout = OutputLayout(options.output, folder, job["settings_digest"], written)
-        output = _Output(manifest, _manifest_sha256(options.output), layout, has_trail)
+        sha256 = _manifest_sha256(options.output) if is_whole else ""
+        output = _Output(manifest, sha256, layout, has_trail, is_whole)
         _ = output.shards, _roles(job), _geometry(job)
     except (KeyError, TypeError) as error:
         raise OptionError(f"{options.output}: its {MANIFEST_NAME} lacks what this version needs: {error}") from error
@@ -178,6 +229,16 @@ def _find_output(options: VerifyOptions) -> _Output:
             "--records_output names another place"
         )
     return output
+
+
+def _interrupted_mending(options: VerifyOptions) -> dict[str, Any] | None:
+    """The manifest of an output whose mending was interrupted."""
+    folder = find_audit_directory(JobOptions(output=options.output, records_output=options.records_output))
+    path = manifest_copy(folder)
+    if not storage.exists(path):
+        return None
+    manifest: dict[str, Any] = json.loads(storage.read_bytes(path))
+    return manifest
 
 
 def _manifest_sha256(directory: str) -> str:
@@ -228,7 +289,7 @@ def _geometry(job: Mapping[str, Any]) -> MaskGeometry:
 def _config(
     options: VerifyOptions, beam_options: PipelineOptions, job: Mapping[str, Any], models: Sequence[ResolvedModel]
 ) -> Anonymization:
-    """How the detector looks; nothing is anonymized."""
+    """How the detector looks, and how what it finds is masked."""
     directories = [model.directory for model in models]
     detector = detector_config(options.detection, directories, options.detection.score_threshold)
     if not models:
@@ -236,13 +297,14 @@ def _config(
     roles = _roles(job)
     return Anonymization(
         detector=detector,
-        method="blur",
-        style=Style(_geometry(job)),
+        method=job["fallback_method"] if job["method"] == SYNTHESIZE else job["method"],
+        style=Style(_geometry(job), job["strength"]),
         # The job's own features say nothing but numbers.
         features=FeatureRoles(roles.images, allowed=(*roles.allowed, *roles.written())),
         keep_metadata=tuple(job["keep_metadata"]),
         limits=Limits(job["max_pixels"], _LARGER * job["max_image_bytes"]),
         processes=processes(beam_options),
+        allow_label_maps=job.get("allow_label_maps", False),
         memory_shortages=memory_shortages(),
         format=job.get("format", "tfrecord"),
     )
@@ -292,18 +354,24 @@ def _run(
         write.write([])
         return
     if not works_here(beam_options):
-        wait(submit(VerifyOutput(shards, verify, write), beam_options))
+        _submit(VerifyOutput(shards, verify, write), beam_options)
         return
     verify.load()  # one that does not load is noticed now, and found loaded later
     allow_restart()
     records = sum(shard.records if shard.chosen is None else len(shard.chosen) for shard in shards)
     size = Size(records, sum(shard.bytes for shard in shards))
-    # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
-    with safe_children(), local_progress_bar(size) as (directory, _):
+    with local_progress_bar(size) as (directory, _):
         told = replace(verify, progress_directory=directory)
-        runner = DirectRunner() if is_direct(beam_options) else None
         try:
-            wait(submit(VerifyOutput(shards, told, write), beam_options, runner))
+            _submit(VerifyOutput(shards, told, write), beam_options)
         except (MemoryPressureError, WorkerDiedError) as error:  # a new process knows how careful it has to be
             want_restart(for_memory=isinstance(error, MemoryPressureError))
             raise
+
+
+def _submit(job: beam.PTransform, beam_options: PipelineOptions) -> None:
+    """Runs a job to its end."""
+    runner = DirectRunner() if is_direct(beam_options) else None
+    # Beam starts its workers with `python -m`, which would look for modules in the working folder first.
+    with safe_children():
+        wait(submit(job, beam_options, runner))

@@ -16,6 +16,7 @@ _EXAMPLES = """\
 examples:
   faceveil verify anonymized
   faceveil verify anonymized --sample 1000
+  faceveil verify anonymized --fix
   faceveil verify anonymized --model yunet-s --score_threshold 0.4
   faceveil verify gs://bucket/anonymized --runner DataflowRunner --project … --temp_location gs://bucket/temp …
 
@@ -48,6 +49,9 @@ def add_verify_command(commands: Any) -> None:
         "--sample", metavar="N", help="look at so many records alone, chosen at random, and tell how sure the share is"
     )
     data.add_argument("--seed", default="0", metavar="N", help="of the choice of --sample (default: %(default)s)")
+    mend = parser.add_argument_group("mending").add_mutually_exclusive_group()
+    mend.add_argument("--fix", action="store_true", help="mask the faces that are found, in the output itself")
+    mend.add_argument("--drop", action="store_true", help="take records with such faces out of the output")
     add_arguments(parser, only=["detection"], defaults=CAREFUL)
 
 

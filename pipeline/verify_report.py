@@ -17,7 +17,11 @@ def is_fine(content: dict[str, Any], max_residual: float) -> bool:
         >>> is_fine({"problems": {}, "residual_share": 0.02}, 0.01)
         False
     """
-    return not content["problems"] and (content["residual_share"] or 0.0) <= max_residual
+    mended = content.get("mended", {}).get("records", 0)
+    share = content["residual_share"] or 0.0
+    if mended:
+        share *= 1 - mended / content["totals"]["residual_records"]
+    return not content["problems"] and share <= max_residual
 
 
 def format_findings(content: dict[str, Any], output: str, place: str) -> str:
@@ -39,6 +43,11 @@ def format_findings(content: dict[str, Any], output: str, place: str) -> str:
             told += f"; of all records {low:.2%} to {high:.2%}, with 95 % confidence"
         lines.append(f"  faces outside the masks: {totals['residual_faces']}")
         lines.append(f"  records with such faces: {totals['residual_records']}{told}")
+    if mended := content.get("mended"):
+        done = f"{mended['faces']} faces of {mended['records']} records"
+        lines.append(f"  masked: {done}" if mended["action"] == "fix" else f"  taken out: {mended['records']} records")
+        if mended["failed"]:
+            lines.append(f"  could not be made again, and are as they were: {mended['failed']} records")
     problems = ", ".join(f"{name} {count}" for name, count in content["problems"].items())
     lines.append(f"  problems: {problems or 'none'}")
     lines += [f"  not checked: {why}" for why in content["not_checked"]]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import pytest
 
+from faceveil.transforms import storage
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.faces import Faces
 
@@ -35,3 +38,32 @@ def faces_left_out(one_in: int = 10) -> Iterator[list[Faces]]:
         yield overlooked
     finally:
         Detector.unite = unite  # type: ignore[method-assign]
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def kill_after(patch: pytest.MonkeyPatch, allowed: int, after: str = "") -> None:
+    """Lets so many changes in storage happen; the next one raises, as do all that follow.
+
+    Args:
+        patch: takes it back.
+        allowed: how many.
+        after: the path whose removal comes before any of them counts; none for nothing.
+    """
+    left, begun = [allowed], [not after]
+
+    def guarded(change: Any) -> Any:
+        def changed(path: Any, *arguments: Any, **named: Any) -> Any:
+            if begun[0] and ".faceveil-lock" not in str(path):
+                if left[0] <= 0:
+                    raise KilledError
+                left[0] -= 1
+            begun[0] = begun[0] or path == [after]
+            return change(path, *arguments, **named)
+
+        return changed
+
+    for name in ("write_bytes", "delete", "atomic_write"):
+        patch.setattr(storage, name, guarded(getattr(storage, name)))

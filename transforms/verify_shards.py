@@ -20,7 +20,9 @@ from faceveil.transforms.metrics import NAMESPACE
 from faceveil.transforms.shard.attempt import attempt_marker
 from faceveil.transforms.shard.progress import ProgressFile
 from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker
-from faceveil.transforms.verification.findings import ShardFindings
+from faceveil.transforms.verification import Action
+from faceveil.transforms.verification.findings import ShardFindings, read_outside
+from faceveil.transforms.verification.mend import Mended, Mending, is_as_told, mend_shard, settle
 from faceveil.transforms.verification.reading import WrittenShard
 from faceveil.transforms.verification.records import CheckedRecord, Expected
 from faceveil.transforms.verification.shards import trial_sandbox, verified_before, verify_shard
@@ -168,3 +170,90 @@ class VerifyOutput(beam.PTransform):  # type: ignore[misc]
         """Builds the graph."""
         shards = begin | "Shards" >> beam.Create(list(self.shards), reshuffle=False)
         return shards | "VerifyShards" >> self.verify | "WriteFindings" >> self.write
+
+
+@with_input_types(WrittenShard)
+@with_output_types(Mended)
+@dataclass(eq=False)
+class MendShards(beam.PTransform):  # type: ignore[misc]
+    """Mends shards in which faces were found outside the masks, and yields what was done to each.
+
+    Attributes:
+        verify: what has found them.
+        mending: how.
+    """
+
+    verify: VerifyShards
+    mending: Mending
+
+    def expand(self, shards: beam.PCollection[WrittenShard]) -> beam.PCollection[Mended]:
+        """Builds the graph."""
+        return shards | "Spread" >> beam.Reshuffle() | "MendShard" >> beam.ParDo(_MendShardDoFn(self))
+
+
+@with_input_types(WrittenShard)
+@with_output_types(Mended)
+class _MendShardDoFn(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: MendShards) -> None:
+        self._job = job
+
+    def setup(self) -> None:
+        """Gets the process's model and threads."""
+        self._worker = self._job.verify.load()
+
+    def process(self, shard: WrittenShard) -> Iterator[Mended]:
+        """Mends one shard, unless an attempt of before has."""
+        mending = self._job.mending
+        settle(shard.name, mending)
+        if is_as_told(shard, mending):
+            outside = read_outside(mending.findings.audit_path(shard.name))
+            yield mend_shard(shard, outside, mending, self._worker)
+
+
+@with_input_types(Mended)
+@with_output_types(int)
+@dataclass(eq=False)
+class WriteMended(beam.PTransform):  # type: ignore[misc]
+    """Adds to the file of results what was done; yields the number of shards.
+
+    Attributes:
+        path: of that file.
+        action: what was asked for.
+    """
+
+    path: str
+    action: Action
+
+    def expand(self, results: beam.PCollection[Mended]) -> beam.PCollection[int]:
+        """Builds the graph."""
+        collected = results | "CollectMended" >> beam.combiners.ToList().without_defaults()
+        return collected | "WriteMended" >> beam.Map(_add_mended, self.path, self.action).with_output_types(int)
+
+
+def _add_mended(results: list[Mended], path: str, action: Action) -> int:
+    content = json.loads(storage.read_bytes(path))
+    totals = {name: sum(getattr(mended, name) for mended in results) for name in ("records", "faces", "failed")}
+    content["mended"] = {"action": action, **totals}
+    storage.write_bytes(path, json.dumps(content, indent=2).encode() + b"\n")
+    return len(results)
+
+
+@with_output_types(int)
+@dataclass(eq=False)
+class MendOutput(beam.PTransform):  # type: ignore[misc]
+    """The whole job of mending; takes a pipeline's start.
+
+    Attributes:
+        shards: that are mended; at least one.
+        mend: what does it.
+        write: what adds up.
+    """
+
+    shards: Sequence[WrittenShard]
+    mend: MendShards
+    write: WriteMended
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection[int]:
+        """Builds the graph."""
+        shards = begin | "Shards" >> beam.Create(list(self.shards), reshuffle=False)
+        return shards | "MendShards" >> self.mend | "WriteMended" >> self.write

@@ -333,10 +333,10 @@ def read_placed_rows(path: str) -> Iterator[tuple[Row, Place | None]]:
         OSError: it cannot be read.
     """
     for row in _read(path):
-        faces = _faces(row["faces"])
+        faces = read_faces(row["faces"])
         size = row["width"], row["height"]
         status, reencoded = Status(row["status"]), row["reencoded"]
-        others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row["other_images"])
+        others = tuple(OtherImage(**{**i, "faces": read_faces(i["faces"])}) for i in row["other_images"])
         named = {"fallback_faces": row["fallback_faces"], "other_images": others, "detail": row["detail"]}
         given = row.get(_GIVEN_FACES.name, 0)
         yield (
@@ -370,7 +370,8 @@ def _place(row: dict[str, Any]) -> Place | None:
     return Place(row["shard"], row["index"], row.get("bytes"), row.get("sha256"))
 
 
-def _faces(structs: list[dict[str, Any]]) -> Faces:
+def read_faces(structs: list[dict[str, Any]]) -> Faces:
+    """Faces as ``face_structs`` has told them."""
     if not structs:
         return Faces.none()
     boxes = np.array([[face[side] for side in _SIDES] for face in structs], np.float32)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from faceveil.transforms import storage
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.formats.audit import FACES, face_structs
+from faceveil.transforms.formats.audit import FACES, face_structs, read_faces
 
 _STAMP_KEY = b"faceveil.verify"
 _ROWS_HELD = 4096
@@ -190,3 +190,16 @@ def read_findings_stamp(path: str) -> tuple[str, ShardFindings] | None:
         return stamp["identity"], ShardFindings(**stamp["result"])
     except (pa.ArrowInvalid, OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_outside(path: str) -> dict[str, dict[int, Faces]]:
+    """The faces outside masks that a file of findings tells of: by the record's key, those of each of its images.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    outside: dict[str, dict[int, Faces]] = {}
+    for row in pq.read_table(io.BytesIO(storage.read_bytes(path)), columns=["key", "image", "faces"]).to_pylist():
+        if row["faces"]:
+            outside.setdefault(row["key"], {})[row["image"]] = read_faces(row["faces"])
+    return outside

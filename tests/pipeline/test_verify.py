@@ -198,7 +198,8 @@ def test_a_row_that_was_changed_does_not_hide_a_face(photos: Path, tmp_path: Pat
         field = table.schema.field("faces")
         place = table.column_names.index("faces")
         changed = table.set_column(place, field, pa.array([face] * len(table), field.type))
-        pq.write_table(changed.replace_schema_metadata(pq.read_schema(path).metadata), path)
+        stamp = pq.read_metadata(path).metadata[b"faceveil.shard"]
+        pq.write_table(changed.replace_schema_metadata({b"faceveil.shard": stamp}), path)
     assert verify(output) == 3
     assert result(output)["problems"] == {"wrong_row": 6}
 
@@ -256,17 +257,16 @@ def test_a_shard_is_looked_at_again_only_if_it_has_changed(copied: Path) -> None
 
 
 def test_a_sample_is_seeded_and_tells_how_sure_it_is(folder: Path, copied: Path) -> None:
-    for output in (folder, copied):
-        assert verify(output, "--sample", 3, "--max_residual", 1) == 0
-        first = result(output, "_verify_sample")
-        assert first["totals"]["records"] == 3
-        assert first["sample"] == {"records": 3, "of": 6, "seed": 0}
-        low, high = first["residual_interval"]
-        assert low <= first["residual_share"] <= high
-        assert verify(output, "--sample", 3, "--max_residual", 1) == 0
-        assert result(output, "_verify_sample") == first
-        assert verify(output, "--sample", 100, "--max_residual", 1) == 0
-        assert result(output, "_verify_sample")["totals"]["records"] == 6
+    assert verify(folder, "--sample", 3, "--max_residual", 1) == 0
+    first = result(folder, "_verify_sample")
+    assert first["totals"]["records"] == 3
+    assert first["sample"] == {"records": 3, "of": 6, "seed": 0}
+    low, high = first["residual_interval"]
+    assert low <= first["residual_share"] <= high
+    assert verify(copied, "--sample", 3) == 0
+    assert result(copied, "_verify_sample")["totals"]["records"] == 3
+    assert verify(copied, "--sample", 100) == 0
+    assert result(copied, "_verify_sample")["totals"]["records"] == 6
 
 
 def test_of_annotated_boxes_only_a_detector_that_is_named_says_anything(
@@ -310,9 +310,7 @@ def test_an_output_that_is_being_written_is_refused(copied: Path, capsys: pytest
         assert verify(copied) == 4
 
 
-def test_the_audit_trail_of_an_earlier_version_is_found(copied: Path, tmp_path: Path) -> None:
+def test_the_audit_trail_of_an_earlier_version_is_found(copied: Path) -> None:
     audit_of(copied).rename(copied / "records")
     assert verify(copied) == 0
     assert (copied / "records" / "_verify.json").exists()
-    (copied / "records").rename(tmp_path / "elsewhere")
-    assert verify(copied, "--records_output", tmp_path / "elsewhere") == 0

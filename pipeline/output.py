@@ -15,8 +15,10 @@ from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.kinds import is_of_system
 from faceveil.transforms.formats.layout import (
+    FINDINGS_NAME,
     LOCK_NAME,
     MANIFEST_NAME,
+    SAMPLE_NAME,
     OutputLayout,
     audit_directory_beside,
     audit_directory_inside,
@@ -227,6 +229,9 @@ def clear_output(output: OutputLayout) -> None:
         if path.endswith((".parquet", ".files")):  # of a job that writes a file for each image, they list these
             delete_below(output.directory, listed_files(path))
     storage.delete(files)
+    for name in (FINDINGS_NAME, SAMPLE_NAME):  # of a second look at what is gone
+        folder = storage.join(output.audit_directory, name)
+        storage.delete([f"{folder}.json", *(file.path for file in storage.list_folder(folder))])
     remove_partial_files(output)
 
 

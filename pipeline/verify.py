@@ -129,7 +129,8 @@ def verify_output(options: VerifyOptions) -> Verified:
     storage.check_readable(options.output)
     refuse_live(options.output)
     output = _find_output(options)
-    check_runner(beam_options, replace(options.detection, output=options.output))
+    places = {"output": options.output, "records_output": output.layout.audit_directory}
+    check_runner(beam_options, replace(options.detection, **places))
     check_disk(output.layout.audit_directory)
     name = SAMPLE_NAME if options.sample else FINDINGS_NAME
     findings = replace(output.layout, audit_directory=storage.join(output.layout.audit_directory, name))
@@ -252,8 +253,7 @@ def _not_checked(output: _Output, options: VerifyOptions) -> list[str]:
     """What cannot be checked, and why."""
     why = []
     if not output.has_trail:
-        folder = output.layout.audit_directory
-        why.append(f"{_FACES}: there is no audit trail in {folder}, so nobody knows where masks are")
+        why.append(f"{_FACES}: there is no audit trail (--records_output), so nobody knows where masks are")
     elif output.job.get("boxes_mode") == "replace" and options.detection.model is None:
         why.append(
             f"{_FACES}: the job masked annotated boxes instead of detected faces; --model names what looks anyway"

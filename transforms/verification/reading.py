@@ -111,7 +111,8 @@ def _read_tfrecords(
     except CorruptRecordError as error:
         reading.records = number + 1
         reading.say(Reason.CORRUPT_RECORD, f"record {number + 1} and what follows: {error}", file)
-        reading.sha256, reading.bytes = file_sha256(path), 0
+        if shard.chosen is None:
+            reading.sha256, reading.bytes = file_sha256(path), _size(path)
     except OSError as error:
         reading.records = number + 1
         reading.say(Problem.MISSING_FILE, error.strerror or type(error).__name__, file)

@@ -278,8 +278,8 @@ def _settings(job: Mapping[str, Any], options: VerifyOptions, models: Sequence[R
 
 
 def _roles(job: Mapping[str, Any]) -> FeatureRoles:
-    named = (tuple(job[name]) for name in ("image_feature", "drop_features", "allow_features"))
-    return FeatureRoles(*named, job.get("strict_features", False), bool(job.get("hash_keys")))
+    images, dropped, allowed = (tuple(job[name]) for name in ("image_feature", "drop_features", "allow_features"))
+    return FeatureRoles(images, dropped, allowed, job.get("strict_features", False), bool(job.get("hash_keys")))
 
 
 def _geometry(job: Mapping[str, Any]) -> MaskGeometry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -219,7 +219,7 @@ def _other_faces(row: Row, seen: Record[DetectedImage], example: Example, roles:
     return None
 
 
-def _sizes(sizes: list[tuple[int | None, int | None]]) -> str:
+def _sizes(sizes: Sequence[tuple[int | None, int | None]]) -> str:
     return ", ".join(f"{width} x {height} px" for width, height in sizes)
 
 

@@ -164,7 +164,12 @@ def _checked(
 
 
 def _decoded(source: Source | Outcome, worker: Worker, sandbox: RecordSandbox | None) -> Record[DecodedImage] | Outcome:
-    decoded = worker.decode(source, sandbox)
+    if sandbox and isinstance(source, Source):
+        try:
+            sandbox.run(source, source.key)
+        except Quarantine as error:
+            return quarantined(source.key, error)
+    decoded = worker.decode(source)
     if isinstance(decoded, Source):
         return quarantined(decoded.key, Quarantine(Reason.NOT_AN_IMAGE, "it holds records"))
     return decoded
@@ -180,15 +185,16 @@ def trial_sandbox(config: Anonymization, threads: int) -> RecordSandbox:
     return Sandbox(functools.partial(_prepare_trial, config), threads, config.limits.image_timeout)
 
 
-def _prepare_trial(config: Anonymization) -> Callable[[Source], None]:
+def _prepare_trial(config: Anonymization) -> Callable[[Source], Outcome | Source]:
     return functools.partial(_try, worker=Worker(config))
 
 
-def _try(source: Source, worker: Worker) -> None:
-    """Does with a record what may end its process; what it finds is found again by whoever has it tried."""
+def _try(source: Source, worker: Worker) -> Outcome | Source:
+    """Does with a record what may end its process."""
     decoded = worker.decode(source)
     if isinstance(decoded, Record):
         [detected] = worker.detect(Batch([decoded], [0])).items
         for image in detected.images if isinstance(detected, Record) else ():
             with contextlib.suppress(Unaccounted, Quarantine):
                 strip(image.data, image.info, faultless=image.faultless)
+    return source

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceveil.transforms.anonymizers.geometry import MaskGeometry
+from faceveil.transforms.anonymizers.geometry import MaskGeometry, Shape
 from faceveil.transforms.anonymizers.methods import painted_pixels
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.verification.residual import INSIDE, covered_shares, faces_outside
 
 HEIGHT, WIDTH = 60, 80
+SHAPES: tuple[Shape, ...] = get_args(Shape)
 
 
 def faces(*boxes: tuple[float, ...]) -> Faces:
@@ -32,9 +34,9 @@ _boxes = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(found=_boxes, known=_boxes, shape=st.sampled_from(["box", "ellipse"]), margin=st.sampled_from([0.0, 0.1, 0.5]))
+@given(found=_boxes, known=_boxes, shape=st.sampled_from(SHAPES), margin=st.sampled_from([0.0, 0.1, 0.5]))
 def test_a_share_is_that_of_masks_painted_on_the_whole_image(
-    found: list[tuple[int, ...]], known: list[tuple[int, ...]], shape: str, margin: float
+    found: list[tuple[int, ...]], known: list[tuple[int, ...]], shape: Shape, margin: float
 ) -> None:
     geometry = MaskGeometry(margin=margin, shape=shape)
     painted = painted_pixels("solid", faces(*known), Style(geometry), HEIGHT, WIDTH)

@@ -7,7 +7,6 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from faceveil.transforms.verification.findings import ShardFindings
 from faceveil.transforms.verification.reading import WrittenShard
@@ -48,9 +47,13 @@ def test_a_sample_does_not_change_with_versions() -> None:
 
 
 @pytest.mark.parametrize(("found", "of"), [(0, 1), (0, 400), (1, 1), (3, 50), (400, 400), (17, 1000)])
-def test_the_interval_is_wilsons(found: int, of: int) -> None:
-    expected = binomtest(found, of).proportion_ci(method="wilson")
-    assert wilson_interval(found, of) == pytest.approx((expected.low, expected.high), abs=1e-9)
+def test_the_bounds_are_where_the_share_is_as_far_off_as_chance_allows(found: int, of: int) -> None:
+    """Wilson's bounds are the shares p at which (found/of - p)² is z² p (1 - p) / of."""
+    for bound in wilson_interval(found, of):
+        assert (found / of - bound) ** 2 == pytest.approx(1.959964**2 * bound * (1 - bound) / of, abs=1e-9)
+    low, high = wilson_interval(found, of)
+    assert 0 <= low <= found / of <= high <= 1
+    assert low < high
     assert wilson_interval(0, 0) == (0, 1)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceveil.transforms import storage
+from faceveil.transforms import anonymize_shards, storage, verify_shards
 from faceveil.transforms.detectors.detector import Detector
 from faceveil.transforms.faces import Faces
+from faceveil.transforms.shard.worker import Anonymization, Worker
 
 
 def is_left_out(box: np.ndarray, one_in: int = 10) -> bool:
@@ -38,6 +39,22 @@ def faces_left_out(one_in: int = 10) -> Iterator[list[Faces]]:
         yield overlooked
     finally:
         Detector.unite = unite  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_worker() -> Iterator[None]:
+    """Has all jobs of a module's tests that look alike share a loaded model, as those of a process may."""
+    made: dict[str, Worker] = {}
+
+    def worker(config: Anonymization) -> Worker:
+        if repr(config) not in made:
+            made[repr(config)] = Worker(config)
+        return made[repr(config)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (anonymize_shards, verify_shards):
+            patch.setattr(module, "Worker", worker)
+        yield
 
 
 class KilledError(Exception):

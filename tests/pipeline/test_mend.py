@@ -17,9 +17,10 @@ from PIL import Image
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
 from tests.conftest import audit_of, copy_output, files_of_output
-from tests.left_out import faces_left_out, kill_after
+from tests.left_out import faces_left_out, kill_after, one_worker
 from tests.pipeline.test_verify import FAST, faceveil, findings, image_of, result, verify
 
+__all__ = ["one_worker"]
 pytestmark = pytest.mark.usefixtures("centerface_int8")
 
 

@@ -22,8 +22,9 @@ from faceveil.pipeline.lock import hold_lock
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.formats.tfrecord import frame
 from tests.conftest import audit_of, copy_output
-from tests.left_out import faces_left_out
+from tests.left_out import faces_left_out, one_worker
 
+__all__ = ["one_worker"]
 pytestmark = pytest.mark.usefixtures("centerface_int8")
 FAST = ["--quality", "fast", "--detect_size", "320"]
 

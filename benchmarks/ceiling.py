@@ -22,16 +22,15 @@ from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.worker import Anonymization, Worker, anonymize_record
 
 
-def main(folder: str, output: str, quality: QualityName, detect_size: int | None) -> None:
+def main(folder: str, output: str, quality: QualityName) -> None:
     """Anonymizes the photos of a folder into one TFRecord file.
 
     Args:
         folder: of the photos.
         output: the file.
         quality: how closely they are looked at.
-        detect_size: see the option of that name.
     """
-    options = JobOptions(quality=quality, detect_size=detect_size)
+    options = JobOptions(quality=quality)
     threads = usable_cores()
     models = [model.directory for model in resolve_models(options.detector.models)]
     detector = detector_config(options, models, options.score_threshold)
@@ -66,5 +65,5 @@ def _sources(folder: Path) -> Iterator[Source]:
 
 
 if __name__ == "__main__":
-    _, _folder, _output, _quality, *_size = sys.argv
-    main(_folder, _output, _quality, int(_size[0]) if _size else None)  # type: ignore[arg-type]
+    _, _folder, _output, _quality = sys.argv
+    main(_folder, _output, _quality)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ from faceveil.evaluation.annotations import AnnotatedImage, parse_annotations
 from faceveil.evaluation.detect import MIN_SCORE, detect_all
 from faceveil.evaluation.matching import covering_scores
 from faceveil.evaluation.measures import BANDS, ImageResult, measure
+from faceveil.pipeline.detector_choice import choose_detector
 from faceveil.transforms.arrays import BoolMask, FloatArray
 from faceveil.transforms.codecs import stored, stored_boxes
 from faceveil.transforms.codecs.orientation import orientation_exif, swaps_sides
@@ -55,10 +56,15 @@ _Pixels = NDArray[np.uint8]
 
 
 def _default(quality: QualityName = "balanced") -> DetectorConfig:
-    both = quality == "thorough"
-    models = ("centerface-int8", "centerface-covered-int8") if both else ("centerface-int8",)
-    directories = tuple(str(known_model(model)) for model in models)
-    return DetectorConfig(directories, quality=QUALITIES[quality], threads=usable_cores(), shares_views=both)
+    choice = choose_detector(None, None, quality, None, int8=True)
+    directories = tuple(str(known_model(model)) for model in choice.models)
+    return DetectorConfig(
+        directories,
+        quality=choice.quality,
+        threads=usable_cores(),
+        shares_views=choice.shares_views,
+        verifies=choice.verifies,
+    )
 
 
 def read_rgb(path: Path) -> _Pixels:
@@ -77,7 +83,7 @@ def engines(images: Sequence[AnnotatedImage], data: Path) -> str:
     """Pairs the detections of both engines and says how far apart they are."""
 
     def found(engine: EngineName) -> list[ImageResult]:
-        config = replace(_default(), model_dirs=(str(known_model("centerface")),), engine=engine, precision="float32")
+        config = DetectorConfig((str(known_model("centerface")),), engine, "float32", threads=usable_cores())
         # A little below what is compared, so that no partner is lost for a score on the other side of the line.
         detector = Detector(replace(config, score_threshold=_COMPARED_SCORE - 0.01))
         paths = [str(data / image.file) for image in images]

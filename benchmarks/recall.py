@@ -1,11 +1,14 @@
-"""What each contender finds, for a speed says nothing without: ``python -m benchmarks.recall``.
+"""What each contender finds, for a speed says nothing without.
 
-Of the photos that WIDER FACE's annotations describe, the share of faces that are at least half covered by boxes, by the
-faces' height in pixels.
+    python -m benchmarks.recall --data ../shared/data/wider-dev ../shared/data/masks
+
+Of the photos that the annotations of all folders describe, the share of faces that are at least half covered by boxes,
+by the faces' height in pixels.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -28,20 +31,23 @@ _DEFACE_SCORE = 0.2
 
 CONTENDERS: dict[str, JobOptions | str] = {
     "640 px: faceveil": JobOptions(quality="fast"),
-    "640 px: prototype": JobOptions(quality="fast", precision="bfloat16"),
+    "640 px: prototype": JobOptions(model=("centerface",), quality="fast", precision="bfloat16"),
     "640 px: deface": "640x480",
-    "1024 px: faceveil": JobOptions(quality="fast", detect_size=1056),
-    "1024 px: prototype": JobOptions(quality="fast", detect_size=1024, precision="bfloat16"),
-    "1024 px: deface": "full",
     "default: faceveil": JobOptions(),
+    "default: prototype": JobOptions(model=("centerface",), quality="fast", detect_size=1024, precision="bfloat16"),
+    "default: deface": "full",
 }
 
 
 def main() -> None:
     """Prints a table in Markdown."""
-    folder = WIDER_DEV.parent
-    images = parse_annotations((folder / "annotations.jsonl").read_text())
-    paths = [str(WIDER_DEV / Path(image.file).name) for image in images]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", default=[WIDER_DEV.parent], help="with annotations.jsonl")
+    images, paths = [], []
+    for folder in parser.parse_args().data:
+        annotated = parse_annotations((folder / "annotations.jsonl").read_text())
+        images += annotated
+        paths += [str(folder / image.file) for image in annotated]
     print("| | " + " | ".join(map(str, BANDS)) + " | false/image |\n|" + "---|" * (len(BANDS) + 2))
     for name, how in CONTENDERS.items():
         if isinstance(how, JobOptions):

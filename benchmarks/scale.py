@@ -224,6 +224,7 @@ def measure(folder: Path, count: int, kind: str, model: Path, logs: Path) -> dic
         "first_image_seconds": killed[0].first().seconds,
         "image_ms": 1000 * seconds / made,
         "image_cpu_ms": 1000 * cpu_seconds / made,
+        **{f"run{number}_cpu_ms": _cpu_ms(*stretch) for number, stretch in enumerate(stretches, 1)},
         "peak_mib": max(run.peak_mib for run in killed),
         "own_peak_mib": max(run.own_peak_mib for run in killed),
         "made_twice": sum(run.moments[-1].made for run in runs) - count,
@@ -239,6 +240,11 @@ def measure(folder: Path, count: int, kind: str, model: Path, logs: Path) -> dic
     for place in (output, audit_of(output), inputs):
         shutil.rmtree(place)
     return figures
+
+
+def _cpu_ms(first: Moment, last: Moment) -> float:
+    """CPU time of a record that was made between two moments."""
+    return 1000 * (last.cpu_seconds - first.cpu_seconds) / (last.made - first.made)
 
 
 def _records(path: Path) -> int:

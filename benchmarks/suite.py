@@ -22,38 +22,31 @@ class Setting:
     Attributes:
         name: in the tables.
         quality: of faceveil.
-        detect_size: of faceveil, where it is not the quality's own.
-        others_size: long side in px at which the others see a photo; None where only faceveil can look like this.
+        others_size: long side in px at which the others see a photo.
         deface: deface's option for that size.
     """
 
     name: str
     quality: str
-    detect_size: int | None
-    others_size: int | None
+    others_size: int
     deface: tuple[str, ...] = ()
 
 
 SETTINGS = (
-    Setting("640 px", "fast", None, 640, ("--scale", "640x480")),
-    # In eight bits 1056 px cover as many faces of every height as bfloat16 and float32 do at 1024 px.
-    Setting("1024 px", "fast", 1056, 1024),  # deface shows a photo as large as it is
-    Setting("default", "balanced", None, None),
+    Setting("640 px", "fast", 640, ("--scale", "640x480")),
+    Setting("default", "balanced", 1024),  # deface shows a photo as large as it is
 )
 
 
 def contenders(setting: Setting, photos: Photos) -> Iterator[Build]:
     """All that is measured at one setting, in the order of a round."""
     looks = ["--quality", setting.quality]
-    looks += ["--detect_size", str(setting.detect_size)] if setting.detect_size else []
     yield _job(f"{setting.name}: job, 8 shards", [f"{photos.folder}/*"], *looks, "--num_shards", "8")
     yield _job(f"{setting.name}: job, one TFRecord", [str(photos.tfrecord)], *looks)
-    size = [str(setting.detect_size)] if setting.detect_size else []
-    yield _script(f"{setting.name}: ceiling", "ceiling", photos, setting.quality, *size)
-    if setting.others_size:
-        yield _script(f"{setting.name}: prototype", "prototype", photos, str(setting.others_size))
-        yield _script(f"{setting.name}: Beam's own parts", "plain_beam", photos, str(setting.others_size))
-        yield _deface(f"{setting.name}: deface", photos, *setting.deface)
+    yield _script(f"{setting.name}: ceiling", "ceiling", photos, setting.quality)
+    yield _script(f"{setting.name}: prototype", "prototype", photos, str(setting.others_size))
+    yield _script(f"{setting.name}: Beam's own parts", "plain_beam", photos, str(setting.others_size))
+    yield _deface(f"{setting.name}: deface", photos, *setting.deface)
 
 
 def workers(photos: Photos) -> Iterator[Build]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import faceveil
 from faceveil.pipeline.caller import TooManyQuarantinedError, answer_error, answer_manifest
 from faceveil.pipeline.console import say, say_result
+from faceveil.pipeline.doctor_command import add_doctor_command, run_doctor_command
 from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end, was_interrupted
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
 from faceveil.pipeline.models_command import add_models_command, run_models_command
@@ -40,6 +41,7 @@ _COMMANDS = {
     "models": run_models_command,
     "evaluate": run_evaluate_command,
     "train-detector": run_train_detector_command,
+    "doctor": run_doctor_command,
 }
 _EXIT_STATUSES = """\
 exit status:
@@ -134,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add_models_command(commands)
     add_evaluate_command(commands)
     add_train_detector_command(commands)
+    add_doctor_command(commands)
     add_verify_command(commands)
     return parser
 

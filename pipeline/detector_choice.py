@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from faceveil.transforms.detectors.quality import FAST_QUALITIES, QUALITIES, Quality, QualityName
 
-_FAST = "yunet-s"
+_PROPOSER = "yunet-s"
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,21 @@ def choose_detector(
 
     Example usage::
 
-        >>> choose_detector(["yunet-s"], "centerface-covered-int8", "balanced", None, int8=True).models
+        >>> choose_detector(None, None, "balanced", None, int8=True).models
         ('yunet-s', 'centerface-covered-int8')
         >>> choose_detector(None, None, "thorough", None, int8=False).models
         ('centerface', 'centerface-covered')
     """
     suffix = "-int8" if int8 else ""
     alone, covered = f"centerface{suffix}", f"centerface-covered{suffix}"
-    qualities = FAST_QUALITIES if models and models[0] == _FAST else QUALITIES
-    looks = qualities[quality]
-    if detect_size:
-        looks = replace(looks, detect_size=detect_size)
-    if models is None and verifier is None and looks.averaged:
-        return DetectorChoice((alone, covered), False, True, looks)
-    chosen = tuple(models or (alone,))
+    if models is None and verifier is None:
+        if quality == "thorough":
+            return DetectorChoice((alone, covered), False, True, _looks(QUALITIES[quality], detect_size))
+        verifier = covered
+    chosen = tuple(models or (_PROPOSER,))
+    looks = _looks((FAST_QUALITIES if chosen[0] == _PROPOSER else QUALITIES)[quality], detect_size)
     return DetectorChoice((*chosen, verifier) if verifier else chosen, verifier is not None, False, looks)
+
+
+def _looks(quality: Quality, detect_size: int | None) -> Quality:
+    return replace(quality, detect_size=detect_size) if detect_size else quality

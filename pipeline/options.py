@@ -109,15 +109,15 @@ class JobOptions(DataOptions):
         None,
         "detection",
         "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces "
-        "(default: centerface-int8, which shares the views of --quality thorough with centerface-covered-int8; with "
-        "--engine tensorflow or a --precision, those without -int8)",
+        "(default: yunet-s; for --quality thorough centerface-int8 and centerface-covered-int8, which share the views; "
+        "with --engine tensorflow or a --precision, those without -int8)",
         parse_path,
     )
     verifier: str | None = option_field(
         None,
         "detection",
         "a second detector, named as --model is, that looks again at each face that the first finds: the mean of both "
-        "scores counts (default: none)",
+        "scores counts (default: centerface-covered-int8 where --model is not given, else none)",
         parse_path,
     )
     engine: EngineName = option_field(

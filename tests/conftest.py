@@ -17,6 +17,7 @@ import skimage
 from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
+from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.detectors.models import known_model
 from tests.faulty_proxy import FaultyProxy
@@ -48,8 +49,14 @@ def centerface() -> str:
 
 @pytest.fixture(scope="session")
 def centerface_int8() -> str:
-    """The default detector's SavedModel: CenterFace in eight bits."""
+    """CenterFace's SavedModel in eight bits."""
     return str(known_model("centerface-int8"))
+
+
+@pytest.fixture(scope="session")
+def default_detector() -> tuple[str, ...]:
+    """The SavedModels that find faces at default options."""
+    return tuple(str(known_model(name)) for name in JobOptions().detector.models)
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +153,12 @@ def exiftool() -> str:
 def wider_dev() -> Path:
     """200 photos of WIDER FACE's training split."""
     return shared_data("wider-dev")
+
+
+@pytest.fixture(scope="session")
+def wider_unseen() -> Path:
+    """259 photos of WIDER FACE's validation split, which no detector was trained on."""
+    return shared_data("wider-unseen")
 
 
 @pytest.fixture(scope="session")

@@ -95,6 +95,7 @@ TESTED_BY = {
     "pipeline": {
         "access": "test_cloud_storage.py",
         "console models_command report": "pipeline/test_cli.py",
+        "doctor_command": "pipeline/test_doctor.py",
         "caller": "pipeline/test_run.py",
         "detection launch": "test_end_to_end.py",
         "evaluate": "pipeline/test_evaluate_command.py",

@@ -8,7 +8,7 @@ from demo.__main__ import main
 from tests.conftest import ROOT
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_the_demo_draws_the_picture_that_the_readme_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

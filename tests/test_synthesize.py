@@ -14,7 +14,7 @@ from faceveil.pipeline.cli import main
 from tests.conftest import audit_of
 from tests.transforms.generators.conftest import export  # noqa: F401  (a fixture)
 
-pytestmark = pytest.mark.usefixtures("centerface_int8")
+pytestmark = pytest.mark.usefixtures("default_detector")
 SALT = "5b1e-another-secret-salt"
 
 

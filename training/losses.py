@@ -52,14 +52,18 @@ def box_loss(target: Any, boxes: Any) -> Any:
     ops = keras.ops
     meant = target[..., 0]
     (low, high), (face_low, face_high) = _corners(boxes), _corners(target[..., 1:])
-    area, face_area = ops.prod(high - low, axis=-1), ops.prod(face_high - face_low, axis=-1)
-    shared = ops.relu(ops.minimum(high, face_high) - ops.maximum(low, face_low))
-    intersection = ops.prod(shared, axis=-1)
+    area, face_area = _area(high - low), _area(face_high - face_low)
+    intersection = _area(ops.relu(ops.minimum(high, face_high) - ops.maximum(low, face_low)))
     union = area + face_area - intersection
-    hull = ops.prod(ops.maximum(high, face_high) - ops.minimum(low, face_low), axis=-1)
+    hull = _area(ops.maximum(high, face_high) - ops.minimum(low, face_low))
     giou = intersection / (union + _EPSILON) - (hull - union) / (hull + _EPSILON)
     found = ops.cast(ops.greater(meant, BACKGROUND), boxes.dtype)
     return ops.sum(found * (1 - giou)) / _faces(meant)
+
+
+def _area(sides: Any) -> Any:
+    # TensorFlow's gradient of `prod` takes several times as long.
+    return sides[..., 0] * sides[..., 1]
 
 
 def _corners(encoded: Any) -> tuple[Any, Any]:

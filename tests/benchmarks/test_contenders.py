@@ -15,13 +15,15 @@ from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.tfrecord import read_records
 
 
-def test_all_make_the_same_photos(photos: Path, tmp_path: Path, centerface: str, centerface_int8: str) -> None:
-    del centerface, centerface_int8  # fetched
+def test_all_make_the_same_photos(
+    photos: Path, tmp_path: Path, centerface: str, default_detector: tuple[str, ...]
+) -> None:
+    del centerface, default_detector  # fetched
     given = prepare(photos / "things", 3, tmp_path / "given")
     shutil.copy(photos / "people" / "portrait.jpeg", given.folder / "zz.jpg")
     options = JobOptions(input=(f"{given.folder}/*",), output=str(tmp_path / "job"), quality="fast", num_shards=1)
     run_job(options, [])
-    ceiling.main(str(given.folder), str(tmp_path / "ceiling"), "fast", None)
+    ceiling.main(str(given.folder), str(tmp_path / "ceiling"), "fast")
     job, bare = (_images(path) for path in (tmp_path / "job/data-00000-of-00001.tfrecord", tmp_path / "ceiling"))
     assert sorted(job) == sorted(bare)
     prototype.main(str(given.folder), str(tmp_path / "prototype"), 640)
@@ -38,8 +40,8 @@ def test_photos_are_repeated_until_there_are_enough(photos: Path, tmp_path: Path
     assert counted(tmp_path) == 0
 
 
-def test_an_image_without_faces_costs_hardly_more_than_looking(photos: Path, centerface_int8: str) -> None:
-    del centerface_int8
+def test_an_image_without_faces_costs_hardly_more_than_looking(photos: Path, default_detector: tuple[str, ...]) -> None:
+    del default_detector
     assert 0 < no_faces.cost_ratio(photos / "things", 2) < 10  # how much is for `make bench`, on a quiet machine
 
 

@@ -13,9 +13,9 @@ _FACE = (181, 58, 270, 178)
 
 
 @pytest.fixture(scope="module")
-def astronaut(tmp_path_factory: pytest.TempPathFactory, centerface_int8: str) -> Path:
+def astronaut(tmp_path_factory: pytest.TempPathFactory, default_detector: tuple[str, ...]) -> Path:
     """The folder of a photo with one face, which `annotated` describes."""
-    del centerface_int8
+    del default_detector
     folder: Path = tmp_path_factory.mktemp("photos")
     Image.fromarray(data.astronaut()).save(folder / "astronaut.png")
     return folder

@@ -43,8 +43,8 @@ def test_a_table_is_the_same_with_the_same_seed(faces: list[Face]) -> None:
     assert table(faces[:4], ["blur"], [1.0], 2, 7) == table(faces[:4], ["blur"], [1.0], 2, 7)
 
 
-def test_faces_are_read_as_detector_and_annotator_have_them(tmp_path: Path, centerface_int8: str) -> None:
-    del centerface_int8
+def test_faces_are_read_as_detector_and_annotator_have_them(tmp_path: Path, default_detector: tuple[str, ...]) -> None:
+    del default_detector
     Image.fromarray(data.astronaut()).save(tmp_path / "a.png")
     box = [181, 58, 270, 178]
     line = {"file": "a.png", "width": 512, "height": 512, "faces": [{"box": box, "invalid": 0}]}

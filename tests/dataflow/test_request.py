@@ -103,10 +103,11 @@ def test_machines_without_gpus_are_asked_for(submitted: Submitted) -> None:
 
 
 @pytest.mark.usefixtures("submitted")
-def test_the_model_is_staged(cloud: Cloud, centerface_int8: str) -> None:
+def test_the_models_are_staged(cloud: Cloud, default_detector: tuple[str, ...]) -> None:
     staged = cloud.files("temp")
-    [model] = [name for name in staged if name.startswith("faceveil-models/") and name.endswith("/saved_model.pb")]
-    assert staged[model] == (Path(centerface_int8) / "saved_model.pb").read_bytes()
+    models = [name for name in staged if name.startswith("faceveil-models/") and name.endswith("/saved_model.pb")]
+    expected = {(Path(folder) / "saved_model.pb").read_bytes() for folder in default_detector}
+    assert {staged[name] for name in models} == expected
 
 
 def test_no_credentials_leave_this_machine(cloud: Cloud, submitted: Submitted) -> None:

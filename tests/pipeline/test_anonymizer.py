@@ -33,7 +33,7 @@ from faceveil.transforms.formats.tfrecord import frame, read_limited_records
 from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.conftest import SKIMAGE_DATA, noise_image
 
-pytestmark = pytest.mark.usefixtures("centerface_int8")
+pytestmark = pytest.mark.usefixtures("default_detector")
 SALT = "0123456789abcdef0123456789abcdef"
 NAMES = ["people/astronaut.JPG", "people/portrait.jpeg", "people/space/astronaut.png", "things/rocket.jpg"]
 

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 PAGE = ROOT / "docs" / "beam.md"
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_the_examples_of_the_page_run_as_they_stand(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

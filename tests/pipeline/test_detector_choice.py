@@ -11,23 +11,25 @@ def built(**options: Any) -> JobOptions:
 
 
 def test_the_default_detector_fits_the_engine_and_the_precision() -> None:
-    assert built().detector.models == built(engine="openvino").detector.models == ("centerface-int8",)
-    assert built(engine="tensorflow").detector.models == built(precision="float32").detector.models == ("centerface",)
+    for options in ({}, {"engine": "openvino"}, {"quality": "fast"}):
+        assert built(**options).detector.models == ("yunet-s", "centerface-covered-int8")
+    for options in ({"engine": "tensorflow"}, {"precision": "float32"}):
+        assert built(**options).detector.models == ("yunet-s", "centerface-covered")
     assert built(model="a", engine="tensorflow").detector.models == ("a",)
 
 
 @pytest.mark.parametrize(
     ("options", "models", "verifies", "detect_size"),
     [
-        ({}, ("centerface-int8",), False, 1056),
-        ({"verifier": "b"}, ("centerface-int8", "b"), True, 1056),
+        ({}, ("yunet-s", "centerface-covered-int8"), True, 832),
+        ({"verifier": "b"}, ("yunet-s", "b"), True, 832),
         ({"model": "a"}, ("a",), False, 1056),
         ({"model": "a", "verifier": "b"}, ("a", "b"), True, 1056),
         ({"model": ["a", "b"], "verifier": "c", "quality": "fast"}, ("a", "b", "c"), True, 640),
         ({"model": "yunet-s"}, ("yunet-s",), False, 832),
         ({"model": "yunet-s", "verifier": "b", "quality": "thorough"}, ("yunet-s", "b"), True, 1280),
-        ({"quality": "thorough", "verifier": "b"}, ("centerface-int8", "b"), True, 1024),
-        ({"boxes": "a", "boxes_mode": "replace"}, (), False, 1056),
+        ({"quality": "thorough", "verifier": "b"}, ("yunet-s", "b"), True, 1280),
+        ({"boxes": "a", "boxes_mode": "replace"}, (), False, 832),
     ],
 )
 def test_a_verifier_looks_at_what_another_finds(

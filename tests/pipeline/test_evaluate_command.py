@@ -54,9 +54,9 @@ def test_a_photo_set_is_measured(
 
 
 def test_groups_are_compared(
-    centerface_int8: str, annotated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    default_detector: tuple[str, ...], annotated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    del centerface_int8
+    del default_detector
     lines = [json.loads(line) for line in (annotated / "annotations.jsonl").read_text().splitlines()]
     rows, counts = [], {"left": 0, "right": 0}
     for line in lines:

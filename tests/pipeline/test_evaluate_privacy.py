@@ -37,10 +37,10 @@ def read_shares(output: Path) -> dict[str, dict[str, float]]:
 
 
 def test_who_is_recognised_and_who_is_not(
-    centerface_int8: str, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    default_detector: tuple[str, ...], people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """That attackers recognise what is not anonymized, or weakly, is what makes the other figures worth something."""
-    del centerface_int8
+    del default_detector
     assert evaluate("--identities", people, "--methods", "solid", "blur", "--output", tmp_path) == 0
     before = (tmp_path / "privacy.json").read_text()
     assert evaluate("--identities", people, "--methods", "blur", "--strength", "0.2", "--output", tmp_path) == 0
@@ -69,9 +69,9 @@ def test_who_is_recognised_and_who_is_not(
 
 
 def test_examples_are_read_and_other_photos_start_anew(
-    centerface_int8: str, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    default_detector: tuple[str, ...], people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    del centerface_int8
+    del default_detector
     examples = [
         Example.empty().with_features({"who": photo.parent.name.encode(), "image/encoded": photo.read_bytes()})
         for person in sorted(people.iterdir())[:12]
@@ -110,14 +110,14 @@ def test_examples_are_read_and_other_photos_start_anew(
     ],
 )
 def test_errors(
-    centerface_int8: str,
+    default_detector: tuple[str, ...],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     status: int,
     message: str,
 ) -> None:
-    del centerface_int8
+    del default_detector
     (tmp_path / "in" / "one").mkdir(parents=True)
     for number in range(3):
         (tmp_path / "in" / "one" / f"{number}.png").write_bytes((SKIMAGE_DATA / "astronaut.png").read_bytes())

@@ -60,7 +60,7 @@ def test_in_another_pipeline_s_graph_another_job_s_output_is_safe(photos: Path, 
     assert files(tmp_path / "out") == before
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_beam_s_checks_and_picklers_change_no_byte(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,7 +88,7 @@ def test_beam_s_checks_and_picklers_change_no_byte(
         assert not (tmp_path / "dill").exists()
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 @pytest.mark.parametrize("method", ["pixelate", "synthesize"])
 def test_images_of_a_pipeline_get_the_bytes_that_files_of_their_keys_get(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
@@ -115,7 +115,7 @@ def test_images_of_a_pipeline_get_the_bytes_that_files_of_their_keys_get(
         assert_that(made.quarantined, equal_to([]), "quarantined")
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 @pytest.mark.parametrize("method", ["blur", "synthesize"])
 def test_examples_of_a_pipeline_get_the_bytes_that_records_of_their_keys_get(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str

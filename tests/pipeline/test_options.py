@@ -8,7 +8,7 @@ import pytest
 from faceveil.pipeline.option_parsing import add_arguments, build_options
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
-from faceveil.transforms.detectors.quality import QUALITIES
+from faceveil.transforms.detectors.quality import FAST_QUALITIES
 from faceveil.transforms.inputs.match import Input
 
 REQUIRED = {"input": ["a.jpg"], "output": "out"}
@@ -26,7 +26,7 @@ def configured(tmp_path: Path, text: str, beam_flags: list[str] | None = None, *
 def test_defaults() -> None:
     options = built()
     assert (options.method, options.score_threshold, options.coverage) == ("blur", 0.21, 1.0)
-    assert options.detector.quality == QUALITIES["balanced"]
+    assert options.detector.quality == FAST_QUALITIES["balanced"]
     assert options.inputs == [Input("data", "a.jpg")]
 
 

@@ -33,7 +33,7 @@ def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_the_examples_of_the_page_run_as_they_stand(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     names: dict[str, Any] = {"__name__": "__main__"}
@@ -68,7 +68,7 @@ def test_the_examples_of_the_page_run_as_they_stand(folder: Path, capsys: pytest
     np.testing.assert_array_equal(rocket, tf.io.decode_jpeg(Path("photos", "rocket.jpg").read_bytes()))
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_so_does_the_readme_s(folder: Path) -> None:
     [block] = re.findall(r"```python\n(import faceveil\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     photo = (folder / "photos" / "portrait.jpg").read_bytes()
@@ -79,7 +79,7 @@ def test_so_does_the_readme_s(folder: Path) -> None:
     assert names["anonymized"] != photo
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
     notebook = json.loads(NOTEBOOK.read_text())
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)

@@ -25,7 +25,7 @@ from tests.test_end_to_end import examples, files, rows
 SMALL: dict[str, Any] = {"detect_size": 320, "num_shards": 2}
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_a_job_is_done_once_and_gives_its_manifest(
     photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,7 +52,7 @@ def test_a_job_is_done_once_and_gives_its_manifest(
     assert "holds another job's data" not in capfd.readouterr().err  # once is enough
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_more_in_quarantine_than_allowed_is_an_error_that_has_the_manifest(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     photo = (photos / "people" / "portrait.jpeg").read_bytes()
@@ -93,7 +93,7 @@ def test_wrong_options_are_refused_before_anything_is_started(
     assert os.listdir() == []
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_what_the_job_finds_wrong_has_its_type(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     job: dict[str, Any] = {"input": f"{photos}/**", "output": tmp_path / "out", **SMALL}
     with pytest.raises(faceveil.AccessError, match="nothing"):
@@ -108,7 +108,7 @@ def test_what_the_job_finds_wrong_has_its_type(photos: Path, tmp_path: Path, cap
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_a_crash_costs_one_record_and_not_this_process(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +137,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 @pytest.mark.parametrize("by_terminal", [True, False], ids=["a terminal", "a notebook"])
 def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
     photos: Path, tmp_path: Path, by_terminal: bool
@@ -154,7 +154,7 @@ def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
         time.sleep(0.01)
     # A terminal sends it to all processes, Jupyter's kernels get it alone.
     (os.killpg if by_terminal else os.kill)(caller.pid, signal.SIGINT)
-    said, _ = caller.communicate(timeout=30)
+    said, _ = caller.communicate(timeout=120)
     assert (caller.returncode, said) == (0, "interrupted\n")
     assert json.loads((output / ".faceveil-lock.json").read_text())["pid"] is None
     made = {path: path.stat().st_mtime_ns for path in output.glob("*.tfrecord")}
@@ -164,7 +164,7 @@ def test_ctrl_c_ends_the_job_and_is_raised_and_the_same_call_resumes(
     assert all(path.stat().st_mtime_ns == time for path, time in made.items())
 
 
-@pytest.mark.usefixtures("centerface_int8")
+@pytest.mark.usefixtures("default_detector")
 def test_a_job_whose_process_is_killed_is_an_error(photos: Path, tmp_path: Path) -> None:
     weakness = "import os, sys\nif 'run' in sys.argv: os._exit(9)\n"
     (tmp_path / "sitecustomize.py").write_text(weakness)

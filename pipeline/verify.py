@@ -129,8 +129,8 @@ def verify_output(options: VerifyOptions) -> Verified:
     storage.check_readable(options.output)
     refuse_live(options.output)
     output = _find_output(options)
-    places = {"output": options.output, "records_output": output.layout.audit_directory}
-    check_runner(beam_options, replace(options.detection, **places))
+    audit_directory = output.layout.audit_directory
+    check_runner(beam_options, replace(options.detection, output=options.output, records_output=audit_directory))
     check_disk(output.layout.audit_directory)
     name = SAMPLE_NAME if options.sample else FINDINGS_NAME
     findings = replace(output.layout, audit_directory=storage.join(output.layout.audit_directory, name))

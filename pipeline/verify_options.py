@@ -11,7 +11,7 @@ from faceveil.pipeline.option_values import OptionError, Range, parse_path, pars
 from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.transforms.verification import Action
 
-CAREFUL = {"quality": "thorough", "score_threshold": 0.35}
+CAREFUL = {"quality": "thorough", "score_threshold": 0.3}
 """How verify looks where nothing else is said. docs/notes/verify.md says how the threshold was chosen."""
 
 

@@ -63,7 +63,7 @@ class Problem(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class OutputFinding:
     """One thing that was found: faces of an image outside its masks, or a problem.
 
     Attributes:
@@ -121,7 +121,7 @@ class ShardFindings:
     precision: str = ""
     device: str = ""
 
-    def count(self, findings: list[Finding]) -> None:
+    def count(self, findings: list[OutputFinding]) -> None:
         """Adds what was found in one record, or of the shard as a whole."""
         faces = sum(len(finding.faces) for finding in findings)
         self.residual_records += faces > 0
@@ -145,7 +145,7 @@ class FindingsFile:
         self._buffer = io.BytesIO()
         self._writer = pq.ParquetWriter(self._buffer, _COLUMNS, compression="zstd")
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: OutputFinding) -> None:
         """Adds a row."""
         row = {**vars(finding), "split": self._split, "shard": finding.file, "faces": list(face_structs(finding.faces))}
         del row["file"]

@@ -25,7 +25,7 @@ from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.worker import Worker
 from faceveil.transforms.storage.base import REQUESTS_AT_ONCE
-from faceveil.transforms.verification.findings import Finding, Problem
+from faceveil.transforms.verification.findings import OutputFinding, Problem
 from faceveil.transforms.verification.records import WrittenRecord
 
 _PIECE = 2**20
@@ -70,11 +70,11 @@ class Reading:
     sha256: str = ""
     bytes: int = 0
     records: int = 0
-    problems: list[Finding] = field(default_factory=list)
+    problems: list[OutputFinding] = field(default_factory=list)
 
     def say(self, problem: str, detail: str, file: str | None = None) -> None:
         """Adds a problem of the shard."""
-        self.problems.append(Finding(None, file, problem=problem, detail=detail))
+        self.problems.append(OutputFinding(None, file, problem=problem, detail=detail))
 
 
 def _read_tfrecords(
@@ -99,11 +99,11 @@ def _read_tfrecords(
                 key = row.key if row else f"{file}#{place}"
                 if isinstance(record, OversizedRecord):
                     detail = f"it has {record.length} bytes"
-                    reading.problems.append(Finding(key, file, place, Reason.TOO_LARGE, detail))
+                    reading.problems.append(OutputFinding(key, file, place, Reason.TOO_LARGE, detail))
                     continue
                 if row is None and with_rows:
                     detail = "no row of the audit trail tells of it"
-                    reading.problems.append(Finding(key, file, place, Problem.WRONG_ROW, detail))
+                    reading.problems.append(OutputFinding(key, file, place, Problem.WRONG_ROW, detail))
                 yield WrittenRecord(key, row, file, place, record, is_file=False)
             reading.records = number + 1
             if shard.chosen is None:
@@ -195,7 +195,7 @@ def _read_images(
             data = storage.read_bytes(source.path) if source.content is None else source.content
         except OSError as error:
             detail = error.strerror or type(error).__name__
-            reading.problems.append(Finding(row.key, place.file, place.index, Problem.MISSING_FILE, detail))
+            reading.problems.append(OutputFinding(row.key, place.file, place.index, Problem.MISSING_FILE, detail))
             reading.records += is_image
             continue
         sha256 = hashlib.sha256(data).hexdigest()
@@ -204,7 +204,7 @@ def _read_images(
         reading.records += is_image
         if sha256 != place.sha256:
             detail = f"its SHA-256 is {sha256[:16]}…; {len(data)} bytes, {place.bytes} were written"
-            reading.problems.append(Finding(row.key, place.file, place.index, Problem.CHANGED_FILE, detail))
+            reading.problems.append(OutputFinding(row.key, place.file, place.index, Problem.CHANGED_FILE, detail))
         if is_image:
             yield WrittenRecord(row.key, row, place.file, place.index, data, is_file=True)
     reading.sha256 = whole.hexdigest()

@@ -21,7 +21,7 @@ from faceveil.transforms.shard.compose import OWN_FEATURES, OWN_IMAGE, Anonymize
 from faceveil.transforms.shard.detect import DetectedImage
 from faceveil.transforms.shard.read import Source, example_source, image_names, image_source
 from faceveil.transforms.shard.record import Outcome, Record
-from faceveil.transforms.verification.findings import Finding, Problem
+from faceveil.transforms.verification.findings import OutputFinding, Problem
 from faceveil.transforms.verification.residual import faces_outside
 
 _MAX_DETAIL = 500
@@ -69,9 +69,9 @@ class WrittenRecord:
     data: bytes
     is_file: bool
 
-    def problem(self, problem: str, detail: str = "") -> Finding:
+    def problem(self, problem: str, detail: str = "") -> OutputFinding:
         """A finding about it."""
-        return Finding(self.key, self.file, self.index, problem, detail[:_MAX_DETAIL] or None)
+        return OutputFinding(self.key, self.file, self.index, problem, detail[:_MAX_DETAIL] or None)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class CheckedRecord:
 
     written: WrittenRecord
     images: int
-    findings: list[Finding]
+    findings: list[OutputFinding]
 
     @property
     def nbytes(self) -> int:
@@ -158,7 +158,7 @@ def check_record(record: SeenRecord, expected: Expected) -> CheckedRecord:
         return CheckedRecord(written, 0, [written.problem(Problem.UNCHECKED, f"{type(error).__name__}: {error}")])
 
 
-def _findings(written: WrittenRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[Finding]:
+def _findings(written: WrittenRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
     example = None if written.is_file else Example.parse(written.data)
     yield from _of_row(written, seen, example, expected)
     if example is not None:
@@ -169,7 +169,7 @@ def _findings(written: WrittenRecord, seen: Record[DetectedImage], expected: Exp
         yield from _of_faces(written, seen, expected)
 
 
-def _of_example(written: WrittenRecord, example: Example, of_file: bool, expected: Expected) -> Iterator[Finding]:
+def _of_example(written: WrittenRecord, example: Example, of_file: bool, expected: Expected) -> Iterator[OutputFinding]:
     """What is wrong with an Example beside its images."""
     if example.with_features({}) != written.data:
         yield written.problem(Problem.HIDDEN_FIELDS, "it has fields that an Example does not have, or has one twice")
@@ -186,7 +186,7 @@ def _of_example(written: WrittenRecord, example: Example, of_file: bool, expecte
 
 def _of_row(
     written: WrittenRecord, seen: Record[DetectedImage], example: Example | None, expected: Expected
-) -> Iterator[Finding]:
+) -> Iterator[OutputFinding]:
     """What does not fit the record's row."""
     row = written.row
     if row is None:
@@ -223,7 +223,7 @@ def _sizes(sizes: Sequence[tuple[int | None, int | None]]) -> str:
     return ", ".join(f"{width} x {height} px" for width, height in sizes)
 
 
-def _of_image(written: WrittenRecord, image: DetectedImage) -> Iterator[Finding]:
+def _of_image(written: WrittenRecord, image: DetectedImage) -> Iterator[OutputFinding]:
     """What an image carries beside its picture."""
     if image.hides_pixels:
         yield written.problem(Problem.HIDDEN_DATA, f"{image.info.format}: it holds pixels that it does not show")
@@ -239,7 +239,7 @@ def _of_image(written: WrittenRecord, image: DetectedImage) -> Iterator[Finding]
             yield written.problem(Problem.METADATA, f"{image.info.format}: {less} bytes of it would be dropped")
 
 
-def _of_faces(written: WrittenRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[Finding]:
+def _of_faces(written: WrittenRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
     """The faces outside the masks."""
     row = written.row
     known = [row.faces, *(other.faces for other in row.other_images)] if row else []
@@ -251,4 +251,4 @@ def _of_faces(written: WrittenRecord, seen: Record[DetectedImage], expected: Exp
         outside = faces_outside(image.faces, masked, expected.geometry, height, width)
         if len(outside):
             place = written.key, written.file, written.index
-            yield Finding(*place, feature=name, image=number, width=width, height=height, faces=outside)
+            yield OutputFinding(*place, feature=name, image=number, width=width, height=height, faces=outside)

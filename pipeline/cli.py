@@ -16,10 +16,17 @@ from faceveil.pipeline.console import say, say_result
 from faceveil.pipeline.doctor_command import add_doctor_command, run_doctor_command
 from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end, was_interrupted
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
+from faceveil.pipeline.inspect_command import (
+    add_inspect_command,
+    add_report_command,
+    run_inspect_command,
+    run_report_command,
+)
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, add_command, build_options
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS
+from faceveil.pipeline.preview_command import add_preview_command, run_preview_command
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.train_detector_command import add_train_detector_command, run_train_detector_command
@@ -38,6 +45,9 @@ from faceveil.transforms.runtime.memory import is_out_of_memory
 DONE, BUG, WRONG_OPTIONS, TOO_MANY_QUARANTINED, OUTPUT_TAKEN, UNREACHABLE = 0, 1, 2, 3, 4, 5
 
 _COMMANDS = {
+    "preview": run_preview_command,
+    "inspect": run_inspect_command,
+    "report": run_report_command,
     "models": run_models_command,
     "evaluate": run_evaluate_command,
     "train-detector": run_train_detector_command,
@@ -133,6 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")
     add_arguments(run)
+    add_preview_command(commands)
+    add_inspect_command(commands)
+    add_report_command(commands)
     add_models_command(commands)
     add_evaluate_command(commands)
     add_train_detector_command(commands)
@@ -147,7 +160,7 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     from faceveil.pipeline.launch import run_job
 
     finished = run_job(options, beam_flags)
-    made = finished.audit_directory, finished.seconds, finished.made
+    made = finished.audit_directory, finished.seconds, finished.made, finished.page
     say_result(format_report(finished.manifest, options.output, *made))
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:

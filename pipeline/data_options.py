@@ -9,7 +9,7 @@ from faceveil.pipeline.box_options import parse_boxes, parse_class
 from faceveil.pipeline.option_values import Range, option_field, parse_path, parse_size
 from faceveil.pipeline.salt import SALT
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.formats.layout import OutputFormat
+from faceveil.transforms.formats.layout import COMPRESSIONS, OutputFormat
 from faceveil.transforms.limits import Limits
 
 
@@ -44,8 +44,22 @@ class DataOptions:
     format: OutputFormat = option_field(
         "tfrecord",
         "data",
-        "what is written: sharded TFRecords of tf.train.Examples, or a folder like that of the inputs, a file for each",
+        "what is written: shards that are TFRecords of tf.train.Examples, Parquet tables or WebDataset's tars, or a "
+        "folder like that of the inputs, a file for each",
         allowed=get_args(OutputFormat),
+    )
+    compression: str | None = option_field(
+        None,
+        "data",
+        "how shards are compressed: none, gzip; of Parquet zstd, snappy, gzip, none (default: none; of Parquet zstd)",
+        allowed=("none", "gzip", "zstd", "snappy"),
+    )
+    tfds: bool = option_field(
+        False,
+        "data",
+        "write features.json and dataset_info.json, with which tfds.builder_from_directory reads TFRecords of image "
+        "files; those of a folder of TensorFlow Datasets always get them",
+        parse=bool,
     )
     copy_others: bool = option_field(
         False,
@@ -149,6 +163,11 @@ class DataOptions:
         parse_path,
         metavar="FILE",
     )
+
+    @property
+    def shard_compression(self) -> str:
+        """How shards are compressed."""
+        return self.compression or COMPRESSIONS[self.format][0]
 
     @property
     def limits(self) -> Limits:

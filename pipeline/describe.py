@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from faceveil.pipeline.detection import ResolvedModel
@@ -35,7 +36,7 @@ _DECISIVE_OPTIONS = (
     *("image_feature", "drop_features", "allow_features", "keep_metadata"),
     *LIMITS,
 )
-_LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others")
+_LATER_OPTIONS = ("strict_features", "allow_label_maps", "copy_others", "tfds")
 """Told only where they are given, so that all other jobs are what they were before there were these options."""
 _BOX_OPTIONS = ("boxes", "boxes_mode", "box_classes")
 """Told only together, for the same reason."""
@@ -48,6 +49,7 @@ def describe_job(
     model: dict[str, Any],
     generator: ResolvedModel | None = None,
     boxes: dict[str, Any] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> JobDescription:
     """The job as its manifest and its lock file tell it.
 
@@ -58,6 +60,7 @@ def describe_job(
         model: the detector's name and sha256.
         generator: what draws new faces, if any are drawn.
         boxes: the annotated boxes of a file, if there is one.
+        columns: the types of features, where the output's format needs any.
 
     Returns:
         A description that is equal for two jobs exactly when their outputs are, on the same kind of CPU. Where the
@@ -73,6 +76,10 @@ def describe_job(
             job[name] = True
     if options.format != "tfrecord":
         job["format"] = options.format
+    if options.shard_compression != "none":
+        job["compression"] = options.shard_compression
+    if columns:
+        job["columns"] = dict(columns)
     if options.boxes:
         job["boxes"] = boxes or {"feature": options.boxes}
         job["boxes_mode"], job["box_classes"] = options.boxes_mode, options.box_classes
@@ -148,8 +155,8 @@ def differing(old: dict[str, Any], new: JobDescription) -> list[str]:
 
 
 def _told(job: dict[str, Any], model: object) -> dict[str, Any]:
-    later = {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys(_BOX_OPTIONS), "format": "tfrecord"}
-    return {**later, **job, "model": model}
+    later = {**dict.fromkeys((*_LATER_OPTIONS, "verifies"), False), **dict.fromkeys((*_BOX_OPTIONS, "columns"))}
+    return {**later, "format": "tfrecord", "compression": "none", **job, "model": model}
 
 
 # A manifest names what the workers really used; a job that has not begun only what was asked for.

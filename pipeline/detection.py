@@ -9,6 +9,7 @@ from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.detectors.detector import DetectorConfig
+from faceveil.transforms.detectors.detector_files import detector_digest, local_detector
 from faceveil.transforms.detectors.models import resolve_model
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.generators.embedded import embedded_generator
@@ -22,7 +23,7 @@ class ResolvedModel:
 
     Attributes:
         name: its name, or its folder's.
-        directory: the SavedModel, here or in an object store.
+        directory: the SavedModel, or for a detector also an ONNX file, here or in an object store.
         sha256: its identity.
     """
 
@@ -35,13 +36,13 @@ def resolve_models(names: Sequence[str]) -> list[ResolvedModel]:
     """Finds the models, building those that are known by name if need be.
 
     Raises:
-        ModelError: one is neither known nor a SavedModel.
+        ModelError: one is neither known nor a SavedModel or an ONNX file.
         AccessError: one cannot be reached.
     """
     found = []
     for name in names:
         directory = str(resolve_model(name)) if storage.is_local(name) else name
-        digest = model_digest(storage.local_copy(directory))
+        digest = detector_digest(local_detector(directory))
         found.append(ResolvedModel(_name(name), directory, digest))
     return found
 
@@ -90,7 +91,7 @@ def detector_config(
 
     Args:
         options: the job's.
-        directories: the models' folders.
+        directories: the models' folders, or ONNX files.
         score_threshold: least score of a face.
         threads: how many will detect at once; a job's workers find that out themselves.
     """

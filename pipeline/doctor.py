@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -70,9 +71,9 @@ def diagnose() -> Iterator[Finding]:
     yield _tried("OpenVINO", _openvino)
     yield _tried(_GPUS, _tensorflow_gpus)
     for name in JobOptions().detector.models:
-        yield _tried(f"detector {name}", lambda name=name: _detector(name))
+        yield _tried(f"detector {name}", partial(_detector, name))
     for image_format in _PILLOW_FORMATS:
-        yield _tried(image_format, lambda image_format=image_format: _image_format(image_format))
+        yield _tried(image_format, partial(_image_format, image_format))
     yield _extra("HEIC", "pillow_heif", "heic")
     yield _extra("curves of `faceveil evaluate`", "matplotlib", "evaluate")
     yield _tried("gs://", _google)

@@ -28,6 +28,7 @@ from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.detectors.detector_files import local_detector
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.inputs.paths import as_path
 from faceveil.transforms.runtime.pool import usable_cores
@@ -56,7 +57,7 @@ def evaluate_detector(given: argparse.Namespace) -> None:
         found = resolve_models(options.detector.models)
         # Lower than any threshold that is asked for: those are applied to what was found.
         least = min(MIN_SCORE, options.score_threshold)
-        directories = [storage.local_copy(model.directory) for model in found]
+        directories = [local_detector(model.directory) for model in found]
         detector = Detector(detector_config(options, directories, least, usable_cores()))
         start = time.perf_counter()
         results = list(

@@ -34,6 +34,7 @@ from faceveil.transforms.anonymizers import SYNTHESIZE, WITH_STRENGTH
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.codecs import decode_for_detection, probe
 from faceveil.transforms.detectors.detector import Detector
+from faceveil.transforms.detectors.detector_files import local_detector
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.generators.synthesize import SynthesisConfig, Synthesizer
 from faceveil.transforms.quarantine import Quarantine
@@ -141,7 +142,7 @@ def _read_before(output: str | None) -> dict[str, Any]:
 
 
 def _load_detector(options: JobOptions, threads: int) -> Detector:
-    directories = [storage.local_copy(model.directory) for model in resolve_models(options.detector.models)]
+    directories = [local_detector(model.directory) for model in resolve_models(options.detector.models)]
     return Detector(detector_config(options, directories, options.score_threshold, threads))
 
 

@@ -30,8 +30,10 @@ from faceveil.transforms.shard.compose import OWN_FEATURES
 from faceveil.transforms.shard.given import label_text
 
 _LOGGER = logging.getLogger(__name__)
-_RECORDS = 16  # of each file
-_LONGEST_RECORD = 64 * 2**20  # longer ones are passed over
+RECORDS = 16
+"""Of each file, that are looked at."""
+LONGEST_RECORD = 64 * 2**20
+"""Longer ones are passed over."""
 _FILES_AT_ONCE = 8
 _MAX_NAMED = 40  # features in a message
 _BOX_FILE = "name one that ends in .csv, .parquet or .json"
@@ -290,8 +292,8 @@ def _look(file: InputFile, roles: FeatureRoles, labels: Collection[str] = ()) ->
         seen.names = set(seen.declared)
         refused = (feature.name for feature in seen.declared.values() if feature.refusal)
         known = replace(roles, dropped=(*roles.dropped, *refused), strict=False)
-        records = container.read(file.stored, None, _LONGEST_RECORD, known)
-        for _, record in itertools.islice(records, _RECORDS):
+        records = container.read(file.stored, None, LONGEST_RECORD, known)
+        for _, record in itertools.islice(records, RECORDS):
             seen.note(record, labels)
         seen.all_records &= next(records, None) is None
     except (AccessError, OSError):

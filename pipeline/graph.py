@@ -53,7 +53,7 @@ class AnonymizeDataset(beam.PTransform):  # type: ignore[misc]
             begin
             | "PlanShards" >> PlanShards(job.options.inputs, job.layout)
             | "AnonymizeShards" >> job.anonymize
-            | "WriteManifest" >> WriteManifest(job.output, job.description, job.layout, job.summary)
+            | "WriteManifest" >> WriteManifest(job.output, job.description, job.layout, job.summary, job.declaration)
         )
 
     def _prepared(self, begin: beam.pvalue.PBegin) -> PreparedJob:

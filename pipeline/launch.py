@@ -13,6 +13,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner, Dataflo
 from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
 from google.api_core.exceptions import GoogleAPIError
 
+from faceveil.pipeline.audit_directory import holds_audit_trail
 from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.graph import AnonymizeDataset
 from faceveil.pipeline.lock import HeldLock, hold_lock, read_lock, remove_stale_lock
@@ -27,6 +28,7 @@ from faceveil.pipeline.output import (
 )
 from faceveil.pipeline.prepare import PreparedJob, prepare
 from faceveil.pipeline.progress_bar import Size, Work, local_progress_bar, progress_bar
+from faceveil.pipeline.report_page.write import remove_page, write_page_at_end
 from faceveil.pipeline.restart import allow_restart, is_restart, want_restart
 from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import is_direct, works_here
@@ -36,7 +38,8 @@ from faceveil.pipeline.runners.staging import with_staged_models
 from faceveil.pipeline.runners.submit import submit, wait
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OutputError, WorkerDiedError
-from faceveil.transforms.formats.layout import MANIFEST_NAME
+from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout
+from faceveil.transforms.formats.tfds_output import remove_info
 from faceveil.transforms.inputs.summary import InputSummary
 from faceveil.transforms.runtime.child_process import safe_children
 
@@ -52,12 +55,14 @@ class Finished:
         audit_directory: where its audit trail is.
         seconds: that this run of it took; None if there was nothing to do.
         made: records that this run has made; None if unknown.
+        page: the path of the page about it; None where there is none.
     """
 
     manifest: dict[str, Any]
     audit_directory: str
     seconds: float | None = None
     made: int | None = None
+    page: str | None = None
 
 
 def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
@@ -75,7 +80,7 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
         options = replace(options, overwrite=False)
     beam_options = PipelineOptions(list(beam_flags))
     job = prepare(options, beam_options)
-    work = None
+    work = page = None
     state = check_state(options, job.output, job.description, read_lock(options.output))
     if state is State.COMPLETE:
         _LOGGER.info("%s is complete already; nothing is done", options.output)
@@ -90,11 +95,24 @@ def run_job(options: JobOptions, beam_flags: Sequence[str]) -> Finished:
                 # A model that does not load is noticed before anything is written; a local run then finds it loaded.
                 _log_detector(job)
                 work = _make(job, beam_options, lock)
+                page = write_page_at_end(job.output, time.monotonic() - began, work.progress.made if work else None)
+    if state is State.COMPLETE:
+        page = _page_of(job.output)
     written = manifest.read_manifest(options.output)
     if written is None:
         raise AccessError(f"{options.output}: the manifest that was just written cannot be found")
     seconds = None if state is State.COMPLETE else time.monotonic() - began
-    return Finished(written, job.output.audit_directory, seconds, work.progress.made if work else None)
+    return Finished(written, job.output.audit_directory, seconds, work.progress.made if work else None, page)
+
+
+def _page_of(output: OutputLayout) -> str | None:
+    """The page about a job that was complete before; of one that went on without its command there is none yet."""
+    if storage.exists(output.page_path):
+        return output.page_path
+    # A restart has crashed just now, perhaps over the page; and without an audit trail there is nothing to tell.
+    if is_restart() or not holds_audit_trail(output.audit_directory):
+        return None
+    return write_page_at_end(output, None, None)
 
 
 def _left(job: PreparedJob) -> str:
@@ -124,6 +142,8 @@ def _make(job: PreparedJob, beam_options: PipelineOptions, lock: HeldLock) -> Wo
     # Where shards are made again, the manifest no longer holds; the lock says that there is work left.
     written = storage.join(options.output, MANIFEST_NAME)
     storage.delete([written])
+    remove_page(output.audit_directory)
+    remove_info(options.output)
     remove_partial_files(output)
     work = None
     if dataflow.is_chosen(beam_options):

@@ -13,10 +13,12 @@ from typing import Any
 
 from faceveil.pipeline.lock import HeldLock
 from faceveil.pipeline.output import remove_partial_files
+from faceveil.pipeline.report_page.write import remove_page
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.audit import ShardResult, read_stamp
-from faceveil.transforms.formats.layout import FINDINGS_NAME, MANIFEST_NAME, OutputLayout
+from faceveil.transforms.formats.layout import FINDINGS_NAME, MANIFEST_NAME, OutputLayout, shard_ending
+from faceveil.transforms.formats.tfds_output import read_declaration
 from faceveil.transforms.manifest import JobDescription, compose_manifest, write_manifest
 from faceveil.transforms.verification.mend import Mending, settle
 from faceveil.transforms.verification.reading import WrittenShard
@@ -57,6 +59,7 @@ def mend_output(
     output = mending.output
     copy, written = manifest_copy(output.audit_directory), storage.join(output.directory, MANIFEST_NAME)
     lock.note_job({"job": manifest["job"], "model": manifest["model"]})
+    remove_page(output.audit_directory)  # it may show the faces that are masked now
     storage.write_bytes(copy, json.dumps(manifest, indent=2).encode())
     storage.delete([written])
     path = f"{mending.findings.audit_directory}.json"
@@ -102,11 +105,13 @@ def _waiting(folder: str) -> set[str]:
 def _finish(mending: Mending, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest of the shards as their rows tell them."""
     output = mending.output
-    names = (shard.get("name") or shard["file"].removesuffix(".tfrecord") for shard in manifest["shards"])
+    ending = shard_ending(output.format, output.compression)
+    names = (shard.get("name") or shard["file"].removesuffix(ending) for shard in manifest["shards"])
     shards = [_result(output, name) for name in names]
     description = JobDescription(manifest["job"], manifest["model"])
     ignored = manifest["totals"]["ignored"], manifest["ignored"]
-    write_manifest(output.directory, compose_manifest(shards, description, list(manifest["splits"]), *ignored))
+    mended = compose_manifest(shards, description, list(manifest["splits"]), *ignored)
+    write_manifest(output.directory, mended, read_declaration(output.directory))
     storage.delete([manifest_copy(output.audit_directory)])
     remove_partial_files(output)
 

@@ -11,9 +11,9 @@ from apache_beam.ml.inference.base import ModelHandler
 from faceveil.pipeline.detection import detector_config, resolve_models
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.prepare import refuse_others
-from faceveil.transforms import storage
 from faceveil.transforms.arrays import RGB, check_rgb
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.detector_files import local_detector
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.runtime.pool import usable_cores
 
@@ -83,7 +83,7 @@ class FaceDetectorModelHandler(ModelHandler[RGB, Faces, LoadedDetector]):  # typ
             AccessError: one cannot be reached.
         """
         options = self._options
-        folders = [storage.local_copy(model.directory) for model in resolve_models(options.detector.models)]
+        folders = [local_detector(model.directory) for model in resolve_models(options.detector.models)]
         return LoadedDetector(detector_config(options, folders, options.score_threshold, usable_cores()))
 
     def run_inference(

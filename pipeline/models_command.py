@@ -10,6 +10,7 @@ from faceveil.pipeline.console import say_result
 from faceveil.transforms.detectors import models
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.cache import find_built
+from faceveil.transforms.models.onnx_file import is_onnx
 
 
 def add_models_command(commands: Any) -> None:
@@ -25,6 +26,8 @@ def add_models_command(commands: Any) -> None:
     known = sorted(models.KNOWN_MODELS)
     build = actions.add_parser("build", help="build one, or all, ahead of the first run that needs it")
     build.add_argument("name", nargs="?", choices=known, help="which one (default: all)")
+    described = actions.add_parser("describe", help="tell what a detector of your own takes and returns, and try it")
+    described.add_argument("model", metavar="PATH", help="an ONNX file: prints how it is read, as a YAML to edit")
     path = actions.add_parser("path", help="print the folder of one as a SavedModel, built if need be")
     path.add_argument("name", choices=known)
 
@@ -38,6 +41,8 @@ def run_models_command(given: argparse.Namespace) -> int:
     if given.action == "build":
         for name in [given.name] if given.name else sorted(models.KNOWN_MODELS):
             say_result(f"{name}: {_build_to_stay(name)}")
+    elif given.action == "describe":
+        say_result(_describe_onnx(given.model))
     elif given.action == "path":
         say_result(str(_build_to_stay(given.name)))
     else:
@@ -51,6 +56,19 @@ def _build_to_stay(name: str) -> Path:
     if find_built(models.KNOWN_MODELS[name].build) is None:
         raise ModelError(f"{name}: the cache cannot be written; FACEVEIL_CACHE names another folder for it")
     return path
+
+
+def _describe_onnx(path: str) -> str:
+    """How an ONNX file is read, as lines of the declaration beside it, once it has been tried."""
+    if not is_onnx(path):
+        raise ModelError(f"{path} is no ONNX file (*.onnx); a SavedModel needs no declaration")
+    # Here, so that the other actions load nothing heavy.
+    from faceveil.transforms.detectors.declaration import as_yaml
+    from faceveil.transforms.detectors.detector_files import local_detector
+    from faceveil.transforms.detectors.onnx_load import load_onnx_detector
+
+    detector = load_onnx_detector(local_detector(path), threads=1)
+    return "\n".join(as_yaml(detector.reading.as_declaration()))
 
 
 def _describe(info: models.ModelInfo) -> str:

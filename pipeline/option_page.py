@@ -25,6 +25,7 @@ _PAGES = {
     "method": "safe-fakes.md",
     "keep_metadata": "images.md#keeping-some-of-it",
     "allow_label_maps": "images.md#maps-of-labels-and-distances",
+    "model": "onnx.md",
     "quality": "detection.md",
 }
 
@@ -45,7 +46,7 @@ def with_tables(page: str) -> str:
 def _tables() -> Iterator[str]:
     groups = dict.fromkeys(option.metadata["group"] for option in FIELDS.values())
     for group in groups:
-        yield f"\n### {group.capitalize()}\n\n| option | values | default | |\n|---|---|---|---|"
+        yield f"\n## {group.capitalize()}\n\n| option | values | default | |\n|---|---|---|---|"
         for name, option in FIELDS.items():
             if option.metadata["group"] == group:
                 page = f" ([more]({_PAGES[name]}))" if name in _PAGES else ""

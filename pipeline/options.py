@@ -108,9 +108,9 @@ class JobOptions(DataOptions):
     model: tuple[str, ...] | None = option_field(
         None,
         "detection",
-        "the detector: a name from `faceveil models`, or a SavedModel's folder; several find the union of their faces "
-        "(default: yunet-s; for --quality thorough centerface-int8 and centerface-covered-int8, which share the views; "
-        "with --engine tensorflow or a --precision, those without -int8)",
+        "the detector: a name from `faceveil models`, a SavedModel's folder or an ONNX file; several find the union of "
+        "their faces (default: yunet-s; for --quality thorough centerface-int8 and centerface-covered-int8, which "
+        "share the views; with --engine tensorflow or a --precision, those without -int8)",
         parse_path,
     )
     verifier: str | None = option_field(
@@ -166,7 +166,7 @@ class JobOptions(DataOptions):
         for name, option in FIELDS.items():
             object.__setattr__(self, name, checked_value(option, getattr(self, name), f"--{name}"))
         check_feature_roles(self.features)
-        check_format(self.format, self.features, self.copy_others, self.hash_keys)
+        check_format(self.format, self.features, self.copy_others, self.hash_keys, self.compression, self.tfds)
         check_box_options(
             [option for name, option in FIELDS.items() if getattr(self, name) != option.default], self.detects
         )

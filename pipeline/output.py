@@ -11,6 +11,7 @@ from typing import Any
 
 from faceveil.pipeline.describe import RAISABLE, differences, differing
 from faceveil.pipeline.options import JobOptions
+from faceveil.pipeline.report_page.write import remove_page
 from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.kinds import is_of_system
@@ -25,6 +26,7 @@ from faceveil.transforms.formats.layout import (
     is_audit_file,
     is_shard_file,
 )
+from faceveil.transforms.formats.tfds_output import remove_info
 from faceveil.transforms.inputs.match import Input
 from faceveil.transforms.manifest import JobDescription
 from faceveil.transforms.shard.image_shard import listed_files
@@ -220,18 +222,23 @@ def clear_output(output: OutputLayout) -> None:
         AccessError: something cannot be removed, or an audit trail not be read.
     """
     storage.delete([storage.join(output.directory, MANIFEST_NAME)])
+    remove_info(output.directory)
     # What another audit trail of it says no longer holds, wherever this job puts its own.
     layouts = [output]
     with contextlib.suppress(ValueError):
         layouts.append(replace(output, audit_directory=audit_directory_beside(output.directory)))
     files = sorted({path for layout in layouts for path in _job_files(layout)})
     for path in files:
-        if path.endswith((".parquet", ".files")):  # of a job that writes a file for each image, they list these
+        in_audit_trail = os.path.dirname(path) != output.directory.rstrip("/")
+        # Of a job that writes a file for each image, they list these.
+        if in_audit_trail and path.endswith((".parquet", ".files")):
             delete_below(output.directory, listed_files(path))
     storage.delete(files)
     for name in (FINDINGS_NAME, SAMPLE_NAME):  # of a second look at what is gone
         folder = storage.join(output.audit_directory, name)
         storage.delete([f"{folder}.json", *(file.path for file in storage.list_folder(folder))])
+    for layout in layouts:
+        remove_page(layout.audit_directory)
     remove_partial_files(output)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, TypeOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
@@ -27,17 +28,20 @@ from faceveil.pipeline.mirrored_names import MirroredNames
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
 from faceveil.pipeline.output import previous_job
+from faceveil.pipeline.output_columns import find_columns
 from faceveil.pipeline.restart import is_restart, memory_shortages, run_id
 from faceveil.pipeline.runners import dataflow
 from faceveil.pipeline.runners.kinds import processes, works_here
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.shard_time import check_element_timeout
+from faceveil.pipeline.tfds_info import find_declaration
 from faceveil.transforms import storage
 from faceveil.transforms.anonymize_shards import AnonymizeShards
 from faceveil.transforms.anonymizers import SYNTHESIZE
 from faceveil.transforms.anonymizers.style import Style
-from faceveil.transforms.errors import OwnOutputError
-from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.errors import OutputError, OwnOutputError
+from faceveil.transforms.formats.layout import OutputLayout, shard_ending
+from faceveil.transforms.formats.tfds_output import foreign_info
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import Layout, lay_out, lay_out_as_before
 from faceveil.transforms.inputs.summary import InputSummary, summarize_inputs
@@ -65,6 +69,7 @@ class PreparedJob:
         output: where it writes.
         models: the detectors.
         anonymize: what makes the shards.
+        declaration: of the output's features, where TensorFlow Datasets is to read it.
     """
 
     options: JobOptions
@@ -74,6 +79,7 @@ class PreparedJob:
     output: OutputLayout
     models: tuple[ResolvedModel, ...]
     anonymize: AnonymizeShards
+    declaration: dict[str, Any] | None = None
 
 
 def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
@@ -104,7 +110,8 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
 
     places = options.output, audit_directory
     try:
-        summary = summarize_inputs(options.inputs, *places, options.shard_bytes, names is not None, note)
+        ending = shard_ending(options.format, options.shard_compression)
+        summary = summarize_inputs(options.inputs, *places, options.shard_bytes, ending, note)
     except OwnOutputError as error:
         raise OptionError(str(error)) from error
     for observer in observers:
@@ -117,18 +124,24 @@ def prepare(options: JobOptions, beam_options: PipelineOptions) -> PreparedJob:
     generator = resolve_generator(options)
     # Several are told apart by the plus between them.
     model = {"name": "+".join(m.name for m in models), "sha256": "+".join(m.sha256 for m in models)}
-    description = describe_job(options, summary, layout, model, generator, boxes.description if boxes else None)
+    columns, declaration = _columns(options, summary), find_declaration(options, summary)
+    if declaration and (foreign := foreign_info(options.output)):
+        raise OutputError(f"{foreign}: no job has written it, and this one would replace it; move it away")
+    boxes_told = boxes.description if boxes else None
+    description = describe_job(options, summary, layout, model, generator, boxes_told, columns)
     if running:
         # Who has the same job submitted a second time, as a scheduler that has lost sight of the first, wants that one.
         if _is_begun(options.output, description):
             raise LeftRunning(running, interrupted=False)
         raise dataflow.taken_by(running, options.output)
-    output = OutputLayout(options.output, audit_directory, description.job["settings_digest"], options.format)
+    written_as = options.format, options.shard_compression, columns
+    output = OutputLayout(options.output, audit_directory, description.job["settings_digest"], *written_as)
     config = _anonymization(options, beam_options, models, generator, box_source(options, boxes))
+    config = replace(config, columns=columns)
     # A retry tries again what its restart has quarantined for a crash, too, so it must not crash on it.
     wary = is_restart() and options.retry_quarantined
     anonymize = AnonymizeShards(config, output, run_id(), options.retry_quarantined, tries_records=wary)
-    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize)
+    return PreparedJob(options, summary, layout, description, output, tuple(models), anonymize, declaration)
 
 
 def prepare_images(options: JobOptions, beam_options: PipelineOptions) -> Anonymization:
@@ -252,9 +265,21 @@ def _check_beam_options(beam_options: PipelineOptions) -> None:
         raise OptionError(f"--pickle_library {library}: takes the version of dill that apache-beam[dill] installs")
 
 
-def _lay_out(options: JobOptions, summary: InputSummary, audit_directory: str) -> Layout:
+def _job_before(options: JobOptions) -> dict[str, Any]:
+    """What is told of the job that has written to the output before; nothing where there is none."""
     previous = None if options.overwrite else previous_job(options.output, read_lock(options.output))
-    before = previous["job"] if previous else {}
+    return previous["job"] if previous else {}
+
+
+def _columns(options: JobOptions, summary: InputSummary) -> dict[str, str]:
+    """Repaired files may show other columns, but all shards must have the same."""
+    before = _job_before(options) if options.retry_quarantined else {}
+    columns: dict[str, str] = before.get("columns") or find_columns(options, summary)
+    return columns
+
+
+def _lay_out(options: JobOptions, summary: InputSummary, audit_directory: str) -> Layout:
+    before = _job_before(options)
     if options.retry_quarantined and before:
         # Repaired files have other sizes, but all shards must keep their names.
         output = OutputLayout(options.output, audit_directory, before["settings_digest"], options.format)

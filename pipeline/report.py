@@ -6,7 +6,12 @@ from typing import Any
 
 
 def format_report(
-    manifest: dict[str, Any], output: str, audit_directory: str, seconds: float | None = None, made: int | None = None
+    manifest: dict[str, Any],
+    output: str,
+    audit_directory: str,
+    seconds: float | None = None,
+    made: int | None = None,
+    page: str | None = None,
 ) -> str:
     """A few lines about a finished job.
 
@@ -16,6 +21,7 @@ def format_report(
         audit_directory: where its audit trail is.
         seconds: that this run took; None if it had nothing to do.
         made: records that this run has made; None if unknown.
+        page: the path of the page about it; None where there is none.
 
     Example usage::
 
@@ -30,21 +36,23 @@ def format_report(
     totals = manifest["totals"]
     given = f", {totals['given_faces']} of them given" if "given_faces" in totals else ""
     lines = [
-        f"{_counted(totals['records'], 'record')}: {totals['anonymized']} anonymized "
-        f"({_counted(totals['faces'], 'face')}{given}), "
+        f"{counted(totals['records'], 'record')}: {totals['anonymized']} anonymized "
+        f"({counted(totals['faces'], 'face')}{given}), "
         f"{totals['no_faces']} without faces, {totals['quarantined']} quarantined"
     ]
     if totals["quarantined"]:
         reasons = ", ".join(f"{reason} {count}" for reason, count in manifest["quarantined_for"].items())
         lines.append(f"  quarantined for: {reasons}; by name in {audit_directory}, column `reason`")
     if totals["ignored"]:
-        ignored = _counted(totals["ignored"], "file")
+        ignored = counted(totals["ignored"], "file")
         lines.append(f"  {ignored} ignored as no images and no TFRecords; by ending in manifest.json, key `ignored`")
     lines.append(f"{_written(manifest)} and manifest.json in {output}")
     if seconds is not None:
         took = clock(seconds)
         rate = "" if not made else f", {made / seconds:.{1 if made >= seconds else 2}f} images/s"
-        lines.append(f"took {took}" if made is None else f"{_counted(made, 'record')} made in {took}{rate}")
+        lines.append(f"took {took}" if made is None else f"{counted(made, 'record')} made in {took}{rate}")
+    if page:
+        lines.append(f"see {page}")
     return "\n".join(lines)
 
 
@@ -52,9 +60,9 @@ def _written(manifest: dict[str, Any]) -> str:
     """What lies in the output beside the manifest."""
     totals = manifest["totals"]
     if manifest.get("job", {}).get("format") != "images":
-        return _counted(len(manifest["shards"]), "shard")
-    copied = f", {_counted(totals['copied'], 'copied file')}" if "copied" in totals else ""
-    return _counted(totals["anonymized"] + totals["no_faces"], "image") + copied
+        return counted(len(manifest["shards"]), "shard")
+    copied = f", {counted(totals['copied'], 'copied file')}" if "copied" in totals else ""
+    return counted(totals["anonymized"] + totals["no_faces"], "image") + copied
 
 
 def clock(seconds: float) -> str:
@@ -70,12 +78,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str) -> str:
     """A number of things.
 
     Example usage::
 
-        >>> _counted(1, "record"), _counted(0, "record")
+        >>> counted(1, "record"), counted(0, "record")
         ('1 record', '0 records')
     """
     return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 import faceveil
 from faceveil.pipeline.access import check_access
-from faceveil.pipeline.audit_directory import check_disk, find_audit_directory
+from faceveil.pipeline.audit_directory import check_disk, find_audit_directory, holds_audit_trail
 from faceveil.pipeline.detection import ResolvedModel, detector_config, resolve_models
 from faceveil.pipeline.ending import on_sudden_end
 from faceveil.pipeline.lock import HeldLock, hold_lock, refuse_live
@@ -46,6 +46,7 @@ from faceveil.transforms.formats.layout import (
     SAMPLE_NAME,
     OutputLayout,
     is_audit_file,
+    shard_ending,
 )
 from faceveil.transforms.limits import Limits
 from faceveil.transforms.manifest import read_manifest
@@ -53,7 +54,7 @@ from faceveil.transforms.runtime.child_process import safe_children
 from faceveil.transforms.shard.worker import Anonymization
 from faceveil.transforms.verification.findings import Problem
 from faceveil.transforms.verification.mend import Mending
-from faceveil.transforms.verification.reading import WrittenShard
+from faceveil.transforms.verification.reading import READERS, WrittenShard
 from faceveil.transforms.verification.records import Expected
 from faceveil.transforms.verification.residual import INSIDE
 from faceveil.transforms.verification.summary import choose_records
@@ -106,9 +107,10 @@ class _Output:
 
     @property
     def shards(self) -> list[WrittenShard]:
+        ending = shard_ending(self.layout.format, self.layout.compression)
         return [
             WrittenShard(
-                shard["name"] if "name" in shard else shard["file"].removesuffix(".tfrecord"),
+                shard["name"] if "name" in shard else shard["file"].removesuffix(ending),
                 *(shard[name] for name in ("split", "records", "faces", "bytes", "sha256")),
             )
             for shard in self.manifest["shards"]
@@ -215,10 +217,15 @@ def _find_output(options: VerifyOptions) -> _Output:
         raise OptionError(f"{options.output}: its mending was interrupted; go on with --fix or --drop")
     try:
         job, written = manifest["job"], manifest["job"].get("format", "tfrecord")
+        if written not in READERS:
+            known = " and ".join(READERS)
+            raise OptionError(
+                f"{options.output}: was written with --format {written}; verify knows {known}, so nothing was checked"
+            )
         named = JobOptions(output=options.output, records_output=options.records_output, format=written)
         folder = find_audit_directory(named)
-        has_trail = any(is_audit_file(os.path.basename(file.path)) for file in storage.list_folder(folder))
-        layout = OutputLayout(options.output, folder, job["settings_digest"], written)
+        has_trail = holds_audit_trail(folder)
+        layout = OutputLayout(options.output, folder, job["settings_digest"], written, job.get("compression", "none"))
         sha256 = _manifest_sha256(options.output) if is_whole else ""
         output = _Output(manifest, sha256, layout, has_trail, is_whole)
         _ = output.shards, _roles(job), _geometry(job)
@@ -272,6 +279,7 @@ def _settings(job: Mapping[str, Any], options: VerifyOptions, models: Sequence[R
         "job": job["settings_digest"],
         "models": [{"name": model.name, "sha256": model.sha256} for model in models],
         "verifies": detection.detector.verifies,
+        "shares_views": detection.detector.shares_views,
         **{name: getattr(detection, name) for name in named},
         "inside": INSIDE,
     }

@@ -66,6 +66,13 @@ def test_a_bad_day_changes_nothing(
     download(object_store, "outputs", "bad-day.audit", audit_of(whole))
     trail = {f".audit/{name.replace('.tfrecord', '.parquet')}" for name in local}
     assert set(files(whole)) == {"manifest.json", ".audit/_ignored.json", *local, *trail}
+    assert "portrait.jpeg" in (audit_of(whole) / "_report.html").read_text()
+    capsys.readouterr()
+    named = "--key", "people/portrait.jpeg", "--extract", tmp_path / "seen"
+    assert faceveil("inspect", output, *named) == 0
+    assert f"written:   {output}/data-0000" in capsys.readouterr().out
+    assert (tmp_path / "seen" / "people" / "portrait.jpeg").stat().st_size > 1000
+    assert faceveil("report", output) == 0
     # What is complete is left alone; a photo that was replaced is noticed, though its size is the same.
     assert faceveil("run", "--config", config, *JOB) == 0
     photo = (photos / "people" / "portrait.jpeg").read_bytes()

@@ -131,3 +131,34 @@ def test_boxes_of_one_image_do_not_go_with_several(tmp_path: Path, pictures: tup
         [row] = rows(tmp_path / mode).values()
         assert row["reason"] == "invalid_boxes"
         assert row["detail"] == "--boxes: they are of one image, and feature frames holds several"
+
+
+def test_an_output_declares_what_it_holds(
+    tmp_path: Path, pictures: tuple[bytes, bytes, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    face, _, none = pictures
+    declaration = dictionary(image=image(), label=LABEL)
+    label = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+    records = [{"image": bytes_feature(data), "label": label} for data in (face, none[:400], none)]
+    write(tmp_path / "in", declaration, *records)
+    output = tmp_path / "out"
+    options = ("--max_quarantined", 1, "--drop_features", "label")
+    assert job(tmp_path / "in", output, *options) == 0
+    declared = json.loads((output / "features.json").read_text())["featuresDict"]["features"]
+    assert "label" not in declared
+    assert {"image", "image/face/count", "image/face/bbox/xmin"} < declared.keys()
+    [split] = json.loads((output / "dataset_info.json").read_text())["splits"]
+    assert (split["name"], split["shardLengths"]) == ("data", ["2"])
+    # Repaired, and among files of others.
+    write(tmp_path / "in", declaration, records[0], records[0], records[2])
+    assert job(tmp_path / "in", output, *options, "--image_feature", "image", "--retry_quarantined") == 0
+    assert json.loads((output / "dataset_info.json").read_text())["splits"][0]["shardLengths"] == ["3"]
+    assert job(tmp_path / "in", output, "--format", "parquet", "--overwrite") == 0
+    assert not (output / "features.json").exists()
+    (output / "features.json").write_text("{}")
+    assert job(tmp_path / "in", output, "--overwrite") == 4
+    assert "features.json: no job has written it, and this one would replace it" in capsys.readouterr().err
+    assert job(SKIMAGE_DATA / "coffee.png", tmp_path / "file", "--tfds", "--format", "parquet") == 2
+    (tmp_path / "in" / "features.json").unlink()
+    assert job(tmp_path / "in", tmp_path / "undeclared", "--tfds", "--image_feature", "image") == 2
+    assert "--tfds: is for image files, or for TFRecords that all have one" in capsys.readouterr().err

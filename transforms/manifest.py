@@ -14,7 +14,8 @@ from apache_beam.typehints import with_input_types, with_output_types
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, AccountingError
 from faceveil.transforms.formats.audit import ShardResult
-from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout
+from faceveil.transforms.formats.layout import MANIFEST_NAME, OutputLayout, shard_ending
+from faceveil.transforms.formats.tfds_output import Declaration, write_info
 from faceveil.transforms.inputs.ignored import without_names
 from faceveil.transforms.inputs.match import add_digests
 from faceveil.transforms.inputs.plan import Layout, shard_name
@@ -88,7 +89,9 @@ def compose_manifest(
             for name in ("engine", "precision", "device")
         },
     }
-    has_files = SHARD_FORMATS[job.get("format", "tfrecord")].has_files
+    output_format = job.get("format", "tfrecord")
+    has_files = SHARD_FORMATS[output_format].has_files
+    ending = shard_ending(output_format, job.get("compression", "none"))
     later = {"given_faces": "boxes", "copied": "copy_others"}
     counts = (*_COUNTS, *(name for name, option in later.items() if option in job))
     return {
@@ -103,7 +106,7 @@ def compose_manifest(
         "shards": [
             {
                 # Where it is a file for each image, the audit trail names them.
-                **({"name": shard.name} if has_files else {"file": f"{shard.name}.tfrecord"}),
+                **({"name": shard.name} if has_files else {"file": shard.name + ending}),
                 "split": shard.split,
                 "records": shard.records - shard.quarantined,
                 "faces": shard.faces,
@@ -151,6 +154,8 @@ def _check_balance(shards: list[ShardResult], layout: Layout, summary: InputSumm
 class WriteManifest(beam.PTransform):  # type: ignore[misc]
     """Collects the results of all shards and writes ``manifest.json``; yields the number of shards.
 
+    Where features are declared, the output becomes a data set of TensorFlow Datasets.
+
     What was ignored it tells by numbers; examples by name are written to the audit trail.
     """
 
@@ -158,10 +163,12 @@ class WriteManifest(beam.PTransform):  # type: ignore[misc]
     description: JobDescription
     layout: Layout
     summary: InputSummary
+    declaration: Declaration | None = None
 
     def expand(self, results: beam.PCollection[ShardResult]) -> beam.PCollection[int]:
         """Builds the graph."""
-        write = beam.Map(_write_manifest, self.output, self.description, self.layout, self.summary)
+        given = self.output, self.description, self.layout, self.summary, self.declaration
+        write = beam.Map(_write_manifest, *given)
         return (
             results
             # There is always a shard. The default for none would be a side input, whose size in memory Beam's worker
@@ -177,19 +184,30 @@ def _write_manifest(
     description: JobDescription,
     layout: Layout,
     summary: InputSummary,
+    declaration: Declaration | None,
 ) -> int:
     manifest = build_manifest(results, description, layout, summary)
     storage.write_bytes(output.ignored_path, _json(summary.ignored_files))
-    write_manifest(output.directory, manifest)
+    write_manifest(output.directory, manifest, declaration)
     return len(results)  # a path need not be UTF-8, as Beam wants its strings
 
 
-def write_manifest(directory: str, manifest: dict[str, Any]) -> None:
+def write_manifest(directory: str, manifest: dict[str, Any], declaration: Declaration | None = None) -> None:
     """Writes an output's manifest, which says that it is complete.
+
+    Args:
+        directory: the output.
+        manifest: of it.
+        declaration: of its features, where it is a data set of TensorFlow Datasets.
 
     Raises:
         AccessError: it cannot be written.
     """
+    if declaration:
+        splits: dict[str, list[tuple[int, int]]] = {split: [] for split in manifest["splits"]}
+        for shard in manifest["shards"]:
+            splits[shard["split"]].append((shard["records"], shard["bytes"]))
+        write_info(directory, declaration, splits)
     storage.write_bytes(storage.join(directory, MANIFEST_NAME), _json(manifest))
 
 

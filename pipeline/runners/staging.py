@@ -9,6 +9,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from faceveil.pipeline.prepare import PreparedJob
 from faceveil.pipeline.runners.kinds import works_here
 from faceveil.transforms import storage
+from faceveil.transforms.detectors.detector_files import copy_detector, detector_digest
 from faceveil.transforms.formats.box_table import BoxTable
 from faceveil.transforms.models.saved_model import model_digest
 from faceveil.transforms.shard.worker import Anonymization
@@ -41,11 +42,16 @@ def staged_models(config: Anonymization, beam_options: PipelineOptions) -> Anony
         storage.copy_folder(directory, target)
         return target
 
+    def stage_detector(path: str) -> str:
+        if not storage.is_local(path):
+            return path
+        return copy_detector(path, storage.join(temporary, "faceveil-models", detector_digest(path)))
+
     boxes = config.boxes
     if boxes and boxes.table:
         table = storage.join(temporary, "faceveil-boxes", BoxTable.open(boxes.table).digest)
         storage.copy_folder(boxes.table, table)
         boxes = replace(boxes, table=table)
-    detector = replace(config.detector, model_dirs=tuple(map(stage, config.detector.model_dirs)))
+    detector = replace(config.detector, model_dirs=tuple(map(stage_detector, config.detector.model_dirs)))
     synthesis = config.synthesis and replace(config.synthesis, model_dir=stage(config.synthesis.model_dir))
     return replace(config, detector=detector, synthesis=synthesis, boxes=boxes)

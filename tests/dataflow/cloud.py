@@ -17,6 +17,7 @@ from gcp_storage_emulator.server import create_server
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from faceveil.transforms.formats.layout import PAGE_NAME
 from tests.dataflow.service import DataflowService, Job
 
 BUCKET = "bucket"
@@ -44,11 +45,15 @@ class Cloud:
                 self.bucket.blob(f"{prefix}/{path.relative_to(folder)}").upload_from_filename(path)
 
     def files(self, prefix: str) -> dict[str, bytes]:
-        """What the bucket holds below a prefix, by the name below it; its audit trail with ``.audit/`` before that."""
+        """What the bucket holds below a prefix, by the name below it; its audit trail with ``.audit/`` before that.
+
+        The page about it is left out, see ``files_of_output``.
+        """
         return {
             start + blob.name.removeprefix(folder): blob.download_as_bytes()
             for start, folder in (("", f"{prefix}/"), (".audit/", f"{prefix}.audit/"))
             for blob in self.bucket.list_blobs(prefix=folder)
+            if not blob.name.endswith(f"/{PAGE_NAME}")
         }
 
 

@@ -44,7 +44,9 @@ LOCKS = (
     Lock("requirements-build.txt", "requirements-build.in", within="requirements.txt"),
     Lock("requirements-gpu.txt", "pyproject.toml", "gpu", "requirements.txt"),
     Lock("requirements-dev.txt", "pyproject.toml", "dev", "requirements.txt"),
+    Lock("requirements-docs.txt", "requirements-docs.in"),
     Lock("benchmarks/deface.txt", "benchmarks/deface.in"),
+    Lock("tests/readers/requirements.txt", "tests/readers/requirements.in"),
     *(Lock(f"{_CLUSTERS}/{name}.txt", f"{_CLUSTERS}/{name}.in") for name in ("airflow", "flink", "spark")),
 )
 

@@ -72,7 +72,7 @@ def test_that_of_an_earlier_version_stays_in_use_until_it_is_overwritten(
 
 @pytest.mark.parametrize("output", ["/", "//", "/tmp/..", "gs://bucket", "gs://bucket/", "s3://bucket//"])  # noqa: S108
 def test_a_whole_disk_or_bucket_has_nothing_beside_it(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("faceveil.pipeline.audit_directory._holds_audit_trail", lambda _: False)
+    monkeypatch.setattr("faceveil.pipeline.audit_directory.holds_audit_trail", lambda _: False)
     with pytest.raises(OptionError, match=r"--output .*is a (whole disk|mounted disk|whole bucket).*--records_output"):
         find_audit_directory(JobOptions(output=output))
 
@@ -175,4 +175,5 @@ def test_a_trail_without_its_output_is_refused_not_mixed(
     said = capsys.readouterr().err
     assert f"{output}.audit: holds _ignored.json of the audit trail of a job whose manifest and lock are not in" in said
     assert job(inputs, output, "--num_shards", 1, "--overwrite") == 0
-    assert sorted(path.name for path in audit_of(output).iterdir()) == ["_ignored.json", "data-00000-of-00001.parquet"]
+    names = ["_ignored.json", "_report.html", "data-00000-of-00001.parquet"]
+    assert sorted(path.name for path in audit_of(output).iterdir()) == names

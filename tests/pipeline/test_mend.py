@@ -24,9 +24,20 @@ __all__ = ["one_worker"]
 pytestmark = pytest.mark.usefixtures("centerface_int8")
 
 
-def _bare(photos: Path, folder: Path, written: str) -> Path:
+def _bare(photos: Path, folder: Path, written: str, *more: str) -> Path:
     """An output in which one or two faces were overlooked on purpose."""
-    job = ["run", "--input", f"{photos}/**", "--output", folder / "out", "--method", "solid", "--format", written]
+    job = [
+        "run",
+        "--input",
+        f"{photos}/**",
+        "--output",
+        folder / "out",
+        "--method",
+        "solid",
+        "--format",
+        written,
+        *more,
+    ]
     with faces_left_out(one_in=2) as overlooked:
         assert faceveil(*job, *FAST) == 0
     assert 0 < sum(map(len, overlooked)) < 3
@@ -140,6 +151,41 @@ def test_what_is_dropped_is_quarantined_and_a_retry_brings_it_back(copied: Path,
     with faces_left_out(one_in=2):
         assert faceveil(*again, "--retry_quarantined") == 0
     assert images_of(copied) == images_of(bare)
+
+
+def test_shards_in_gzip_are_looked_at_and_mended_too(photos: Path, tmp_path: Path) -> None:
+    output = _bare(photos, tmp_path, "tfrecord", "--compression", "gzip")
+    shards = list(output.glob("*.tfrecord.gz"))
+    (audit_of(output) / "_report.html").write_text("<!DOCTYPE html>\n<!-- written by faceveil -->")
+    assert verify(output, "--sample", 6) == 3
+    assert verify(output) == 3
+    assert result(output)["problems"] == {}
+    assert result(output)["totals"]["records"] == result(output, "_verify_sample")["totals"]["records"] == 6
+    assert verify(output, "--fix") == 0
+    check_accounts(output)
+    assert not (audit_of(output) / "_report.html").exists()
+    assert list(output.glob("*.tfrecord*")) == shards
+    for shard in shards:
+        assert shard.read_bytes()[:2] == b"\x1f\x8b"
+    assert verify(output) == 0
+    assert result(output)["totals"]["residual_faces"] == 0
+    max(shards).write_bytes(max(shards).read_bytes()[:-9])
+    assert verify(output) == 3
+    assert result(output)["problems"].keys() >= {"corrupt_record", "changed_file"}
+
+
+def test_a_data_set_of_tfds_tells_of_what_is_left(photos: Path, tmp_path: Path) -> None:
+    output = _bare(photos, tmp_path, "tfrecord", "--tfds")
+    declared = (output / "features.json").read_bytes()
+    assert verify(output, "--drop") == 0
+    assert verify(output) == 0
+    assert result(output)["problems"] == {}
+    assert (output / "features.json").read_bytes() == declared
+    shards = manifest_of(output)["shards"]
+    [split] = json.loads((output / "dataset_info.json").read_text())["splits"]
+    assert split["shardLengths"] == [str(shard["records"]) for shard in shards]
+    assert split["numBytes"] == str(sum(shard["bytes"] for shard in shards))
+    assert sum(map(int, split["shardLengths"])) == len(images_of(output)) < 6
 
 
 def test_killed_it_goes_on_and_is_refused_to_others_meanwhile(

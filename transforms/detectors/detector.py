@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class DetectorConfig:
     """How faces are found.
 
     Attributes:
-        model_dirs: the SavedModels' folders; what any of them finds counts. With none nothing is looked at.
+        model_dirs: SavedModels' folders or ONNX files; what any of them finds counts. With none nothing is looked at.
         verifies: whether the last model looks again at each face that the others find, instead of the image.
         shares_views: whether two models share the views and are averaged as if they were one: the second sees the
             mirrored and the smaller ones, the first all others. It takes models whose scores mean the same.
@@ -77,7 +77,7 @@ class DetectorConfig:
 
 
 class Detector:
-    """Finds faces with a SavedModel. All methods may be called from several threads at once.
+    """Finds faces with one or more models. All methods may be called from several threads at once.
 
     Example usage::
 
@@ -92,9 +92,16 @@ class Detector:
     def __init__(self, config: DetectorConfig) -> None:
         self.config = config
         self._models = [
-            load_detector(folder, config.engine, config.precision, config.concurrency) for folder in config.model_dirs
+            load_detector(
+                path, config.engine, config.precision, config.concurrency, config.score_threshold, config.classes
+            )
+            for path in config.model_dirs
         ]
         self._verifier = self._models.pop() if config.verifies else None
+        # Models of one size are shown views of it; those of any size share theirs.
+        fitting = [config.quality.fitted(model.side, model.stretches) for model in self._models]
+        self._qualities = tuple(dict.fromkeys(fitting)) or (config.quality,)
+        self._look_through = [self._qualities.index(quality) for quality in fitting]
 
     @property
     def engines(self) -> list[Engine]:
@@ -109,7 +116,7 @@ class Detector:
 
     def side_needed(self, width: int, height: int) -> int:
         """The long side in pixels that ``prepare`` needs of an upright image of this size."""
-        return side_needed(width, height, self.config.quality)
+        return max(side_needed(width, height, quality) for quality in self._qualities)
 
     def prepare(self, rgb: RGB, width: int, height: int) -> ShownImage:
         """What the detector is shown of an image.
@@ -119,8 +126,11 @@ class Detector:
             width: the full upright image's width in pixels.
             height: its height in pixels.
         """
-        windows = plan_windows(width, height, self.config.quality)
-        views = tuple(take_view(rgb, window, width, height) for window in windows)
+        views = tuple(
+            replace(take_view(rgb, window, width, height), quality=number)
+            for number, quality in enumerate(self._qualities)
+            for window in plan_windows(width, height, quality)
+        )
         if self._verifier is None:
             return ShownImage(views)
         most = _MAX_SOURCE * self.side_needed(width, height) / max(rgb.shape[:2])
@@ -175,7 +185,7 @@ class Detector:
     def _models_for(self, view: View) -> tuple[int, ...]:
         """Which of the engines look through a view."""
         if not self.config.shares_views:
-            return tuple(range(len(self._models)))
+            return tuple(model for model, quality in enumerate(self._look_through) if quality == view.quality)
         window = view.window
         return (int(window.mirrored or window.min_face > 0),)
 

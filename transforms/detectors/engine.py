@@ -1,6 +1,6 @@
-"""Running a detector's SavedModel, with OpenVINO or TensorFlow.
+"""Running a detector: a SavedModel, with OpenVINO or TensorFlow, or an ONNX file (`onnx_load.py`).
 
-A detector is a SavedModel with the contract of TensorFlow's Object Detection API: ``serving_default`` takes
+A SavedModel has the contract of TensorFlow's Object Detection API: ``serving_default`` takes
 uint8 ``[B, H, W, 3]`` RGB and returns ``detection_boxes``, ``detection_scores``, ``num_detections`` and
 optionally ``detection_classes`` and ``detection_keypoints``.
 https://github.com/tensorflow/models/blob/master/research/object_detection/exporter_lib_v2.py
@@ -9,6 +9,8 @@ https://github.com/tensorflow/models/blob/master/research/object_detection/expor
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +29,11 @@ from faceveil.transforms.models.engines import (
     Signature,
     load_model,
 )
+from faceveil.transforms.models.onnx_file import is_onnx
 from faceveil.transforms.models.saved_model import model_digest
+
+if TYPE_CHECKING:
+    from faceveil.transforms.detectors.onnx_detector import OnnxDetector
 
 _BEST = 20
 """Candidates of each test image whose boxes are looked at when a model is loaded."""
@@ -42,7 +48,12 @@ class DetectorModel:
     Attributes:
         engine: what runs it.
         takes_batches: whether more images per call are faster; if not, a batch runs image by image.
+        side: None, as an ``OnnxDetector`` has it: it sees images of any size.
+        stretches: never, likewise.
     """
+
+    side: int | None = None
+    stretches = False
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -65,6 +76,34 @@ class DetectorModel:
 
 
 def load_detector(
+    path: str,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    threads: int = 1,
+    score_threshold: float = 0.21,
+    classes: Sequence[int] | None = None,
+) -> DetectorModel | OnnxDetector:
+    """Loads a detector and tries it on test images.
+
+    Args:
+        path: a SavedModel's folder, or an ONNX file.
+        engine: as `load_model` takes it.
+        precision: likewise.
+        threads: likewise.
+        score_threshold: least score of what counts as found.
+        classes: which classes count; None for all.
+
+    Raises:
+        ModelError: the model does not load, breaks the detector contract, or cannot run as asked.
+    """
+    if is_onnx(path):
+        from faceveil.transforms.detectors.onnx_load import load_onnx_detector
+
+        return load_onnx_detector(path, engine, precision, threads, score_threshold, classes)
+    return load_saved_model(path, engine, precision, threads)
+
+
+def load_saved_model(
     model_dir: str, engine: EngineName = "auto", precision: Precision = "auto", threads: int = 1
 ) -> DetectorModel:
     """Loads a SavedModel and tries it on a small black image.

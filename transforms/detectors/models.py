@@ -8,6 +8,7 @@ from pathlib import Path
 
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.cache import ModelBuild, built_model, find_built
+from faceveil.transforms.models.onnx_file import is_onnx
 from faceveil.transforms.models.saved_model import is_saved_model, model_files
 
 _HERE = Path(__file__).parent
@@ -123,17 +124,17 @@ def known_model(name: str) -> Path:
 
 
 def resolve_model(name_or_path: str) -> Path:
-    """The SavedModel's folder behind ``--model``: a known model's, built if need be, or one's own.
+    """What is behind ``--model``: a known model's folder, built if need be, a SavedModel of one's own, or an ONNX file.
 
     Raises:
-        ModelError: neither a known name nor a SavedModel, or a known model cannot be built.
+        ModelError: it is none of these, or a known model cannot be built.
     """
     if name_or_path in KNOWN_MODELS:
         return known_model(name_or_path)
     path = Path(name_or_path)
-    if not is_saved_model(path):
+    if not (path.is_file() if is_onnx(path) else is_saved_model(path)):
         raise ModelError(
-            f"--model {name_or_path}: neither a SavedModel (a folder with saved_model.pb) "
+            f"--model {name_or_path}: neither a SavedModel (a folder with saved_model.pb), an ONNX file (*.onnx) "
             f"nor a known model ({', '.join(sorted(KNOWN_MODELS))})"
         )
     return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 QualityName = Literal["fast", "balanced", "thorough"]
@@ -33,6 +33,23 @@ class Quality:
     mirrored: bool = False
     turned: float | None = None
     averaged: bool = False
+
+    def fitted(self, side: int | None, stretches: bool = False) -> Quality:
+        """The same for a model that sees images of one size: the whole image is shown at that, and so are tiles.
+
+        Args:
+            side: the longer one of that size, in pixels; None where the model takes any.
+            stretches: whether it sees small views as large as others, so that they show nothing more.
+
+        Example usage::
+
+            >>> QUALITIES["thorough"].fitted(640).detect_size
+            640
+        """
+        if side is None:
+            return self
+        smaller = () if stretches else self.smaller
+        return replace(self, detect_size=side, scales=(1.0,), smaller=smaller, turned=self.turned and 1.0)
 
 
 QUALITIES: dict[QualityName, Quality] = {

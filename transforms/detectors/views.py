@@ -72,12 +72,14 @@ class View:
         window: where it lies.
         image_width: the full upright image's width in pixels.
         image_height: its height in pixels.
+        quality: by which of a detector's qualities it was planned.
     """
 
     pixels: RGB
     window: Window
     image_width: int
     image_height: int
+    quality: int = 0
 
 
 @dataclass(frozen=True)

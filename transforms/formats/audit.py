@@ -335,9 +335,10 @@ def read_placed_rows(path: str) -> Iterator[tuple[Row, Place | None]]:
     for row in _read(path):
         faces = read_faces(row["faces"])
         size = row["width"], row["height"]
-        status, reencoded = Status(row["status"]), row["reencoded"]
-        others = tuple(OtherImage(**{**i, "faces": read_faces(i["faces"])}) for i in row["other_images"])
-        named = {"fallback_faces": row["fallback_faces"], "other_images": others, "detail": row["detail"]}
+        # The first versions had fewer columns.
+        status, reencoded = Status(row["status"]), row.get("reencoded", False)
+        others = tuple(OtherImage(**{**i, "faces": read_faces(i["faces"])}) for i in row.get("other_images", ()))
+        named = {"fallback_faces": row.get("fallback_faces", 0), "other_images": others, "detail": row.get("detail")}
         given = row.get(_GIVEN_FACES.name, 0)
         yield (
             Row(row["key"], status, row["reason"], *size, faces, reencoded, given_faces=given, **named),

@@ -110,12 +110,14 @@ class Declared:
         refusal: why an Example cannot hold its values; empty where it can.
         note: what is not the same in an Example; empty where nothing is.
         holds_images: whether it says that they are images, which other files show by their records alone.
+        type: of a column that holds its values, see ``columns.Columns``; empty where nothing tells.
     """
 
     name: str
     refusal: str = ""
     note: str = ""
     holds_images: bool = False
+    type: str = ""
 
     @property
     def advice(self) -> str:

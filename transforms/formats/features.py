@@ -47,8 +47,12 @@ class FeatureRoles:
 
     def written(self) -> list[str]:
         """The names of all features that the job writes into an Example."""
-        faces = [f"{prefix}/face/{name}" for prefix in self.prefixes() for name in _FACE_FEATURES]
-        return [*self.images, *faces]
+        return [*self.images, *(name for prefix in self.prefixes() for name in self.face_features(prefix))]
+
+    @staticmethod
+    def face_features(prefix: str) -> list[str]:
+        """The names of the features that tell the faces of an image, by what they begin with."""
+        return [f"{prefix}/face/{name}" for name in _FACE_FEATURES]
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from faceveil.transforms import storage
 from faceveil.transforms.formats.kinds import ending_of, is_known_ending
 from faceveil.transforms.storage.base import split_path
 
-OutputFormat = Literal["tfrecord", "images"]
-"""What a job writes: shards of Examples, or a file for each image."""
+OutputFormat = Literal["tfrecord", "parquet", "webdataset", "images"]
+"""What a job writes: shards of Examples, of rows or of samples, or a file for each image."""
+
+COMPRESSIONS: dict[OutputFormat, tuple[str, ...]] = {
+    "tfrecord": ("none", "gzip"),
+    "parquet": ("zstd", "snappy", "gzip", "none"),
+    "webdataset": ("none", "gzip"),
+    "images": ("none",),
+}
+"""How shards of each format may be compressed; what comes first is usual."""
+
+_ENDINGS: dict[OutputFormat, str] = {"tfrecord": ".tfrecord", "parquet": ".parquet", "webdataset": ".tar"}
 
 MANIFEST_NAME, LOCK_NAME = "manifest.json", ".faceveil-lock.json"
 
@@ -22,12 +33,16 @@ IGNORED_NAME = "_ignored.json"
 FINDINGS_NAME, SAMPLE_NAME = "_verify", "_verify_sample"
 """Folders of the audit trail, and files with ``.json`` behind them, of what a second look at an output has found."""
 
+PAGE_NAME = "_report.html"
+"""What a person reads of a job, beside its audit trail; named so for the same reason."""
+
 _SHARD = r".+-\d{5,}-of-\d{5,}"
 _PARTIAL = r"\.[0-9a-f]{8}\.partial"
-_SHARD_FILE = re.compile(rf"\.?{_SHARD}\.tfrecord({_PARTIAL})?")
+_SHARD_FILE = re.compile(rf"\.?{_SHARD}\.(tfrecord|parquet|tar)(\.gz)?({_PARTIAL})?")
 _AUDIT_FILE = re.compile(
     rf"\.?\.?{_SHARD}\.(parquet|attempt|files)({_PARTIAL})?|\.?{re.escape(IGNORED_NAME)}({_PARTIAL})?"
 )
+_PAGE_FILE = re.compile(rf"\.?{re.escape(PAGE_NAME)}({_PARTIAL})?")
 
 
 @dataclass(frozen=True)
@@ -39,16 +54,20 @@ class OutputLayout:
         audit_directory: of the audit trail's files.
         settings_digest: identifies the job's settings, so that another one's shards are never taken for its own.
         format: what it writes.
+        compression: how shards are compressed, one of ``COMPRESSIONS``.
+        columns: of shards that are tables, see ``columns.Columns``.
     """
 
     directory: str
     audit_directory: str
     settings_digest: str
     format: OutputFormat = "tfrecord"
+    compression: str = "none"
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     def shard_file(self, name: str) -> str:
         """The name of a shard's file in the output directory."""
-        return f"{name}.tfrecord"
+        return name + shard_ending(self.format, self.compression)
 
     def shard_path(self, name: str) -> str:
         """Where a shard is."""
@@ -74,6 +93,23 @@ class OutputLayout:
     def ignored_path(self) -> str:
         """Where examples of the ignored files are."""
         return storage.join(self.audit_directory, IGNORED_NAME)
+
+    @property
+    def page_path(self) -> str:
+        """Where the page is that a person reads."""
+        return storage.join(self.audit_directory, PAGE_NAME)
+
+
+def shard_ending(output_format: OutputFormat, compression: str) -> str:
+    """What the names of shards end with; empty where each record has a file of its own.
+
+    Example usage::
+
+        >>> shard_ending("tfrecord", "gzip"), shard_ending("parquet", "gzip"), shard_ending("webdataset", "none")
+        ('.tfrecord.gz', '.parquet', '.tar')
+    """
+    is_wrapped = compression == "gzip" and output_format != "parquet"  # which compresses what is in it
+    return _ENDINGS.get(output_format, "") + (".gz" if is_wrapped else "")
 
 
 def mirrored_name(key: str, path: str) -> str:
@@ -152,3 +188,14 @@ def is_audit_file(name: str) -> bool:
         (True, False)
     """
     return _AUDIT_FILE.fullmatch(name) is not None
+
+
+def is_page_file(name: str) -> bool:
+    """Whether a file beside an audit trail has the name of the page about it, which a user's own file may have too.
+
+    Example usage::
+
+        >>> is_page_file("_report.html"), is_page_file("._report.html.0123abcd.partial"), is_page_file("a.html")
+        (True, True, False)
+    """
+    return _PAGE_FILE.fullmatch(name) is not None

@@ -20,6 +20,7 @@ import numpy as np
 
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
+from faceveil.transforms.formats.columns import list_of
 from faceveil.transforms.formats.container import (
     Container,
     CorruptRecordError,
@@ -168,7 +169,8 @@ def _leaves(name: str, place: tuple[int, ...], kind: Any, inside: tuple[int, ...
     kind = _stored_type(kind)
     single = _item_type(kind) if inside is None else kind
     if not (pa.types.is_struct(single) and single.num_fields and len(place + (inside or ())) < _DEEPEST):
-        yield _Column(name, *_judged(kind, is_in_list=inside is not None), place=place, inside=inside)
+        column_type = _column_type(kind, is_in_list=inside is not None)
+        yield _Column(name, *_judged(kind, inside is not None), type=column_type, place=place, inside=inside)
         return
     fields = [single.field(number) for number in range(single.num_fields)]
     is_image = {field.name for field in fields} == {"bytes", "path"} and len(fields) == 2
@@ -215,6 +217,21 @@ def _judged(kind: Any, is_in_list: bool) -> tuple[str, str]:
     ):
         return "", ""
     return f"is of the type {one_line(kind)}, which an Example cannot hold", ""
+
+
+def _column_type(kind: Any, is_in_list: bool) -> str:
+    """The type of a column that holds values of a type as an Example does."""
+    import pyarrow as pa
+
+    single = kind if is_in_list else _item_type(kind)
+    if _is_bytes(single):
+        is_text = pa.types.is_string(single) or pa.types.is_large_string(single) or pa.types.is_string_view(single)
+        name = "string" if is_text else "binary"
+    elif pa.types.is_null(single):
+        return ""
+    else:
+        name = "float" if pa.types.is_float64(single) else str(single)
+    return list_of(name) if is_in_list or _is_list(kind) else name
 
 
 def _is_bytes(kind: Any) -> bool:

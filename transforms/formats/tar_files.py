@@ -42,7 +42,8 @@ _PIECE = 2**20
 _SPARSE_GOES_ON, _SPARSE_BLOCK_GOES_ON = 482, 504  # bytes that say that a block of GNU's sparse maps follows
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAIN_IMAGE = FeatureRoles.images[0]
-_KEY = "__key__"
+SAMPLE_KEY = "__key__"
+"""The feature that holds what the names of a sample's members have in common."""
 _PAX_RECORD = re.compile(rb"(\d{1,9}) ([^=]+)=")
 
 
@@ -307,7 +308,7 @@ def _why_refused(sample: _Sample, member: _Member, name: str) -> str:
         return "is a link, a device, sparse, or of an unknown type"
     if sample.key is None:
         return "belongs to no sample: its name has no ending"
-    if name in (*sample.features, _KEY):
+    if name in (*sample.features, SAMPLE_KEY):
         return "has the name of another one of its sample"
     return "" if name == name.encode("utf-8", "replace").decode() else "has a name that is not UTF-8"
 
@@ -323,7 +324,7 @@ def _as_record(sample: _Sample, roles: FeatureRoles) -> bytes | Quarantine:
     images = [name for name in sample.features if _is_image(name) and name not in named]
     main = images[0] if len(images) == 1 and _MAIN_IMAGE in roles.images else None
     features = {_MAIN_IMAGE if name == main else name: data for name, data in sample.features.items()}
-    key = {} if roles.hides_names else {_KEY: sample.key.encode("utf-8", "surrogateescape")}
+    key = {} if roles.hides_names else {SAMPLE_KEY: sample.key.encode("utf-8", "surrogateescape")}
     return Example.empty().with_features({**key, **features})
 
 

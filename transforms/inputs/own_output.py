@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from faceveil.transforms import storage
-from faceveil.transforms.formats.layout import LOCK_NAME, MANIFEST_NAME, is_audit_file
+from faceveil.transforms.formats.layout import LOCK_NAME, MANIFEST_NAME, is_audit_file, is_page_file
 from faceveil.transforms.inputs.selection import real_prefix
 from faceveil.transforms.storage.local import Identity, identity_of
 
@@ -22,13 +22,14 @@ class OwnOutput:
         output: the folder of the shards and the manifest.
         audit_directory: the folder of the audit trail.
         splits: the names of the job's splits.
-        mirrors: whether what it writes to the output mirrors the inputs, so that nobody knows its names here.
+        ending: what the names of shards end with; empty where what it writes to the output mirrors the inputs, so that
+            nobody knows its names here.
     """
 
-    def __init__(self, output: str, audit_directory: str, splits: Collection[str], mirrors: bool = False) -> None:
+    def __init__(self, output: str, audit_directory: str, splits: Collection[str], ending: str = ".tfrecord") -> None:
         self.output = output
-        self.mirrors = mirrors
-        self.names = [MANIFEST_NAME, LOCK_NAME, *(f"{name}-00000-of-00001.tfrecord" for name in splits)]
+        self.mirrors = not ending
+        self.names = [MANIFEST_NAME, LOCK_NAME, *(f"{name}-00000-of-00001{ending}" for name in splits)]
         self._place = real_prefix(storage.join(output, ""))
         self._audit_directory = audit_directory
         self._audit_place = real_prefix(storage.join(audit_directory, ""))
@@ -52,8 +53,9 @@ class OwnOutput:
         return self.output if path.startswith(self._place) else self._audit_directory
 
     def is_audit(self, path: str) -> bool:
-        """Whether a file belongs to the audit trail, its path spelt as by ``real_prefix``."""
-        return path.startswith(self._audit_place) and is_audit_file(path[len(self._audit_place) :])
+        """Whether a file belongs to the audit trail or is the page about it, its path spelt as by ``real_prefix``."""
+        name = path[len(self._audit_place) :]
+        return path.startswith(self._audit_place) and (is_audit_file(name) or is_page_file(name))
 
     def place_below(self, listed: str, identity: Identity | None = None) -> str | None:
         """The output, where that is a folder that is listed or lies below it; None where it does not.

@@ -128,7 +128,7 @@ def summarize_inputs(
     output: str,
     audit_directory: str = "",
     shard_bytes: int | None = None,
-    mirrors: bool = False,
+    ending: str = ".tfrecord",
     on_file: Callable[[InputFile], None] | None = None,
 ) -> InputSummary:
     """Lists every glob once and adds up what is there.
@@ -138,7 +138,7 @@ def summarize_inputs(
         output: where the job writes; no input may lie there, nor may what is written match a glob.
         audit_directory: where it writes the audit trail; empty for beside the output.
         shard_bytes: of files of records, that fill a shard; None for any of ``PART_BYTES``.
-        mirrors: whether what is written mirrors the inputs.
+        ending: what the names of shards end with; empty where what is written mirrors the inputs.
         on_file: called with each file that is read.
 
     Raises:
@@ -147,7 +147,7 @@ def summarize_inputs(
     """
     summary = InputSummary()
     own = OwnOutput(
-        output, audit_directory or audit_directory_beside(output), {given.split for given in inputs}, mirrors
+        output, audit_directory or audit_directory_beside(output), {given.split for given in inputs}, ending
     )
     some = Inputs(inputs, own)
     all_ignored = IgnoredFiles()

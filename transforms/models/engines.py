@@ -34,8 +34,8 @@ class Port(NamedTuple):
 
     Attributes:
         names: all names that it has.
-        kind: of its elements, as NumPy names it; empty for outputs, where it is not needed.
-        shape: its sides, None for any length; None where it may have any number of dimensions.
+        kind: of its elements, as NumPy names it; empty for TensorFlow's outputs, where it is not needed.
+        shape: its sides, None for any length; None where it may have any number of dimensions, or for such outputs.
     """
 
     names: tuple[str, ...]
@@ -159,6 +159,18 @@ def _converted(model_dir: str, contract: Contract, precision: Precision, threads
     return loaded
 
 
+def load_prepared(model: Any, name: str, contract: Contract, precision: Precision, threads: int) -> Engine:
+    """Compiles a model that OpenVINO has read already, and tries it out; arguments as for ``load_model``.
+
+    Raises:
+        ConversionError: OpenVINO cannot compile it.
+        ModelError: it breaks its contract, or the CPU lacks the precision.
+    """
+    loaded = _OpenVinoEngine(name, contract, precision, threads, model)
+    contract.try_out(loaded)
+    return loaded
+
+
 class _OpenVinoEngine:
     """Runs a model on the CPU, one core per call.
 
@@ -169,8 +181,10 @@ class _OpenVinoEngine:
     name = "openvino"
     on_gpu = False
 
-    def __init__(self, model_dir: str, contract: Contract, precision: Precision, threads: int) -> None:
-        """Reads and compiles it.
+    def __init__(
+        self, model_dir: str, contract: Contract, precision: Precision, threads: int, model: Any = None
+    ) -> None:
+        """Reads it, unless OpenVINO's model of it is given, and compiles it.
 
         Raises:
             ConversionError: OpenVINO cannot convert or compile it.
@@ -183,8 +197,9 @@ class _OpenVinoEngine:
             raise ModelError(f"--precision bfloat16: this CPU ({self.device}) has no bfloat16; use float32")
         floats = "bfloat16" if native and precision != "float32" else "float32"
         try:
-            model = core.read_model(model_dir)
-            self.signature = _openvino_signature(model)
+            if model is None:
+                model = core.read_model(model_dir)
+            self.signature = openvino_signature(model)
             contract.check(self.signature, model_dir)
             if contract.one_by_one:
                 model.reshape(
@@ -255,16 +270,18 @@ def _compile(core: Any, model: Any, floats: str, threads: int) -> SimpleQueue[An
     return requests
 
 
-_KINDS = {"u8": "uint8", "f32": "float32", "f64": "float64"}
+_KINDS = {"u8": "uint8", "f16": "float16", "f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64"}
 
 
-def _openvino_signature(model: Any) -> Signature:
-    inputs = []
-    for port in model.inputs:
-        shape, kind = port.get_partial_shape(), port.get_element_type().get_type_name()
-        sides = None if shape.rank.is_dynamic else [side.get_length() if side.is_static else None for side in shape]
-        inputs.append(Port(tuple(sorted(port.names)), _KINDS.get(kind, kind), sides))
-    return Signature(tuple(inputs), tuple(Port(tuple(sorted(port.names))) for port in model.outputs))
+def openvino_signature(model: Any) -> Signature:
+    """What OpenVINO's model takes and returns."""
+    return Signature(tuple(map(_openvino_port, model.inputs)), tuple(map(_openvino_port, model.outputs)))
+
+
+def _openvino_port(port: Any) -> Port:
+    shape, kind = port.get_partial_shape(), port.get_element_type().get_type_name()
+    sides = None if shape.rank.is_dynamic else [side.get_length() if side.is_static else None for side in shape]
+    return Port(tuple(sorted(port.names)), _KINDS.get(kind, kind), sides)
 
 
 class _TensorFlowEngine:

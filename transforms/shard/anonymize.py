@@ -119,7 +119,7 @@ def anonymize(
         items: the records.
         masking: how.
         roles: what the features of Examples are.
-        compose: what is written of a record, one of ``COMPOSE``.
+        compose: what is written of a record, see ``composer``.
 
     Raises:
         OutOfMemoryError: memory ran out.

@@ -1,7 +1,11 @@
-"""What is written of a record: an Example with anonymized images, their faces and the other features, or the image."""
+"""What is written of a record: an Example with anonymized images, their faces and the other features, or the image.
+
+Rows of tables and WebDataset's samples are made of that Example.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +15,11 @@ from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import ImageInfo, stored_boxes
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.checksums import renewed_checksums
+from faceveil.transforms.formats.columns import Columns, row_of
 from faceveil.transforms.formats.example import Example, FeatureValue
 from faceveil.transforms.formats.features import FACE_INDEX, FeatureRoles
 from faceveil.transforms.formats.layout import OutputFormat
+from faceveil.transforms.formats.samples import file_sample_name, sample_of
 from faceveil.transforms.shard.read import image_names
 
 OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
@@ -89,9 +95,47 @@ def compose_image(
 
 
 Compose = Callable[[str, Example | None, Sequence[bytes], Sequence[AnonymizedImage], FeatureRoles], bytes]
+"""Makes what is written of a record; see ``compose_example``. May raise a Quarantine."""
 
-COMPOSE: dict[OutputFormat, Compose] = {"tfrecord": compose_example, "images": compose_image}
-"""By what the job writes."""
+
+def composer(output_format: OutputFormat, columns: Columns) -> Compose:
+    """What makes what is written of a record.
+
+    Args:
+        output_format: what the job writes.
+        columns: the types of features, where that needs any.
+    """
+    if output_format == "images":
+        return compose_image
+    if output_format == "parquet":
+        return functools.partial(_compose_row, columns=columns)
+    return functools.partial(_compose_sample, columns=columns) if output_format == "webdataset" else compose_example
+
+
+def _compose_row(
+    key: str,
+    example: Example | None,
+    originals: Sequence[bytes],
+    images: Sequence[AnonymizedImage],
+    roles: FeatureRoles,
+    columns: Columns,
+) -> bytes:
+    return row_of(Example.parse(compose_example(key, example, originals, images, roles)), columns)
+
+
+def _compose_sample(
+    key: str,
+    example: Example | None,
+    originals: Sequence[bytes],
+    images: Sequence[AnonymizedImage],
+    roles: FeatureRoles,
+    columns: Columns,
+) -> bytes:
+    made = Example.parse(compose_example(key, example, originals, images, roles))
+    is_file = example is None
+    # A file is called by its key, unless nobody is to see that; who has dropped it as a feature means its name, too.
+    name = file_sample_name(key) if is_file and OWN_FEATURES[1] not in roles.dropped else None
+    return sample_of(made, (OWN_IMAGE,) if is_file else roles.images, columns, name)
 
 
 def face_features(prefix: str, images: Sequence[AnonymizedImage]) -> dict[str, FeatureValue]:

@@ -93,6 +93,9 @@ class ImageWriter:
         self._checksum.update(f"{sha256}  {name}\n".encode())
         return Place(name, 0, len(data), sha256)
 
+    def finish(self) -> None:
+        """See ``ShardWriter``; there is nothing."""
+
     @property
     def sha256(self) -> str:
         """See ``ShardWriter``; of what ``sha256sum`` prints of the files, in the order of their keys."""

@@ -10,7 +10,9 @@ from faceveil.transforms.formats.audit import Place, Row, ShardResult
 from faceveil.transforms.formats.layout import OutputFormat, OutputLayout
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.image_shard import ImageShards
-from faceveil.transforms.shard.tfrecord_shard import TFRecordShards
+from faceveil.transforms.shard.parquet_shard import PARQUET_SHARDS
+from faceveil.transforms.shard.tfrecord_shard import TFRECORD_SHARDS
+from faceveil.transforms.shard.webdataset_shard import WEBDATASET_SHARDS
 
 
 class ShardWriter(Protocol):
@@ -29,7 +31,14 @@ class ShardWriter(Protocol):
 
         Args:
             row: its row.
-            data: what is written of it, see ``COMPOSE``.
+            data: what is written of it, see ``composer``.
+
+        Raises:
+            AccessError: the output cannot be written.
+        """
+
+    def finish(self) -> None:
+        """Writes what comes behind the last record; only then size and checksum are those of the whole.
 
         Raises:
             AccessError: the output cannot be written.
@@ -76,4 +85,9 @@ class ShardFormat(Protocol):
         """
 
 
-SHARD_FORMATS: dict[OutputFormat, ShardFormat] = {"tfrecord": TFRecordShards(), "images": ImageShards()}
+SHARD_FORMATS: dict[OutputFormat, ShardFormat] = {
+    "tfrecord": TFRECORD_SHARDS,
+    "parquet": PARQUET_SHARDS,
+    "webdataset": WEBDATASET_SHARDS,
+    "images": ImageShards(),
+}

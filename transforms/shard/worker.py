@@ -15,8 +15,10 @@ from PIL import Image
 from faceveil.transforms import storage
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
+from faceveil.transforms.detectors.detector_files import local_detector
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, ShardResult
+from faceveil.transforms.formats.columns import Columns
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.file_names import NameReporter
 from faceveil.transforms.formats.layout import OutputFormat, OutputLayout
@@ -30,7 +32,7 @@ from faceveil.transforms.runtime.sandbox import Sandbox
 from faceveil.transforms.runtime.timings import Timings
 from faceveil.transforms.runtime.watchdog import Watchdog
 from faceveil.transforms.shard.anonymize import Masking, anonymize, batch_by_pixels
-from faceveil.transforms.shard.compose import COMPOSE
+from faceveil.transforms.shard.compose import composer
 from faceveil.transforms.shard.detect import (
     DecodedImage,
     DetectedImage,
@@ -87,6 +89,7 @@ class Anonymization:
         memory_shortages: how often memory has run out before; each time half as many threads are to work.
         boxes: where annotated boxes come from, if there are any.
         format: what is written of them.
+        columns: the types of features, where the format needs any.
     """
 
     detector: DetectorConfig
@@ -102,6 +105,7 @@ class Anonymization:
     memory_shortages: int = 0
     boxes: BoxSource | None = None
     format: OutputFormat = "tfrecord"
+    columns: Columns = field(default_factory=dict)
 
 
 RecordSandbox = Sandbox[Source, Outcome | Source]
@@ -135,7 +139,7 @@ class Worker:
         if not guest:
             _set_libraries_up()
         self.config = config
-        models = tuple(map(storage.local_copy, config.detector.model_dirs))
+        models = tuple(map(local_detector, config.detector.model_dirs))
         # By the cores of the machine that it runs on, not of the one that has launched it.
         threads = threads or max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
         self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
@@ -144,6 +148,7 @@ class Worker:
             generator = storage.local_copy(synthesis.model_dir)
             drawing = Synthesizer(replace(synthesis, model_dir=generator, threads=threads))
         self.masking = Masking(config.method, config.style, drawing, config.allow_label_maps)
+        self._compose = composer(config.format, config.columns)
         self._boxes = GivenBoxes(config.boxes) if config.boxes else None
         self.pool = OrderedPool(threads, _IN_FLIGHT_BYTES)
         # Storage takes its time to answer; threads of their own wait for it, so that those that compute do not.
@@ -198,7 +203,7 @@ class Worker:
     def anonymize(self, batch: Batch[Record[DetectedImage] | Outcome]) -> Batch[Outcome]:
         """Masks the faces of several records, and makes what is written of them."""
         with self._watchdog.watching(_names_of(batch)), self.timings.measuring("anonymize", _count_images(batch)):
-            made = anonymize(batch.items, self.masking, self.config.features, COMPOSE[self.config.format])
+            made = anonymize(batch.items, self.masking, self.config.features, self._compose)
             return Batch(made, batch.places)
 
 

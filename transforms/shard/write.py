@@ -59,6 +59,7 @@ def write_shard(
                 rows.add(record.row, writer.add(record.row, record.serialized))
             result.count(record.row)
             on_record(record.row)
+        writer.finish()
         result.bytes, result.sha256 = writer.nbytes, writer.sha256
         opened = stack.pop_all()
     files = tuple((file.key, file.size, file.version) for file in plan.files)

@@ -30,17 +30,18 @@ from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.formats.tfrecord import read_records
+from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.shard.anonymize import anonymize
-from faceveil.transforms.shard.compose import COMPOSE, AnonymizedImage, Compose
+from faceveil.transforms.shard.compose import AnonymizedImage, Compose, composer
 from faceveil.transforms.shard.detect import DetectedImage
 from faceveil.transforms.shard.record import Outcome, Record, quarantined
-from faceveil.transforms.shard.tfrecord_shard import TFRecordWriter
+from faceveil.transforms.shard.tfrecord_shard import TFRECORD_SHARDS
 from faceveil.transforms.shard.worker import Worker
 from faceveil.transforms.storage.staged import staged_files
 from faceveil.transforms.verification import Action
 from faceveil.transforms.verification.reading import WrittenShard, file_sha256
-from faceveil.transforms.verification.records import Expected, WrittenRecord, source_of
+from faceveil.transforms.verification.records import Expected, UncheckedRecord, source_of
 
 Outside = Mapping[str, Mapping[int, Faces]]
 """By the record's key, the faces outside the masks of each of its images."""
@@ -195,19 +196,25 @@ class _Rows:
 
 def _mend_tfrecord(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
     output = mending.output
-    path, file, audit = output.shard_path(name), output.shard_file(name), output.audit_path(name)
-    with storage.atomic_write(path) as opened, storage.open_to_read(path) as shard:
-        writer = TFRecordWriter(opened, file)
+    audit = output.audit_path(name)
+    with TFRECORD_SHARDS.opened(_plan(name), output) as writer, storage.open_to_read(output.shard_path(name)) as shard:
         records = read_records(shard)
         for row, place in read_placed_rows(audit):
             if place is None:
                 rows.add(row, None)
                 continue
-            made = make(WrittenRecord(row.key, row, place.file, place.index, next(records), is_file=False))
+            made = make(UncheckedRecord(row.key, row, place.file, place.index, next(records), is_file=False))
             rows.add(made.row, None if made.serialized is None else writer.add(made.row, made.serialized))
+        writer.finish()
         rows.result.bytes, rows.result.sha256 = writer.nbytes, writer.sha256
         _announce(name, rows, mending)
     storage.write_bytes(audit, storage.read_bytes(mending.after(name)))
+
+
+def _plan(name: str) -> ShardPlan:
+    """What a writer of Examples asks of a shard's plan: its name."""
+    split, index, _, count = name.rsplit("-", 3)
+    return ShardPlan(split, int(index), int(count), "tfrecord", ())
 
 
 def _mend_images(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
@@ -221,7 +228,7 @@ def _mend_images(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
                 continue
             path = storage.join(output.directory, place.file)
             data = storage.read_bytes(path)
-            made = make(WrittenRecord(row.key, row, place.file, place.index, data, is_file=True))
+            made = make(UncheckedRecord(row.key, row, place.file, place.index, data, is_file=True))
             if made.serialized is None:
                 dropped.append(path)
                 rows.add(made.row, None)
@@ -242,7 +249,7 @@ def _announce(name: str, rows: _Rows, mending: Mending) -> None:
     storage.delete([audit])
 
 
-def _made(record: WrittenRecord, outside: Outside, mending: Mending, worker: Worker, mended: Mended) -> Outcome:
+def _made(record: UncheckedRecord, outside: Outside, mending: Mending, worker: Worker, mended: Mended) -> Outcome:
     """A record as it will be written; as it is where nothing was found, or it cannot be made again."""
     assert record.row is not None
     faces = outside.get(record.key)
@@ -261,7 +268,7 @@ def _made(record: WrittenRecord, outside: Outside, mending: Mending, worker: Wor
     return made
 
 
-def mask_outside(record: WrittenRecord, outside: Mapping[int, Faces], mending: Mending, worker: Worker) -> Outcome:
+def mask_outside(record: UncheckedRecord, outside: Mapping[int, Faces], mending: Mending, worker: Worker) -> Outcome:
     """A record made again from what was written of it, with masks on further faces.
 
     Args:
@@ -286,7 +293,7 @@ def mask_outside(record: WrittenRecord, outside: Mapping[int, Faces], mending: M
         for number, image in enumerate(decoded.images)
     )
     known = [row.faces, *(other.faces for other in row.other_images)]
-    compose = _with_known(known, COMPOSE[mending.output.format])
+    compose = _with_known(known, composer(mending.output.format, mending.output.columns))
     # What options leave out of Examples is out already.
     roles = replace(expected.roles, strict=False)
     [made] = anonymize([Record(decoded.key, images, decoded.example)], worker.masking, roles, compose)

@@ -26,7 +26,7 @@ from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.worker import Worker
 from faceveil.transforms.storage.base import REQUESTS_AT_ONCE
 from faceveil.transforms.verification.findings import OutputFinding, Problem
-from faceveil.transforms.verification.records import WrittenRecord
+from faceveil.transforms.verification.records import UncheckedRecord
 
 _PIECE = 2**20
 _DECODED = 8
@@ -57,7 +57,7 @@ class WrittenShard:
 
 
 @dataclass
-class Reading:
+class ShardReading:
     """What is found while the records of a shard are read.
 
     Attributes:
@@ -78,8 +78,8 @@ class Reading:
 
 
 def _read_tfrecords(
-    shard: WrittenShard, output: OutputLayout, with_rows: bool, reading: Reading, worker: Worker
-) -> Iterator[WrittenRecord]:
+    shard: WrittenShard, output: OutputLayout, with_rows: bool, reading: ShardReading, worker: Worker
+) -> Iterator[UncheckedRecord]:
     """The records of a shard that is a TFRecord file, with their rows."""
     file, path = output.shard_file(shard.name), output.shard_path(shard.name)
     max_bytes = worker.config.limits.max_image_bytes
@@ -91,8 +91,11 @@ def _read_tfrecords(
             records: Iterator[bytes | OversizedRecord]
             if shard.chosen is None:
                 records = read_limited_records(cast("BinaryIO", hashed), max_bytes)
-            else:
+            elif output.compression == "none":
                 records = _chosen_records(opened, _size(path), shard.chosen, max_bytes)
+            else:  # of compressed ones nobody knows where they are
+                chosen, every = set(shard.chosen), enumerate(read_limited_records(opened, max_bytes))
+                records = (record for number, record in every if number in chosen)
             for number, record in enumerate(records):
                 place = number if shard.chosen is None else shard.chosen[number]
                 row = next(rows, None) if shard.chosen is None else _advance(rows, shard.chosen, number)
@@ -104,7 +107,7 @@ def _read_tfrecords(
                 if row is None and with_rows:
                     detail = "no row of the audit trail tells of it"
                     reading.problems.append(OutputFinding(key, file, place, Problem.WRONG_ROW, detail))
-                yield WrittenRecord(key, row, file, place, record, is_file=False)
+                yield UncheckedRecord(key, row, file, place, record, is_file=False)
             reading.records = number + 1
             if shard.chosen is None:
                 reading.sha256, reading.bytes = hashed.finish()
@@ -167,8 +170,8 @@ class _HashedFile:
 
 
 def _read_images(
-    shard: WrittenShard, output: OutputLayout, with_rows: bool, reading: Reading, worker: Worker
-) -> Iterator[WrittenRecord]:
+    shard: WrittenShard, output: OutputLayout, with_rows: bool, reading: ShardReading, worker: Worker
+) -> Iterator[UncheckedRecord]:
     """The images of a shard that is a file for each, with their rows; files that were copied are compared alone."""
     if not with_rows:
         return
@@ -206,7 +209,7 @@ def _read_images(
             detail = f"its SHA-256 is {sha256[:16]}…; {len(data)} bytes, {place.bytes} were written"
             reading.problems.append(OutputFinding(row.key, place.file, place.index, Problem.CHANGED_FILE, detail))
         if is_image:
-            yield WrittenRecord(row.key, row, place.file, place.index, data, is_file=True)
+            yield UncheckedRecord(row.key, row, place.file, place.index, data, is_file=True)
     reading.sha256 = whole.hexdigest()
 
 

@@ -50,7 +50,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class WrittenRecord:
+class UncheckedRecord:
     """One record of an output, not looked at yet.
 
     Attributes:
@@ -83,7 +83,7 @@ class SeenRecord:
         seen: its images with the faces found in them, or why there are none.
     """
 
-    written: WrittenRecord
+    written: UncheckedRecord
     seen: Record[DetectedImage] | Outcome
 
     @property
@@ -102,7 +102,7 @@ class CheckedRecord:
         findings: what was found.
     """
 
-    written: WrittenRecord
+    written: UncheckedRecord
     images: int
     findings: list[OutputFinding]
 
@@ -119,7 +119,7 @@ class CheckedRecord:
         return Row(self.written.key, Status.ANONYMIZED, problem, None, None, faces)
 
 
-def source_of(record: WrittenRecord, expected: Expected, max_bytes: int) -> Source | Outcome:
+def source_of(record: UncheckedRecord, expected: Expected, max_bytes: int) -> Source | Outcome:
     """What the steps of a job take of a record.
 
     Args:
@@ -158,7 +158,7 @@ def check_record(record: SeenRecord, expected: Expected) -> CheckedRecord:
         return CheckedRecord(written, 0, [written.problem(Problem.UNCHECKED, f"{type(error).__name__}: {error}")])
 
 
-def _findings(written: WrittenRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
+def _findings(written: UncheckedRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
     example = None if written.is_file else Example.parse(written.data)
     yield from _of_row(written, seen, example, expected)
     if example is not None:
@@ -169,7 +169,9 @@ def _findings(written: WrittenRecord, seen: Record[DetectedImage], expected: Exp
         yield from _of_faces(written, seen, expected)
 
 
-def _of_example(written: WrittenRecord, example: Example, of_file: bool, expected: Expected) -> Iterator[OutputFinding]:
+def _of_example(
+    written: UncheckedRecord, example: Example, of_file: bool, expected: Expected
+) -> Iterator[OutputFinding]:
     """What is wrong with an Example beside its images."""
     if example.with_features({}) != written.data:
         yield written.problem(Problem.HIDDEN_FIELDS, "it has fields that an Example does not have, or has one twice")
@@ -185,7 +187,7 @@ def _of_example(written: WrittenRecord, example: Example, of_file: bool, expecte
 
 
 def _of_row(
-    written: WrittenRecord, seen: Record[DetectedImage], example: Example | None, expected: Expected
+    written: UncheckedRecord, seen: Record[DetectedImage], example: Example | None, expected: Expected
 ) -> Iterator[OutputFinding]:
     """What does not fit the record's row."""
     row = written.row
@@ -223,7 +225,7 @@ def _sizes(sizes: Sequence[tuple[int | None, int | None]]) -> str:
     return ", ".join(f"{width} x {height} px" for width, height in sizes)
 
 
-def _of_image(written: WrittenRecord, image: DetectedImage) -> Iterator[OutputFinding]:
+def _of_image(written: UncheckedRecord, image: DetectedImage) -> Iterator[OutputFinding]:
     """What an image carries beside its picture."""
     if image.hides_pixels:
         yield written.problem(Problem.HIDDEN_DATA, f"{image.info.format}: it holds pixels that it does not show")
@@ -239,7 +241,7 @@ def _of_image(written: WrittenRecord, image: DetectedImage) -> Iterator[OutputFi
             yield written.problem(Problem.METADATA, f"{image.info.format}: {less} bytes of it would be dropped")
 
 
-def _of_faces(written: WrittenRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
+def _of_faces(written: UncheckedRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
     """The faces outside the masks."""
     row = written.row
     known = [row.faces, *(other.faces for other in row.other_images)] if row else []

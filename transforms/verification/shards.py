@@ -27,12 +27,12 @@ from faceveil.transforms.verification.findings import (
     ShardFindings,
     read_findings_stamp,
 )
-from faceveil.transforms.verification.reading import READERS, Reading, WrittenShard, file_sha256, files_sha256
+from faceveil.transforms.verification.reading import READERS, ShardReading, WrittenShard, file_sha256, files_sha256
 from faceveil.transforms.verification.records import (
     CheckedRecord,
     Expected,
     SeenRecord,
-    WrittenRecord,
+    UncheckedRecord,
     check_record,
     source_of,
 )
@@ -68,7 +68,7 @@ def verify_shard(
     """
     result = ShardFindings(shard.name, shard.split)
     rows = FindingsFile(shard.split)
-    reading = Reading()
+    reading = ShardReading()
 
     def note(found: list[OutputFinding]) -> None:
         for finding in found:
@@ -120,7 +120,7 @@ def _identity(shard: WrittenShard, digest: str, content: str, audit: str) -> str
     return f"{digest}:{hashlib.sha256(f'{said} {content} {audit}'.encode()).hexdigest()}"
 
 
-def _trail(shard: WrittenShard, output: OutputLayout, reading: Reading) -> Stamp | None:
+def _trail(shard: WrittenShard, output: OutputLayout, reading: ShardReading) -> Stamp | None:
     """What the audit trail says of a shard, if it has rows of it."""
     path = output.audit_path(shard.name)
     try:
@@ -134,7 +134,7 @@ def _trail(shard: WrittenShard, output: OutputLayout, reading: Reading) -> Stamp
     return None
 
 
-def _compare(shard: WrittenShard, trail: Stamp | None, reading: Reading) -> None:
+def _compare(shard: WrittenShard, trail: Stamp | None, reading: ShardReading) -> None:
     """Whether a shard that was read as a whole is the one that the manifest and its rows tell of."""
     if trail is not None:
         told = trail.result
@@ -151,10 +151,10 @@ def _compare(shard: WrittenShard, trail: Stamp | None, reading: Reading) -> None
 
 
 def _checked(
-    records: Iterable[WrittenRecord], worker: Worker, expected: Expected, alone: bool, sandbox: RecordSandbox | None
+    records: Iterable[UncheckedRecord], worker: Worker, expected: Expected, alone: bool, sandbox: RecordSandbox | None
 ) -> Iterator[CheckedRecord]:
     """Takes records through all steps: decode, detect, check; they come out in their order."""
-    waiting: deque[WrittenRecord] = deque()
+    waiting: deque[UncheckedRecord] = deque()
     max_bytes = worker.config.limits.max_image_bytes
 
     def sources() -> Iterator[Source | Outcome]:

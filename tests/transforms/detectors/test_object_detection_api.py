@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from faceveil.transforms.detectors.engine import DetectorModel, load_detector
+from faceveil.transforms.detectors.onnx_detector import OnnxDetector
 from faceveil.transforms.errors import ModelError
 from faceveil.transforms.models.engines import EngineName
 from tests.transforms.detectors.conftest import MakeModel
@@ -18,7 +19,9 @@ PICTURE = squares_picture()
 COLOURS = {1: RED, 2: GREEN, 3: BLUE}
 
 
-def assert_finds(engine: DetectorModel, picture: np.ndarray, squares: dict[int, list[int]], atol: float) -> None:
+def assert_finds(
+    engine: DetectorModel | OnnxDetector, picture: np.ndarray, squares: dict[int, list[int]], atol: float
+) -> None:
     """The best box of each class is the square of its colour."""
     (candidates,) = engine.run(picture[None], 0.9)
     assert candidates.classes is not None

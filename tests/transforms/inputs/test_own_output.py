@@ -40,7 +40,7 @@ def test_an_output_that_no_glob_can_match_is_fine(
     before = summary_of(pattern, output=output, exclude=exclude)
     for name in ("manifest.json", ".faceveil-lock.json", "data-00000-of-00001.tfrecord"):
         made(tmp_path, f"{output}/{name}")
-    for name in ("data-00000-of-00001.parquet", ".data-00000-of-00001.attempt", "_ignored.json"):
+    for name in ("data-00000-of-00001.parquet", ".data-00000-of-00001.attempt", "_ignored.json", "_report.html"):
         made(tmp_path, f"{output}.audit/{name}")
     assert summary_of(pattern, output=output, exclude=exclude) == before
 
@@ -88,6 +88,7 @@ def test_an_output_that_a_glob_matches_is_refused_before_it_is_there(
 def test_files_of_the_audit_trail_are_passed_over_wherever_it_lies(tmp_path: Path, place: str) -> None:
     made(tmp_path, "photos/sub/a.jpg", f"{place}/data-00000-of-00001.parquet", f"{place}/.data-00000-of-00001.attempt")
     made(tmp_path, f"{place}/..data-00000-of-00001.attempt.0123abcd.partial", f"{place}/_ignored.json")
+    made(tmp_path, f"{place}/_report.html", f"{place}/._report.html.0123abcd.partial")
     given = inputs(f"{tmp_path}/photos/**", exclude=["out"])
     summary = summarize_inputs(given, f"{tmp_path}/photos/out", f"{tmp_path}/{place}")
     assert (summary.splits["data"].images, summary.ignored) == (1, 0)

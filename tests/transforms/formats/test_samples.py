@@ -1,0 +1,160 @@
+"""Samples in tars: read back by `tarfile` with WebDataset's own rule for keys, whatever the names."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.samples import (
+    end_of_tar,
+    file_sample_name,
+    numbered_name,
+    read_samples,
+    sample_of,
+    spelt_key,
+    write_member,
+)
+from faceveil.transforms.quarantine import Quarantine
+from tests.conftest import noise_image
+from tests.test_example_features import png
+
+# As webdataset 1.0 has it, in tariterators.py.
+_KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
+_PASSED_OVER = re.compile(r"__[^/]*__($|/)")
+ODD = [
+    "a.b.jpg",
+    ".jpg",
+    "a/.hidden.png",
+    "../up.jpg",
+    "/root.jpg",
+    "a//b.jpg",
+    "a/",
+    "__x__/1.jpg",
+    "__x__.jpg",
+    "%2E.jpg",
+]
+ODD += [
+    "caf\u00e9/\U0001f600.png",
+    "line\nbreak.jpg",
+    "v1.2/x.jpg",
+    ".",
+    "..",
+    "a/..",
+    "00001-000002.jpg",
+    "a b~2.JPG",
+    "x" * 300,
+]
+
+
+def members(sample: bytes) -> dict[str, bytes]:
+    example = Example.parse(sample)
+    return {name: b"".join(example.bytes_values(name) or ()) for name in example.names()}
+
+
+def made(features: dict[str, Any], images: tuple[str, ...] = ("image/encoded",), **more: Any) -> dict[str, bytes]:
+    example = Example.parse(Example.empty().with_features(features))
+    return members(sample_of(example, images, more.pop("columns", {}), **more))
+
+
+def check_key(name: str) -> None:
+    tar = io.BytesIO(write_member(f"{name}.jpg", b"1") + end_of_tar(1024))
+    with tarfile.open(fileobj=tar) as opened:
+        [info] = opened
+    match = _KEY.match(info.name)
+    assert match is not None
+    assert match.groups() == (name, "jpg")
+    assert not _PASSED_OVER.match(info.name)
+    assert not info.name.startswith("/")
+    assert not {"", ".", ".."} & set(info.name.split("/"))
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_the_key_of_a_file_survives_whatever_it_is(key: str) -> None:
+    name = file_sample_name(key)
+    check_key(name)
+    assert unquote(name) in (key, key.rpartition(".")[0])
+
+
+@given(st.text("./_%-~a \n\0\u00e9\U0001f6000", min_size=1, max_size=12))
+def test_the_key_of_any_file_survives(key: str) -> None:
+    check_key(file_sample_name(key))
+    assert key.startswith(unquote(file_sample_name(key)))
+
+
+@given(st.binary(min_size=1, max_size=30).filter(lambda key: b"\0" not in key))
+def test_the_key_of_any_sample_can_be_written(key: bytes) -> None:
+    check_key(spelt_key(key.decode("utf-8", "surrogateescape")))
+
+
+def test_keys_of_samples_stay_as_they_are_where_readers_take_them_for_keys() -> None:
+    for key in ("0001", "set/0001", "v1.2/a%2Eb", "anna~2"):
+        assert spelt_key(key) == key
+
+
+def test_members_of_a_tar_stay_and_what_the_job_says_is_told_beside_them() -> None:
+    picture = png(noise_image(8, 8))
+    features = {"__key__": b"set/1", "cls": b"7", "json": b"{}", "seg.npy": b"\x93", "image/encoded": picture}
+    found = made({**features, "image/face/count": [0]}, columns={"image/face/count": "int64"})
+    assert found == {
+        **{"__key__": b"set/1", "cls": b"7", "json": b"{}", "seg.npy": b"\x93", "png": picture},
+        "faces.json": b'{"image/face/count": 0}',
+    }
+
+
+def test_other_features_are_told_in_json() -> None:
+    features = {"image/class/label": [3], "image/source": b"\xc3\xa9", "weights": [0.5, 2.0], "none": [], "Cap": b"x"}
+    picture = png(noise_image(8, 8))
+    found = made({**features, "image/encoded": picture}, columns={"weights": "list<float>", "Cap": "string"})
+    told = json.loads(found.pop("json"))
+    assert told == {"image/class/label": [3], "image/source": ["\u00e9"], "weights": [0.5, 2.0], "none": [], "Cap": "x"}
+    assert found == {"png": picture}
+
+
+def test_each_image_is_a_member_that_ends_as_its_format_says() -> None:
+    one, two = png(noise_image(8, 8)), b"P6\n1 1\n255\n\0\0\0"
+    assert made({"left": one, "right": two}, ("left", "right")) == {"png": one, "right.ppm": two}
+    assert made({"left.png": one, "right.jpg": two}, ("left.png", "right.jpg")) == {"left.png": one, "right.jpg": two}
+    assert made({"frames": [one, two]}, ("frames",)) == {"0.png": one, "1.ppm": two}
+    assert made({"a/b": one, "c": [two, one]}, ("a/b", "c")) == {"png": one, "c.0.ppm": two, "c.1.png": one}
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ({"image/mask": b"\xff"}, "feature image/mask holds bytes that are no text, which JSON cannot hold"),
+        ({"png": b"7"}, "two members of the sample would be called png"),
+    ],
+)
+def test_what_has_no_place_is_refused(features: dict[str, Any], said: str) -> None:
+    with pytest.raises(Quarantine) as refusal:
+        made({**features, "image/encoded": png(noise_image(8, 8))})
+    assert said in refusal.value.detail
+
+
+def test_samples_come_back_from_their_tar() -> None:
+    samples = [
+        sample_of(
+            Example.parse(Example.empty().with_features({"image/encoded": b"P5" + b"%d" % n, "t": [n]})),
+            ("image/encoded",),
+            {},
+            name,
+        )
+        for n, name in enumerate(("a/b", None, "c", None))
+    ]
+    tar = b""
+    for number, sample in enumerate(samples):
+        parts = members(sample)
+        name = parts.pop("__key__", numbered_name(0, number).encode()).decode()
+        tar += b"".join(write_member(f"{name}.{member}", content) for member, content in parts.items())
+    tar += end_of_tar(len(tar))
+    assert len(tar) % tarfile.RECORDSIZE == 0
+    assert list(map(members, read_samples(io.BytesIO(tar)))) == list(map(members, samples))

@@ -22,10 +22,10 @@ from unittest import mock
 
 from faceveil.pipeline import cli
 from faceveil.pipeline.beam_options import beam_option_names
-from faceveil.pipeline.verify_options import VerifyOptions
 from faceveil.pipeline.option_parsing import build_options, check_flags
 from faceveil.pipeline.options import FIELDS
 from faceveil.pipeline.training_options import model_options
+from faceveil.pipeline.verify_options import VerifyOptions
 from faceveil.transforms.errors import Error
 from tests.conftest import ROOT
 from tests.docs.shell import Command

@@ -306,6 +306,8 @@ def test_what_cannot_be_is_refused(
 def test_a_format_that_it_does_not_know_is_refused_by_name(
     written: OutputFormat, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    audit_of(tmp_path / "out").mkdir()
+    (tmp_path / "out").mkdir()
     made_output(tmp_path / "out", [], written)
     assert faceveil("verify", tmp_path / "out") == 2
     said = capsys.readouterr().err

@@ -30,6 +30,7 @@ from faceveil.pipeline.preview_command import add_preview_command, run_preview_c
 from faceveil.pipeline.report import format_report, quarantined_share
 from faceveil.pipeline.runners.remote_job import LeftRunning
 from faceveil.pipeline.train_detector_command import add_train_detector_command, run_train_detector_command
+from faceveil.pipeline.verify_command import add_verify_command, run_verify_command
 from faceveil.transforms.errors import (
     AccessError,
     AccountingError,
@@ -57,7 +58,7 @@ exit status:
   0  done
   1  a bug in faceveil
   2  wrong options or configuration
-  3  done, but more was quarantined than --max_quarantined allows
+  3  done, but more was quarantined than --max_quarantined allows, or verify has found what should not be
   4  the output holds another job's data, or another job is writing to it
   5  an input, the model or storage cannot be reached, or memory ran out
   130, 143  interrupted (SIGINT), terminated (SIGTERM); the same command resumes
@@ -91,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.command == "run":
             return _run(given, rest)
+        if given.command == "verify":
+            return run_verify_command(given, rest)
         if rest:
             parser.error(f"{rest[0]}: unrecognized argument of faceveil {given.command}")
         return _COMMANDS[given.command](given)
@@ -148,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluate_command(commands)
     add_train_detector_command(commands)
     add_doctor_command(commands)
+    add_verify_command(commands)
     return parser
 
 

@@ -74,7 +74,7 @@ def tell_end() -> None:
 
 def is_job() -> bool:
     """Whether the command runs a job or trainings, whose result is in files, and which can be resumed."""
-    return sys.argv[1:2] in (["run"], ["train-detector"]) or sys.argv[1:3] == ["evaluate", "anonymizers"]
+    return sys.argv[1:2] in (["run"], ["verify"], ["train-detector"]) or sys.argv[1:3] == ["evaluate", "anonymizers"]
 
 
 def hint() -> str:

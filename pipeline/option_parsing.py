@@ -33,12 +33,15 @@ def add_command(commands: Any, name: str, help_text: str, description: str, epil
     return parser
 
 
-def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, only: Collection[str] = (), defaults: Mapping[str, Any] | None = None
+) -> None:
     """Adds options to a parser, as text; ``build_options`` turns it into values.
 
     Args:
         parser: the command's.
         only: names of options and of groups of them; all if there are none.
+        defaults: that the command has instead of a job's, for the help.
     """
     groups: dict[str, Any] = {}
     for name, option in FIELDS.items():
@@ -46,8 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -
             continue
         group = groups.setdefault(option.metadata["group"], parser.add_argument_group(option.metadata["group"]))
         help_text = option.metadata["help"].replace("%", "%%")
-        if option.default not in (None, (), "", False):
-            default = " ".join(option.default) if isinstance(option.default, tuple) else option.default
+        default = (defaults or {}).get(name, option.default)
+        if default not in (None, (), "", False):
+            default = " ".join(default) if isinstance(default, tuple) else default
             help_text += f" (default: {default})"
         if option.metadata["parse"] is bool:
             group.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS, help=help_text)
@@ -94,7 +98,7 @@ def build_options(
         OptionError: naming the option, the value and what is allowed.
     """
     values, config_beam_flags = _parted(read_config(config_path), f"{config_path}: ") if config_path else ({}, [])
-    _refuse_unknown(beam_flags, "")
+    refuse_unknown(beam_flags, "")
     values.update(check_flags(flags))
     options = JobOptions(**values)
     _check_given(options, values.keys())
@@ -142,7 +146,7 @@ def _parted(given: Mapping[str, Any], source: str = "") -> tuple[dict[str, Any],
             values[name] = checked_value(FIELDS[name], plain, f"{source or '--'}{name}")
         else:
             beam_flags += _as_flags(name, value)
-    _refuse_unknown(beam_flags, source)
+    refuse_unknown(beam_flags, source)
     return values, beam_flags
 
 
@@ -178,7 +182,16 @@ def _as_flags(name: str, value: Any) -> list[str]:
     return [f"--{name}={value}"]
 
 
-def _refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
+def refuse_unknown(beam_flags: Sequence[str], source: str) -> None:
+    """Refuses flags that are not Beam's, and runners that it does not know.
+
+    Args:
+        beam_flags: what is left of a command line.
+        source: where they were given, for messages; empty for a command line.
+
+    Raises:
+        OptionError: naming the flag.
+    """
     stray = next((flag for flag in beam_flags[:1] if not flag.startswith("-")), None)
     if stray is not None:
         raise OptionError(f"{source}{stray}: unrecognized argument; inputs follow --input, the output --output")

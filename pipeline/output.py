@@ -16,8 +16,10 @@ from faceveil.transforms import manifest, storage
 from faceveil.transforms.errors import OutputError
 from faceveil.transforms.formats.kinds import is_of_system
 from faceveil.transforms.formats.layout import (
+    FINDINGS_NAME,
     LOCK_NAME,
     MANIFEST_NAME,
+    SAMPLE_NAME,
     OutputLayout,
     audit_directory_beside,
     audit_directory_inside,
@@ -287,6 +289,9 @@ def clear_output(output: OutputLayout) -> None:
         if in_audit_trail and path.endswith((".parquet", ".files")):
             delete_below(output.directory, listed_files(path))
     storage.delete(files)
+    for name in (FINDINGS_NAME, SAMPLE_NAME):  # of a second look at what is gone
+        folder = storage.join(output.audit_directory, name)
+        storage.delete([f"{folder}.json", *(file.path for file in storage.list_folder(folder))])
     for layout in layouts:
         remove_page(layout.audit_directory)
     remove_partial_files(output)

@@ -25,8 +25,9 @@ FLOORS = (
     ("transforms.formats", "transforms.anonymizers", "transforms.detectors"),
     ("transforms.generators", "transforms.inputs"),
     ("transforms.shard",),
+    ("transforms.verification",),
     ("transforms.metrics",),
-    ("transforms.anonymize_keyed", "transforms.anonymize_shards", "transforms.manifest"),
+    ("transforms.anonymize_keyed", "transforms.anonymize_shards", "transforms.manifest", "transforms.verify_shards"),
     ("evaluation",),
     ("training",),
     ("pipeline",),
@@ -36,6 +37,7 @@ FLOORS = (
 KNOWS_BEAM = {"pipeline", "transforms.storage", "transforms.inputs.plan", "transforms.manifest"}
 KNOWS_BEAM |= {"transforms.inputs.planned"}
 KNOWS_BEAM |= {"transforms.anonymize_keyed", "transforms.anonymize_shards", "transforms.metrics"}
+KNOWS_BEAM |= {"transforms.verify_shards"}
 KNOWS_NO_IMAGES = {"transforms.runtime", "transforms.storage", "transforms.models"}
 IMAGE_LIBRARIES = {"cv2", "PIL", "pillow_heif", "simplejpeg"}
 MAX_LINES = 400
@@ -48,6 +50,7 @@ TESTED_BY = {
     "transforms": {
         "arrays errors faces kept_exif limits quarantine": "transforms/shard/test_record.py",
         "metrics": "transforms/test_anonymize_shards.py",
+        "verify_shards": "pipeline/test_verify.py",
     },
     "transforms.anonymizers": {
         "blocks blur cells paint pixelate scene solid style": "transforms/anonymizers/test_methods.py",
@@ -96,6 +99,7 @@ TESTED_BY = {
         "parquet_shard tfrecord_shard webdataset_shard": "transforms/shard/test_file_shard.py",
         "worker": "transforms/test_anonymize_shards.py",
     },
+    "transforms.verification": {"findings reading records shards unaccounted": "pipeline/test_verify.py"},
     "transforms.storage": {"base gcs s3": "transforms/storage/test_object_stores.py"},
     "pipeline": {
         "access": "test_cloud_storage.py",
@@ -111,6 +115,7 @@ TESTED_BY = {
         "evaluate": "pipeline/test_evaluate_command.py",
         "data_options option_checks option_parsing option_values salt": "pipeline/test_options.py",
         "restart supervise": "test_crashes.py",
+        "verify_command verify_options verify_report": "pipeline/test_verify.py",
         "train_detector_command training_options": "pipeline/test_train_detector.py",
         "anonymized_photos": "pipeline/test_evaluate_anonymizers.py",
     },

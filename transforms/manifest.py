@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,25 @@ def build_manifest(
     """
     shards = sorted(results, key=lambda result: result.name)
     _check_balance(shards, layout, summary)
+    return compose_manifest(shards, description, list(layout), summary.ignored, without_names(summary.ignored_files))
+
+
+def compose_manifest(
+    shards: Sequence[ShardResult],
+    description: JobDescription,
+    splits: Sequence[str],
+    ignored: int,
+    ignored_files: dict[str, Any],
+) -> dict[str, Any]:
+    """The manifest of shards that are known to be all.
+
+    Args:
+        shards: sorted by name.
+        description: what the job is.
+        splits: their names, in the order of the inputs.
+        ignored: files that are no inputs.
+        ignored_files: of those, how many for which reason.
+    """
     faces_per_image: Counter[int] = Counter()
     reasons: Counter[str] = Counter()
     for shard in shards:
@@ -79,11 +98,11 @@ def build_manifest(
         "schema": 1,
         "job": job,
         "model": description.model,
-        "totals": {**_totals(shards, counts), "ignored": summary.ignored},
-        "ignored": without_names(summary.ignored_files),
+        "totals": {**_totals(shards, counts), "ignored": ignored},
+        "ignored": ignored_files,
         "quarantined_for": dict(sorted(reasons.items())),
         "faces_per_image": {str(faces): faces_per_image[faces] for faces in sorted(faces_per_image)},
-        "splits": {split: _totals((shard for shard in shards if shard.split == split), counts) for split in layout},
+        "splits": {split: _totals((shard for shard in shards if shard.split == split), counts) for split in splits},
         "shards": [
             {
                 # Where it is a file for each image, the audit trail names them.
@@ -165,15 +184,27 @@ def _write_manifest(
 ) -> int:
     manifest = build_manifest(results, description, layout, summary)
     storage.write_bytes(output.ignored_path, _json(summary.ignored_files))
-    if declaration:
-        made = sorted(results, key=lambda result: result.name)
-        splits = {
-            split: [(shard.records - shard.quarantined, shard.bytes) for shard in made if shard.split == split]
-            for split in layout
-        }
-        write_info(output.directory, declaration, splits)
-    storage.write_bytes(storage.join(output.directory, MANIFEST_NAME), _json(manifest))
+    write_manifest(output.directory, manifest, declaration)
     return len(results)  # a path need not be UTF-8, as Beam wants its strings
+
+
+def write_manifest(directory: str, manifest: dict[str, Any], declaration: Declaration | None = None) -> None:
+    """Writes an output's manifest, which says that it is complete.
+
+    Args:
+        directory: the output.
+        manifest: of it.
+        declaration: of its features, where it is a data set of TensorFlow Datasets.
+
+    Raises:
+        AccessError: it cannot be written.
+    """
+    if declaration:
+        splits: dict[str, list[tuple[int, int]]] = {split: [] for split in manifest["splits"]}
+        for shard in manifest["shards"]:
+            splits[shard["split"]].append((shard["records"], shard["bytes"]))
+        write_info(directory, declaration, splits)
+    storage.write_bytes(storage.join(directory, MANIFEST_NAME), _json(manifest))
 
 
 def _json(content: dict[str, Any]) -> bytes:

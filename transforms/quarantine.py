@@ -40,6 +40,8 @@ class Reason(StrEnum):
     """What ``--boxes`` gives of this record are no boxes of the image."""
     LABEL_MAP = "label_map"
     """Faces were found in what looks like a map of labels or distances, which painting them would make wrong."""
+    RESIDUAL_FACE = "residual_face"
+    """A second look found a face outside the masks, and ``verify --drop`` has taken the record out of the output."""
     DETECTION_FAILED = "detection_failed"
     """The detector failed on this image."""
     ANONYMIZATION_FAILED = "anonymization_failed"

@@ -25,6 +25,7 @@ from faceveil.pipeline.beam_options import beam_option_names
 from faceveil.pipeline.option_parsing import build_options, check_flags
 from faceveil.pipeline.options import FIELDS
 from faceveil.pipeline.training_options import model_options
+from faceveil.pipeline.verify_options import VerifyOptions
 from faceveil.transforms.errors import Error
 from tests.conftest import ROOT
 from tests.docs.shell import Command
@@ -173,7 +174,10 @@ def _check_faceveil(arguments: list[str], whole: bool) -> None:
             config = ROOT / given.config if (given.config or "").startswith("configs/") else None
             build_options(flags, rest, str(config) if config else None)
         return
-    if given.command == "run":
+    if given.command == "verify" and whole:
+        VerifyOptions.parse(given, rest)
+        return
+    if given.command in ("run", "verify"):
         _check_flags(rest, known_flags())
     elif rest:
         raise ValueError(f"{rest[0]}: unrecognized argument of faceveil {given.command}")

@@ -18,11 +18,11 @@ from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.kinds import Kind
 
 _SIDES = ("x0", "y0", "x1", "y1")
-_FACES = pa.list_(
+FACES = pa.list_(
     pa.struct([(name, pa.float32()) for name in (*_SIDES, "score")] + [("keypoints", pa.list_(pa.float32()))])
 )
 _OTHER_IMAGE = pa.struct(
-    [("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", _FACES)],
+    [("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", FACES)],
 )
 SCHEMA = pa.schema(
     [
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         ("index", pa.int32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
-        pa.field("faces", _FACES, nullable=False),
+        pa.field("faces", FACES, nullable=False),
         pa.field("method", pa.string(), nullable=False),
         pa.field("reencoded", pa.bool_(), nullable=False),
         pa.field("other_images", pa.list_(_OTHER_IMAGE), nullable=False),
@@ -266,14 +266,14 @@ class AuditFile:
                 "index": place and place.index,
                 "width": row.width,
                 "height": row.height,
-                "faces": list(_face_structs(row.faces, row.given_faces)),
+                "faces": list(face_structs(row.faces, row.given_faces)),
                 "reencoded": row.reencoded,
                 "fallback_faces": row.fallback_faces,
                 # Left out where the schema has no such columns.
                 _GIVEN_FACES.name: row.given_faces,
                 "bytes": place and place.bytes,
                 "sha256": place and place.sha256,
-                "other_images": [{**vars(i), "faces": list(_face_structs(i.faces))} for i in row.other_images],
+                "other_images": [{**vars(i), "faces": list(face_structs(i.faces))} for i in row.other_images],
                 **self._constants,
             }
         )
@@ -297,7 +297,8 @@ class AuditFile:
             self._rows.clear()
 
 
-def _face_structs(faces: Faces, given: int = 0) -> Iterator[dict[str, Any]]:
+def face_structs(faces: Faces, given: int = 0) -> Iterator[dict[str, Any]]:
+    """Faces as rows hold them; of the first ones, which are given, keypoints may be unknown."""
     for number, (box, score) in enumerate(zip(faces.boxes, faces.scores, strict=True)):
         points = None if faces.keypoints is None else np.ravel(faces.keypoints[number])
         is_known = points is not None and not (number < given and np.isnan(points).all())
@@ -345,11 +346,11 @@ def read_placed_rows(path: str) -> Iterator[tuple[Row, Place | None]]:
         OSError: it cannot be read.
     """
     for row in _read(path):
-        faces = _faces(row["faces"])
+        faces = read_faces(row["faces"])
         size = row["width"], row["height"]
         # The first versions had fewer columns.
         status, reencoded = Status(row["status"]), row.get("reencoded", False)
-        others = tuple(OtherImage(**{**i, "faces": _faces(i["faces"])}) for i in row.get("other_images", ()))
+        others = tuple(OtherImage(**{**i, "faces": read_faces(i["faces"])}) for i in row.get("other_images", ()))
         named = {"fallback_faces": row.get("fallback_faces", 0), "other_images": others, "detail": row.get("detail")}
         given = row.get(_GIVEN_FACES.name, 0)
         yield (
@@ -383,7 +384,8 @@ def _place(row: dict[str, Any]) -> Place | None:
     return Place(row["shard"], row["index"], row.get("bytes"), row.get("sha256"))
 
 
-def _faces(structs: list[dict[str, Any]]) -> Faces:
+def read_faces(structs: list[dict[str, Any]]) -> Faces:
+    """Faces as ``face_structs`` has told them."""
     if not structs:
         return Faces.none()
     boxes = np.array([[face[side] for side in _SIDES] for face in structs], np.float32)

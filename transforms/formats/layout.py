@@ -30,6 +30,9 @@ MANIFEST_NAME, LOCK_NAME = "manifest.json", ".faceveil-lock.json"
 IGNORED_NAME = "_ignored.json"
 """Examples of what was ignored, in the audit trail; readers of folders of Parquet files skip what begins so."""
 
+FINDINGS_NAME, SAMPLE_NAME = "_verify", "_verify_sample"
+"""Folders of the audit trail, and files with ``.json`` behind them, of what a second look at an output has found."""
+
 PAGE_NAME = "_report.html"
 """What a person reads of a job, beside its audit trail; named so for the same reason."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faceveil.transforms import storage
+from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.features import FACE_INDEX, FeatureRoles
 from faceveil.transforms.formats.tfds import FEATURES_NAME
 
@@ -109,6 +110,22 @@ def write_info(directory: str, declaration: Declaration, splits: Mapping[str, Se
     # By the first that is written both are known to be the job's.
     for name, content in ((_INFO_NAME, info), (FEATURES_NAME, declaration)):
         storage.write_bytes(storage.join(directory, name), json.dumps(content, indent=2).encode() + b"\n")
+
+
+def read_declaration(directory: str) -> Declaration | None:
+    """What a job has declared of an output's features; None where it has not.
+
+    Raises:
+        AccessError: it cannot be read, or is damaged.
+    """
+    path = storage.join(directory, FEATURES_NAME)
+    if not _is_ours(directory) or not storage.exists(path):
+        return None
+    try:
+        declaration: Declaration = json.loads(storage.read_bytes(path))
+    except (ValueError, OSError) as error:
+        raise AccessError(f"{path}: cannot be read: {error}; the job's own command makes it anew") from error
+    return declaration
 
 
 def remove_info(directory: str) -> None:

@@ -22,7 +22,7 @@ from faceveil.transforms.formats.layout import OutputFormat
 from faceveil.transforms.formats.samples import file_sample_name, sample_of
 from faceveil.transforms.shard.read import image_names
 
-_OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
+OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
 OWN_FEATURES = ("image/format", "image/filename", "image/height", "image/width")
 """What such an Example says of the file beside its faces; these can be left out."""
 
@@ -65,7 +65,7 @@ def compose_example(
     for name, image in zip(image_names(example, roles), images, strict=True):
         named.setdefault(name, []).append(image)
     for prefix, alike in zip(roles.prefixes(), named.values(), strict=False):  # an image file is one, whatever is named
-        found |= _face_features(prefix, alike)
+        found |= face_features(prefix, alike)
     if example:
         replaced = {name: [image.data for image in alike] for name, alike in named.items()}
         changed = [(before, image.data) for before, image in zip(originals, images, strict=True)]
@@ -77,8 +77,8 @@ def compose_example(
     [image] = images
     info = image.info
     values = (info.format.encode(), key.encode(), [info.height], [info.width])
-    described: dict[str, FeatureValue] = {_OWN_IMAGE: image.data, **dict(zip(OWN_FEATURES, values, strict=True))}
-    return Example.empty().with_features({**described, **found}, set(roles.dropped) - {_OWN_IMAGE})
+    described: dict[str, FeatureValue] = {OWN_IMAGE: image.data, **dict(zip(OWN_FEATURES, values, strict=True))}
+    return Example.empty().with_features({**described, **found}, set(roles.dropped) - {OWN_IMAGE})
 
 
 def compose_image(
@@ -135,11 +135,11 @@ def _compose_sample(
     is_file = example is None
     # A file is called by its key, unless nobody is to see that; who has dropped it as a feature means its name, too.
     name = file_sample_name(key) if is_file and OWN_FEATURES[1] not in roles.dropped else None
-    return sample_of(made, (_OWN_IMAGE,) if is_file else roles.images, columns, name)
+    return sample_of(made, (OWN_IMAGE,) if is_file else roles.images, columns, name)
 
 
-def _face_features(prefix: str, images: Sequence[AnonymizedImage]) -> dict[str, FeatureValue]:
-    """The faces of all images of a feature; of several, also in which of them each is."""
+def face_features(prefix: str, images: Sequence[AnonymizedImage]) -> dict[str, FeatureValue]:
+    """What an Example says of the faces of all images of a feature; of several, also in which of them each is."""
     xmin, ymin, xmax, ymax = np.concatenate([_shares(image) for image in images]).T.tolist()
     features: dict[str, FeatureValue] = {
         f"{prefix}/face/count": [sum(len(image.faces) for image in images)],

@@ -1,0 +1,55 @@
+"""What ``faceveil verify`` tells its user."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def is_fine(content: dict[str, Any], max_residual: float) -> bool:
+    """Whether an output is what a job has written, and no more of its records than allowed have faces outside masks.
+
+    Args:
+        content: of the file of results.
+        max_residual: the share that is allowed.
+
+    Example usage::
+
+        >>> is_fine({"problems": {}, "residual_share": 0.02}, 0.01)
+        False
+    """
+    mended = content.get("mended", {}).get("records", 0)
+    share = content["residual_share"] or 0.0
+    if mended:
+        share *= 1 - mended / content["totals"]["residual_records"]
+    return not content["problems"] and share <= max_residual
+
+
+def format_findings(content: dict[str, Any], output: str, place: str) -> str:
+    """A few lines about an output that was looked at.
+
+    Args:
+        content: of the file of results.
+        output: what was looked at.
+        place: where the findings are.
+    """
+    totals = content["totals"]
+    of = f" of {content['sample']['of']}, chosen at random" if content["sample"] else ""
+    lines = [f"{output}: looked again", f"  records: {totals['records']}{of}", f"  images: {totals['images']}"]
+    if content["looks_for_faces"]:
+        share = content["residual_share"]
+        told = "" if share is None else f" ({share:.2%})"
+        if share is not None and content["sample"]:
+            low, high = content["residual_interval"]
+            told += f"; of all records {low:.2%} to {high:.2%}, with 95 % confidence"
+        lines.append(f"  faces outside the masks: {totals['residual_faces']}")
+        lines.append(f"  records with such faces: {totals['residual_records']}{told}")
+    if mended := content.get("mended"):
+        done = f"{mended['faces']} faces of {mended['records']} records"
+        lines.append(f"  masked: {done}" if mended["action"] == "fix" else f"  taken out: {mended['records']} records")
+        if mended["failed"]:
+            lines.append(f"  could not be made again, and are as they were: {mended['failed']} records")
+    problems = ", ".join(f"{name} {count}" for name, count in content["problems"].items())
+    lines.append(f"  problems: {problems or 'none'}")
+    lines += [f"  not checked: {why}" for why in content["not_checked"]]
+    lines.append(f"each by name in {place}")
+    return "\n".join(lines)

@@ -28,7 +28,7 @@ RUN = ["run", "--input", "in", "--output", "out"]
         (["run", "--help"], 0, "--score_threshold SCORE"),
         (["evaluate", "detector", "--help"], 0, "--annotations PATH"),
         (["evaluate", "privacy", "--help"], 0, "--identities GLOB"),
-        (["verify", "--help"], 0, "at an output again"),
+        (["verify", "--help"], 0, "--max_residual SHARE"),
         (["verify", "out", "--sample", "0"], 2, "--sample 0: must be at least 1"),
         (["verify", "out", "--sample", "5", "--fix"], 2, "--fix: needs all records looked at"),
         (["preview", "--help"], 0, "--compare {method,quality}"),

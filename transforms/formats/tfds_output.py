@@ -119,7 +119,7 @@ def read_declaration(directory: str) -> Declaration | None:
         AccessError: it cannot be read, or is damaged.
     """
     path = storage.join(directory, FEATURES_NAME)
-    if not _is_ours(directory) or not storage.exists(path):
+    if not is_data_set(directory) or not storage.exists(path):
         return None
     try:
         declaration: Declaration = json.loads(storage.read_bytes(path))

@@ -203,6 +203,8 @@ def test_a_job_that_is_killed_keeps_most_of_its_work_and_goes_on_without_special
     small_job = command("run", "--input", f"{folder}/*", "--output", output, *FAST)
     for shards in range(6, 14):  # until it is killed within a shard, not between two
         with started(small_job, output, shards) as process:
+            while process.poll() is None and not list(audit_of(output).glob(".*.attempt")):
+                time.sleep(0.001)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         if list(audit_of(output).glob(".*.attempt")):

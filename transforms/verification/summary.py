@@ -30,7 +30,7 @@ def choose_records(shards: Sequence[WrittenShard], count: int, seed: int) -> dic
 
         >>> shards = [WrittenShard("a", "data", 3, 0, 0, ""), WrittenShard("b", "data", 5, 0, 0, "")]
         >>> choose_records(shards, 4, seed=0)
-        {'a': (0,), 'b': (1, 3, 4)}
+        {'a': (2,), 'b': (0, 2, 4)}
     """
     total = sum(shard.records for shard in shards)
     # A generator's floats are the same in every version of Python, what `sample` makes of them need not be.

@@ -128,8 +128,9 @@ def test_a_crash_costs_one_record_and_not_this_process(
 PHOTOS = 300
 """Enough that the job is still at work when it is interrupted."""
 _CALLER = """
-import sys, time
+import signal, sys
 import faceveil
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of shells begin by ignoring it
 try:
     faceveil.run(input=sys.argv[1], output=sys.argv[2], num_shards=20, detect_size=320)
 except KeyboardInterrupt:

@@ -1,6 +1,8 @@
 # Everything here sets itself up on a machine with Python 3.11, 3.12 or 3.13 and nothing else.
 PYTHON ?= python3.11 python3.12 python3.13 python3
 BIN := .venv/bin
+# Images of containers tend to set it; then each of the hundreds of processes that tests start compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A virtual environment by the first of these Pythons that is there, fits and can make one: Debian's need a package for that.
 define make_venv

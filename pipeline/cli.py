@@ -6,13 +6,15 @@ What takes a second to load (Beam, TensorFlow, NumPy) is imported where a job be
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
+import traceback
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import faceveil
 from faceveil.pipeline.caller import TooManyQuarantinedError, answer_error, answer_manifest
-from faceveil.pipeline.console import say, say_result
+from faceveil.pipeline.completion_command import add_completion_command, run_completion_command
+from faceveil.pipeline.console import say, say_result, speaks_json
 from faceveil.pipeline.doctor_command import add_doctor_command, run_doctor_command
 from faceveil.pipeline.ending import MEMORY_ADVICE, exit_status, hint, tell_end, was_interrupted
 from faceveil.pipeline.evaluate_command import add_evaluate_command, run_evaluate_command
@@ -22,6 +24,7 @@ from faceveil.pipeline.inspect_command import (
     run_inspect_command,
     run_report_command,
 )
+from faceveil.pipeline.logs import add_log_arguments, set_up_logs
 from faceveil.pipeline.models_command import add_models_command, run_models_command
 from faceveil.pipeline.option_parsing import add_arguments, add_command, build_options
 from faceveil.pipeline.option_values import OptionError
@@ -81,14 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     parser = _parser()
     given, rest = parser.parse_known_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", stream=sys.stderr, force=True)
-    logging.getLogger("faceveil").setLevel(logging.INFO)
-    # What a worker raises comes back as the job's error, an unknown option as ours; Beam's log would say it before.
-    beam = ("apache_beam.runners.common", "apache_beam.runners.worker", "apache_beam.options.pipeline_options")
-    # That there are no credentials is an error of ours, too, where it matters; and so is a worker that has died.
-    workers = "apache_beam.runners.portability.fn_api_runner.worker_handlers"
-    for name in (*beam, workers, "google.auth"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    set_up_logs(given)
     try:
         if given.command == "run":
             return _run(given, rest)
@@ -96,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run_verify_command(given, rest)
         if rest:
             parser.error(f"{rest[0]}: unrecognized argument of faceveil {given.command}")
+        if given.command == "completion":
+            return run_completion_command(given, parser)
         return _COMMANDS[given.command](given)
     except LeftRunning as left:
         return _left_running(left)
@@ -104,24 +102,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if was_interrupted() or isinstance(error, KeyboardInterrupt):
             tell_end()
             return exit_status()
-        return _failed(error)
+        return _failed(error, getattr(given, "traceback", False))
 
 
-def _failed(error: Exception) -> int:
-    """Says what went wrong; an error that is a bug is raised."""
+def _failed(error: Exception, with_trace: bool) -> int:
+    """Says what went wrong; an error that is a bug is raised, unless it has to be told as JSON.
+
+    Args:
+        error: what ended the command.
+        with_trace: whether to tell also where in the code.
+    """
+    trace = "".join(traceback.format_exception(error))
+    fields = {"traceback": trace} if with_trace else {}
+    if with_trace and not speaks_json():
+        say(trace)
     if isinstance(error, OptionError):
-        return _fail(error, WRONG_OPTIONS)
+        return _fail(error, WRONG_OPTIONS, **fields)
     if isinstance(error, OutputError):
-        return _fail(error, OUTPUT_TAKEN)
+        return _fail(error, OUTPUT_TAKEN, **fields)
     if isinstance(error, AccountingError):
-        return _fail(error, BUG)
+        return _fail(error, BUG, **fields)
     if is_out_of_memory(error):
-        return _fail(OutOfMemoryError(f"{error or 'memory ran out'}{hint()}{MEMORY_ADVICE}"), UNREACHABLE)
+        told = OutOfMemoryError(f"{error or 'memory ran out'}{hint()}{MEMORY_ADVICE}")
+        return _fail(told, UNREACHABLE, **fields)
     if isinstance(error, WorkerDiedError):
-        return _fail(WorkerDiedError(f"{error}{hint()}"), UNREACHABLE)
+        return _fail(WorkerDiedError(f"{error}{hint()}"), UNREACHABLE, **fields)
     if isinstance(error, (AccessError, ModelError)):
-        return _fail(error, UNREACHABLE)
-    raise error
+        return _fail(error, UNREACHABLE, **fields)
+    if not speaks_json():
+        raise error
+    say(f"a bug in faceveil: {type(error).__name__}: {error}", "CRITICAL", traceback=trace)
+    return BUG
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -144,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags beat what it says")
     add_arguments(run)
+    add_log_arguments(run)
     add_preview_command(commands)
     add_inspect_command(commands)
     add_report_command(commands)
@@ -152,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train_detector_command(commands)
     add_doctor_command(commands)
     add_verify_command(commands)
+    add_completion_command(commands)
     return parser
 
 
@@ -162,7 +175,10 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
 
     finished = run_job(options, beam_flags)
     made = finished.audit_directory, finished.seconds, finished.made, finished.page
-    say_result(format_report(finished.manifest, options.output, *made))
+    if not given.quiet:
+        fields = {"output": options.output, "totals": finished.manifest["totals"]}
+        fields |= zip(("records_output", "seconds", "made", "page"), made, strict=True)
+        say_result(format_report(finished.manifest, options.output, *made), fields)
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
         allowed = f"--max_quarantined {options.max_quarantined:g} allows"
@@ -175,7 +191,8 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
 def _left_running(left: LeftRunning) -> int:
     job = left.job
     if job.id is None:
-        say_result(f"job {job.name} is prepared; the Flex Template's launcher submits it")
+        told = f"job {job.name} is prepared; the Flex Template's launcher submits it"
+        say_result(told, asdict(job))
         return DONE
     told = (
         f"Dataflow job {job.id}\n"
@@ -184,14 +201,14 @@ def _left_running(left: LeftRunning) -> int:
         "  for the result, run the same command when it has ended"
     )
     if left.interrupted:
-        say(f"interrupted; the job continues: {told}")
+        say(f"interrupted; the job continues: {told}", "WARNING")
         return exit_status()
     # What Beam's SDK logs, by which programs such as Airflow's operators know the id; they read no further.
-    say_result(f"{told}\nCreated job with id: [{job.id}]")
+    say_result(f"{told}\nCreated job with id: [{job.id}]", asdict(job))
     return DONE
 
 
-def _fail(error: Error, status: int) -> int:
+def _fail(error: Error, status: int, **fields: Any) -> int:
     if not answer_error(error):
-        say(f"faceveil: {error}")
+        say(f"faceveil: {error}", error=type(error).__name__, exit_status=status, **fields)
     return status

@@ -69,7 +69,7 @@ def tell_end() -> None:
     """Says, once, that the job was interrupted."""
     if not _State.told:
         _State.told = True
-        say(f"faceveil: {_SAID[ended_by()]}{hint()}")
+        say(f"faceveil: {_SAID[ended_by()]}{hint()}", "WARNING")
 
 
 def is_job() -> bool:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from tqdm import tqdm
 
+from faceveil.pipeline.console import shows_bars
 from faceveil.pipeline.report import clock
 from faceveil.transforms.shard.progress import Progress, read_progress
 
@@ -138,21 +138,24 @@ def _show(size: Size, read: Callable[[], Progress], every: float, work: Work, en
         bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
         if total
         else "{n_fmt} [{elapsed}{postfix}]",
-        disable=not sys.stderr.isatty(),
+        disable=not shows_bars() or not _LOGGER.isEnabledFor(logging.INFO),
     )
     logged = work.began
     over = False
     while not over:
         over = ended.wait(every)
         work.look(read(), time.monotonic())
-        said = describe(work, None if over else work.seconds_left(size))
+        left = None if over else work.seconds_left(size)
+        said = describe(work, left)
         if not bar.disable:
             bar.set_postfix_str(said, refresh=False)
             bar.n = work.progress.records
             bar.refresh()
         elif over or work.now - logged >= _seconds_between_lines(work.now - work.began):
             logged = work.now
-            _LOGGER.info("%d%s images, %s", work.progress.records, f" of {total}" if total else "", said)
+            of = f" of {total}" if total else ""
+            fields = asdict(work.progress) | {"images": total, "rate": work.rate, "seconds_left": left}
+            _LOGGER.info("%d%s images, %s", work.progress.records, of, said, extra={"fields": fields})
     bar.close()
 
 

@@ -15,7 +15,7 @@ import threading
 from types import FrameType
 from typing import NoReturn
 
-from faceveil.pipeline.console import flush_streams, open_missing_streams, say, spell_everything
+from faceveil.pipeline.console import choose_format, flush_streams, open_missing_streams, say, spell_everything
 from faceveil.pipeline.ending import MEMORY_ADVICE, SIGNALS, end_on_signals, hint, is_job
 from faceveil.pipeline.restart import MAY, PERMISSION, RESTARTS, RUN, SHORTAGES, WANTED_FOR_MEMORY
 from faceveil.transforms.runtime.child_process import end_with_parent, leave_now
@@ -35,6 +35,7 @@ def main() -> int:
     """Runs the command and returns its exit status; to be called at the end of the process."""
     open_missing_streams()
     spell_everything()
+    choose_format(sys.argv[1:])
     if not hasattr(os, "fork"):
         return _command()
     os.environ[RUN] = secrets.token_hex(8)
@@ -60,7 +61,7 @@ def _run_to_its_end() -> int:
         if exit_status in _STATUSES:
             if not may_restart or permission.endswith(MAY):
                 return exit_status
-            say("faceveil: restarted; the job resumes")
+            say("faceveil: restarted; the job resumes", "WARNING")
             shortages += permission.endswith(WANTED_FOR_MEMORY)
             continue
         memory = exit_status == -signal.SIGKILL and killed_before != oom_kills()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceveil.pipeline.console import say_result
+from faceveil.pipeline.logs import add_log_arguments
 from faceveil.pipeline.option_parsing import add_arguments, add_command
 from faceveil.pipeline.verify_options import CAREFUL, VerifyOptions
 
@@ -53,6 +54,7 @@ def add_verify_command(commands: Any) -> None:
     mend.add_argument("--fix", action="store_true", help="mask the faces that are found, in the output itself")
     mend.add_argument("--drop", action="store_true", help="take records with such faces out of the output")
     add_arguments(parser, only=["detection"], defaults=CAREFUL)
+    add_log_arguments(parser)
 
 
 def run_verify_command(given: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -73,5 +75,7 @@ def run_verify_command(given: argparse.Namespace, rest: Sequence[str]) -> int:
     from faceveil.pipeline.verify_report import format_findings, is_fine
 
     verified = verify_output(options)
-    say_result(format_findings(verified.content, options.output, verified.place))
+    if not given.quiet:
+        told = {name: value for name, value in verified.content.items() if name != "shards"}
+        say_result(format_findings(verified.content, options.output, verified.place), told | {"place": verified.place})
     return FINE if is_fine(verified.content, options.max_residual) else NOT_FINE

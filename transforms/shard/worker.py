@@ -113,7 +113,7 @@ class Anonymization:
 
 RecordSandbox = Sandbox[Source, Outcome | Source]
 
-STEPS = ("decode", "detect", "anonymize")
+STEPS = ("read", "decode", "detect", "anonymize")
 """What a worker measures."""
 
 
@@ -166,7 +166,8 @@ class Worker:
         return (ahead.item for ahead in read)
 
     def _read_ahead(self, ahead: ReadAhead) -> ReadAhead:
-        with self._watchdog.watching(ahead.item.key):
+        is_file = not isinstance(ahead.item, Outcome) and ahead.item.serialized is None
+        with self._watchdog.watching(ahead.item.key), self.timings.measuring("read", int(is_file)):
             return read_ahead(ahead, self.config.limits.max_image_bytes)
 
     def decode(

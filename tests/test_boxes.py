@@ -262,7 +262,7 @@ def test_added_boxes_are_masked_besides_the_faces_and_a_face_counts_once(
     check_masked(astronaut, image_of(found["plate.png"]), [PLATE, sides_of(face)])
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert (manifest["totals"]["faces"], manifest["totals"]["given_faces"]) == (5, 2)
-    assert manifest["model"]["name"] == "yunet-s+centerface-covered-int8"
+    assert manifest["model"]["name"] == "yunet-s"
 
 
 def test_what_says_nothing_or_nonsense_of_its_boxes_is_quarantined(astronaut: np.ndarray, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_other_images_of_a_record_are_looked_at_by_the_detector(astronaut: np.nd
     assert face["score"] < 1
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert (manifest["totals"]["faces"], manifest["totals"]["given_faces"]) == (2, 1)
-    assert manifest["model"]["name"] == "yunet-s+centerface-covered-int8"
+    assert manifest["model"]["name"] == "yunet-s"
 
 
 def test_every_worker_process_finds_the_boxes_and_writes_the_same_bytes(photos: Path, tmp_path: Path) -> None:

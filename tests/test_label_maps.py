@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.test_end_to_end import FAST, examples, faceveil, rows
+from tests.test_end_to_end import examples, faceveil, rows
 from tests.transforms.codecs.test_label_maps import coloured, face_parsing, segments
 
 pytestmark = pytest.mark.usefixtures("centerface")
+SMALL = ["--detect_size", "320"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def data_set(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_map_in_which_a_face_is_seen_is_held_back_and_what_allows_it_is_named(
     data_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = ("run", "--input", data_set, "--output", tmp_path, "--max_quarantined", 1, *FAST)
+    job = ("run", "--input", data_set, "--output", tmp_path, "--max_quarantined", 1, *SMALL)
     assert faceveil(*job) == 0
     found = rows(tmp_path)
     assert {key: row["reason"] for key, row in found.items()} == {
@@ -61,5 +62,5 @@ def test_a_map_in_which_a_face_is_seen_is_held_back_and_what_allows_it_is_named(
 
 
 def test_where_it_is_allowed_a_fresh_job_masks_it(data_set: Path, tmp_path: Path) -> None:
-    assert faceveil("run", "--input", data_set, "--output", tmp_path, "--allow_label_maps", *FAST) == 0
+    assert faceveil("run", "--input", data_set, "--output", tmp_path, "--allow_label_maps", *SMALL) == 0
     assert rows(tmp_path)["0.png"]["status"] == "anonymized"

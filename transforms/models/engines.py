@@ -14,7 +14,9 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from faceveil.transforms.errors import ModelError
+from faceveil.transforms.models.compiled import Compiled, KeptModel
 from faceveil.transforms.models.frameworks import load_openvino, load_tensorflow
+from faceveil.transforms.models.saved_model import files_digest
 from faceveil.transforms.runtime.memory import is_out_of_memory
 
 EngineName = Literal["auto", "openvino", "tensorflow"]
@@ -111,7 +113,7 @@ def load_model(
         model_dir: the SavedModel's folder.
         contract: what it has to be.
         compare: raises ConversionError unless both engines compute the same in float32, OpenVINO's first; None where
-            they are known to.
+            they are known to, and the model is one that the package brings, which is kept as it was compiled.
         engine: ``auto`` takes OpenVINO, or TensorFlow (with a warning) where OpenVINO does not run the model so.
         precision: ``auto`` is bfloat16 with OpenVINO on a CPU that has it, else float32; TensorFlow takes
             float32 only.
@@ -126,7 +128,7 @@ def load_model(
         return _original(model_dir, contract, precision, threads)
     truth = _original(model_dir, contract, "float32", threads) if compare else None
     try:
-        chosen = _converted(model_dir, contract, precision, threads)
+        chosen = _converted(model_dir, contract, precision, threads, keep=compare is None)
         if compare and truth is not None:
             # In float32, as the original: what bfloat16 rounds says nothing of the conversion.
             is_exact = chosen.precision == "float32"
@@ -147,8 +149,8 @@ def _original(model_dir: str, contract: Contract, precision: Precision, threads:
     return loaded
 
 
-def _converted(model_dir: str, contract: Contract, precision: Precision, threads: int) -> Engine:
-    loaded = _OpenVinoEngine(model_dir, contract, precision, threads)
+def _converted(model_dir: str, contract: Contract, precision: Precision, threads: int, keep: bool = False) -> Engine:
+    loaded = _OpenVinoEngine(model_dir, contract, precision, threads, keep=keep)
     try:
         contract.try_out(loaded)
     except (RuntimeError, ModelError) as error:
@@ -182,9 +184,15 @@ class _OpenVinoEngine:
     on_gpu = False
 
     def __init__(
-        self, model_dir: str, contract: Contract, precision: Precision, threads: int, model: Any = None
+        self,
+        model_dir: str,
+        contract: Contract,
+        precision: Precision,
+        threads: int,
+        model: Any = None,
+        keep: bool = False,
     ) -> None:
-        """Reads it, unless OpenVINO's model of it is given, and compiles it.
+        """Reads it, unless OpenVINO's model of it is given, and compiles it, unless it was kept as it was compiled.
 
         Raises:
             ConversionError: OpenVINO cannot convert or compile it.
@@ -196,25 +204,18 @@ class _OpenVinoEngine:
         if precision == "bfloat16" and not native:
             raise ModelError(f"--precision bfloat16: this CPU ({self.device}) has no bfloat16; use float32")
         floats = "bfloat16" if native and precision != "float32" else "float32"
+        config = _config(floats, threads)
+        identity = f"{files_digest(Path(model_dir))} {contract.one_by_one}" if keep else ""
+        kept = KeptModel(core, identity, config) if keep else None
+        self._prepare = functools.partial(_prepared, core, model_dir, model, contract, config, kept)
+        self._threads = threads
         try:
-            if model is None:
-                model = core.read_model(model_dir)
-            self.signature = openvino_signature(model)
-            contract.check(self.signature, model_dir)
-            if contract.one_by_one:
-                model.reshape(
-                    {
-                        port.any_name: [1, *(-1 if side.is_dynamic else side.get_length() for side in shape[1:])]
-                        for port in model.inputs
-                        for shape in [list(port.get_partial_shape())]
-                    }
-                )
-            quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
-            self.precision = f"int8 and {floats}" if quantised else floats
+            compiled = self._prepare()
+            self.signature = openvino_signature(compiled.model)
+            self.precision = f"int8 and {floats}" if compiled.is_quantised else floats
             names = [name for port in self.signature.outputs for name in port.names]
             self._outputs = [name for name in names if contract.outputs is None or name in contract.outputs]
-            self._compile = functools.partial(_compile, core, model, floats, threads)
-            self._requests: SimpleQueue[Any] | None = self._compile()
+            self._requests: SimpleQueue[Any] | None = _requests_of(compiled, threads)
             self._changing = Lock()
         except RuntimeError as error:
             if is_out_of_memory(error):
@@ -235,7 +236,7 @@ class _OpenVinoEngine:
         block each other for good (OpenVINO 2026.4's bindings set NumPy up under a lock of C++ and Python's own).
         """
         with self._changing:
-            requests = self._requests = self._requests or self._compile()
+            requests = self._requests = self._requests or _requests_of(self._prepare(), self._threads)
         request = requests.get()
         try:
             yield request
@@ -250,23 +251,45 @@ class _OpenVinoEngine:
             requests.put(request)
 
 
-def _compile(core: Any, model: Any, floats: str, threads: int) -> SimpleQueue[Any]:
+def _config(floats: str, threads: int) -> dict[str, Any]:
+    return {
+        "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
+        # One single-threaded stream per caller, not pinned to cores: pinning gained nothing measurable, and
+        # other processes share the machine.
+        "NUM_STREAMS": threads,
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _prepared(
+    core: Any, model_dir: str, model: Any, contract: Contract, config: dict[str, Any], kept: KeptModel | None
+) -> Compiled:
+    """The compiled model, from where it was kept if it was."""
+    if kept and (compiled := kept.load()):
+        return compiled
+    model = core.read_model(model_dir) if model is None else model
+    contract.check(openvino_signature(model), model_dir)
+    if contract.one_by_one:
+        model.reshape(
+            {
+                port.any_name: [1, *(-1 if side.is_dynamic else side.get_length() for side in shape[1:])]
+                for port in model.inputs
+                for shape in [list(port.get_partial_shape())]
+            }
+        )
+    quantised = any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops())
+    compiled = Compiled(core.compile_model(model, "CPU", config), quantised)
+    if kept:
+        kept.keep(compiled)
+    return compiled
+
+
+def _requests_of(compiled: Compiled, threads: int) -> SimpleQueue[Any]:
     """A request for each of the threads that will call at once."""
-    compiled = core.compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[floats],
-            # One single-threaded stream per caller, not pinned to cores: pinning gained nothing measurable, and
-            # other processes share the machine.
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
     requests: SimpleQueue[Any] = SimpleQueue()
     for _ in range(threads):
-        requests.put(compiled.create_infer_request())
+        requests.put(compiled.model.create_infer_request())
     return requests
 
 

@@ -29,7 +29,7 @@ def model_digest(path: str | Path) -> str:
     folder = Path(path)
     if not is_saved_model(folder):
         raise ModelError(f"{path} is no SavedModel: it holds no saved_model.pb")
-    digest = _files_digest(folder)
+    digest = files_digest(folder)
     note = folder / _NOTE
     if note.is_file():
         content = json.loads(note.read_text())
@@ -42,7 +42,7 @@ def write_note(saved_model: Path, digest: str) -> None:
     """Says beside a SavedModel that was just built what it is, for `model_digest`."""
     note = saved_model / _NOTE
     note.parent.mkdir(exist_ok=True)
-    note.write_text(json.dumps({"model_sha256": digest, "files_sha256": _files_digest(saved_model)}))
+    note.write_text(json.dumps({"model_sha256": digest, "files_sha256": files_digest(saved_model)}))
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -50,8 +50,8 @@ def model_files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
-def _files_digest(saved_model: Path) -> str:
-    """A digest over paths and contents, without the note beside them."""
+def files_digest(saved_model: Path) -> str:
+    """A digest over paths and contents of a SavedModel, without the note beside them."""
     whole = hashlib.sha256()
     for file in model_files(saved_model):
         name = file.relative_to(saved_model).as_posix()

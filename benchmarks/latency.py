@@ -1,6 +1,6 @@
 """What it costs when storage takes its time to answer: the rate of making shards with a latency, over the rate without.
 
-    python -m benchmarks.latency [--photos FOLDER] [--count 800] [--shards 2] [--milliseconds 50 200] [--repeat 3]
+    python -m benchmarks.latency [--photos FOLDER] [--count 800] [--shards 2] [--milliseconds 50 200] [--stores gs]
 
 Every request to an emulator of Cloud Storage takes so much longer, and each time that a file on disk is opened. Photos
 and one TFRecord file, divided, are read and shards written there. The start of a job and its listing are not counted.
@@ -50,14 +50,17 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--milliseconds", type=int, nargs="+", default=[50, 200])
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--stores", nargs="+", choices=["disk", "gs"], default=["disk", "gs"])
     given = parser.parse_args()
     seconds = functools.partial(_seconds, _default_config(), given.shards)
     with tempfile.TemporaryDirectory(prefix="faceveil-latency-") as name:
         folder = Path(name)
         write_inputs(given.photos or find_photos(), folder / "in", given.count)
         print("store | input | " + " | ".join(f"{delay} ms" for delay in given.milliseconds))
-        for kind in ("photos", "records"):
+        for kind in ("photos", "records") if "disk" in given.stores else ():
             _tell("disk", kind, given, functools.partial(_on_disk, folder, kind, seconds))
+        if "gs" not in given.stores:
+            return
         with STORES["gs"]() as server:
             server.make_bucket("bench")
             server.put_folder(folder / "in", "bench", "in")

@@ -65,8 +65,8 @@ class KeptModel:
 
     def keep(self, compiled: Compiled) -> None:
         """Keeps a model; several processes may do so at once."""
-        content = (b"8" if compiled.is_quantised else b"-") + compiled.model.export_model().getvalue()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: OpenVINO cannot tell what it has compiled
+            content = (b"8" if compiled.is_quantised else b"-") + compiled.model.export_model().getvalue()
             path = self._path()
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_name(f".{path.name}-{secrets.token_hex(8)}")

@@ -27,7 +27,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-models test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers \
 	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -47,13 +47,19 @@ demo: setup
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
 	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
-		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) faceveil/training/shipped)
+		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) $(MODELS) $(DATAFLOW) $(BUCKETS) faceveil/training/shipped)
 
-# faceveil in Python programs, notebooks and pipelines of others, in processes of their own, and previews, which load the
-# detector again and again: five minutes.
-PROGRAMS := $(patsubst %,tests/pipeline/test_%.py,anonymizer beam_page graph preview python_page run)
+# faceveil in Python programs, notebooks and pipelines of others, in processes of their own, and commands beside `run`, which
+# load the detector again and again: five minutes.
+PROGRAMS := $(patsubst %,tests/pipeline/test_%.py,anonymizer beam_page doctor graph preview python_page run)
 test-programs: setup
 	$(BIN)/python -m pytest $(PROGRAMS)
+
+# Detectors of users' own, by TensorFlow, OpenVINO and as ONNX files, how they are built and compared: four minutes.
+MODELS := tests/test_own_detectors.py tests/test_onnx_detectors.py tests/test_verifier.py tests/transforms/models/test_cache.py \
+	$(patsubst %,tests/transforms/detectors/test_%.py,object_detection_api onnx_load engines_on_photos)
+test-models: setup
+	$(BIN)/python -m pytest $(MODELS)
 
 # Jobs with too little memory, and every address that a job asks for, by strace: two minutes.
 SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py
@@ -65,7 +71,8 @@ test-browser: setup
 	$(BIN)/python -m pytest tests/browser/whole_pages.py
 
 # Whatever trains networks, or measures speed: detectors of one's own, attackers, what made the weights that the package ships.
-LEARNING := tests/training tests/benchmarks tests/pipeline/test_evaluate_privacy.py tests/pipeline/test_evaluate_anonymizers.py
+LEARNING := tests/training tests/benchmarks tests/pipeline/test_evaluate_privacy.py tests/pipeline/test_evaluate_anonymizers.py \
+	tests/evaluation/test_attackers.py tests/evaluation/test_embedding.py
 test-training: setup
 	$(BIN)/python -m pytest $(LEARNING)
 
@@ -115,15 +122,17 @@ bench: setup .venv-deface/ready
 
 # Jobs by Beam's own DataflowRunner, in a stand-in for Dataflow whose workers have an environment of their own, made as
 # configs/Dockerfile says: about seven minutes.
+DATAFLOW := tests/dataflow/test_request.py
 test-dataflow: setup
-	$(BIN)/python -m pytest tests/dataflow/whole_jobs.py
+	$(BIN)/python -m pytest tests/dataflow/whole_jobs.py $(DATAFLOW)
 
 # Jobs from bucket to bucket while requests fail and jobs are killed, about a quarter of an hour. Where Go is installed,
 # Cloud Storage is fake-gcs-server, which checks preconditions and lists in pages; else the simpler emulator of `make test`.
+BUCKETS := tests/test_cloud_storage.py
 test-cloud: setup
 	! command -v go >/dev/null || GOBIN=$(CURDIR)/$(BIN) go install github.com/fsouza/fake-gcs-server@v1.56.1
 	export FACEVEIL_FAKE_GCS_SERVER=$$(ls $(BIN)/fake-gcs-server 2>/dev/null); \
-	$(BIN)/python -m pytest tests/transforms/storage tests/test_cloud_storage.py && $(BIN)/python -m tests.cloud
+	$(BIN)/python -m pytest tests/transforms/storage $(BUCKETS) && $(BIN)/python -m tests.cloud
 
 # Jobs on other runners, killed in the middle, against the DirectRunner's bytes; five minutes each. What they need beside
 # the lock they get into .clusters/: Prism by Go, Airflow, Flink and Spark as wheels, Beam's job servers by Maven.

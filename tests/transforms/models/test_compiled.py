@@ -80,6 +80,7 @@ def flipped(data: bytes) -> bytes:
     return data[:999] + bytes([data[999] ^ 1]) + data[1000:]
 
 
+@pytest.mark.parametrize("path", ["yunet-s"], indirect=True)
 @pytest.mark.parametrize("damaged", [lambda _: b"", cut, flipped])
 def test_what_is_damaged_is_made_anew(
     damaged: Callable[[bytes], bytes], path: str, kept: list[Compiled], tmp_path: Path, pictures: list[RGB]
@@ -93,6 +94,7 @@ def test_what_is_damaged_is_made_anew(
     assert len(kept) == 2
 
 
+@pytest.mark.parametrize("path", ["yunet-s"], indirect=True)
 def test_a_cache_that_cannot_be_written_is_done_without(
     path: str, kept: list[Compiled], tmp_path: Path, pictures: list[RGB]
 ) -> None:

@@ -225,7 +225,8 @@ def _find_output(options: VerifyOptions) -> _Output:
         named = JobOptions(output=options.output, records_output=options.records_output, format=written)
         folder = find_audit_directory(named)
         has_trail = holds_audit_trail(folder)
-        layout = OutputLayout(options.output, folder, job["settings_digest"], written, job.get("compression", "none"))
+        written_as = written, job.get("compression", "none"), job.get("columns") or {}
+        layout = OutputLayout(options.output, folder, job["settings_digest"], *written_as)
         sha256 = _manifest_sha256(options.output) if is_whole else ""
         output = _Output(manifest, sha256, layout, has_trail, is_whole)
         _ = output.shards, _roles(job), _geometry(job)
@@ -315,6 +316,7 @@ def _config(
         allow_label_maps=job.get("allow_label_maps", False),
         memory_shortages=memory_shortages(),
         format=job.get("format", "tfrecord"),
+        columns=job.get("columns") or {},
     )
 
 

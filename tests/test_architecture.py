@@ -99,7 +99,7 @@ TESTED_BY = {
         "parquet_shard tfrecord_shard webdataset_shard": "transforms/shard/test_file_shard.py",
         "worker": "transforms/test_anonymize_shards.py",
     },
-    "transforms.verification": {"findings reading records shards unaccounted": "pipeline/test_verify.py"},
+    "transforms.verification": {"findings records shards unaccounted": "pipeline/test_verify.py"},
     "transforms.storage": {"base gcs s3": "transforms/storage/test_object_stores.py"},
     "pipeline": {
         "access": "test_cloud_storage.py",

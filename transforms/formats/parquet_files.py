@@ -293,7 +293,7 @@ def _as_record(number: int, row: _Row, max_bytes: int) -> bytes | Quarantine:
         return row
     size = sum(values.nbytes for values in row.values())
     if size <= max_bytes:
-        record = Example.empty().with_features({name: _as_feature(values) for name, values in row.items()})
+        record = _example(row)
         size = len(record)
     return record if size <= max_bytes else too_large(f"record {number} has {size} bytes")
 
@@ -303,6 +303,22 @@ def _as_feature(values: Any) -> FeatureValue:
         return np.array(values.to_pylist(), object)
     numbers: FeatureValue = values.to_numpy(zero_copy_only=False)
     return numbers
+
+
+def example_of_row(row: Any) -> bytes:
+    """A row, given as a batch of one (pyarrow's RecordBatch), as its reader gives it: a serialised Example.
+
+    Raises:
+        Quarantine: an Example cannot hold its values.
+    """
+    [features] = _rows_of(row, _columns(row.schema))
+    if isinstance(features, Quarantine):
+        raise features
+    return _example(features)
+
+
+def _example(features: dict[str, Any]) -> bytes:
+    return Example.empty().with_features({name: _as_feature(values) for name, values in features.items()})
 
 
 def _rows(opened: Any, footer: Any, group: int, count: int, roles: FeatureRoles) -> Iterator[_Row]:

@@ -19,6 +19,7 @@ from faceveil.transforms.runtime.sandbox import Sandbox
 from faceveil.transforms.shard.detect import DecodedImage, batch_like_shaped
 from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Batch, Outcome, Record, in_order, quarantined
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker
 from faceveil.transforms.verification.findings import (
     FindingsFile,
@@ -111,7 +112,8 @@ def verified_before(
     if found is None or not found[0].startswith(f"{digest}:"):
         return None
     audit = file_sha256(output.audit_path(shard.name)) if expected.has_rows else ""
-    content = file_sha256(output.shard_path(shard.name)) if output.format == "tfrecord" else files_sha256(shard, output)
+    has_files = SHARD_FORMATS[output.format].has_files
+    content = files_sha256(shard, output) if has_files else file_sha256(output.shard_path(shard.name))
     return found[1] if found[0] == _identity(shard, digest, content, audit) else None
 
 

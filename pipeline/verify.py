@@ -218,7 +218,7 @@ def _find_output(options: VerifyOptions) -> _Output:
     try:
         job, written = manifest["job"], manifest["job"].get("format", "tfrecord")
         if written not in READERS:
-            known = " and ".join(READERS)
+            known = ", ".join(READERS)
             raise OptionError(
                 f"{options.output}: was written with --format {written}; verify knows {known}, so nothing was checked"
             )

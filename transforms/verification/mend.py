@@ -240,6 +240,10 @@ def _mend_images(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
                 continue
             path = storage.join(output.directory, place.file)
             data = storage.read_bytes(path)
+            if mending.action == "fix" and hashlib.sha256(data).hexdigest() != place.sha256:
+                rows.add(row, place)
+                make.keywords["mended"].failed += 1
+                continue
             made = make(UncheckedRecord(row.key, row, place.file, place.index, data, is_file=True))
             if made.serialized is None:
                 dropped.append(path)

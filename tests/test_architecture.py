@@ -75,6 +75,7 @@ TESTED_BY = {
         "container": "transforms/formats/test_parquet_files.py",
         "file_names": "test_hash_keys.py",
         "layout": "transforms/test_anonymize_shards.py",
+        "parquet_columns": "transforms/formats/test_parquet_files.py",
         "tfrecord_files": "transforms/inputs/test_parts.py",
     },
     "transforms.generators": {

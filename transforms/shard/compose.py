@@ -19,7 +19,7 @@ from faceveil.transforms.formats.columns import Columns, arrow_schema, read_row,
 from faceveil.transforms.formats.example import Example, FeatureValue
 from faceveil.transforms.formats.features import FACE_INDEX, FeatureRoles
 from faceveil.transforms.formats.layout import OutputFormat
-from faceveil.transforms.formats.parquet_files import example_of_row
+from faceveil.transforms.formats.parquet_columns import example_of_row
 from faceveil.transforms.formats.samples import example_of_sample, file_sample_name, sample_of
 from faceveil.transforms.shard.read import image_names
 

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from faceveil.transforms import storage
@@ -305,7 +305,7 @@ def mask_outside(record: UncheckedRecord, outside: Mapping[int, Faces], mending:
     decoded = _decoded(record, mending, worker)
     if not isinstance(decoded, Record) or len(decoded.images) != len(known):
         return quarantined(record.key, Quarantine(Reason.ANONYMIZATION_FAILED, "it can no longer be read"))
-    if not _is_composed_so(record, decoded, known, functools.partial(compose, roles=roles), mending):
+    if not _is_composed_so(record, decoded, known, roles, mending):
         return quarantined(record.key, Quarantine(Reason.ANONYMIZATION_FAILED, "a job would not write it so"))
     images = tuple(
         DetectedImage(
@@ -352,15 +352,16 @@ def _is_composed_so(
     record: UncheckedRecord,
     decoded: Record[DecodedImage],
     known: Sequence[Faces],
-    compose: Callable[..., bytes],
+    roles: FeatureRoles,
     mending: Mending,
 ) -> bool:
     """Whether a row or a sample is what is composed of it, so that nothing but images and faces changes when it is."""
     if record.is_file or mending.output.format == "tfrecord":  # whose other features are copied byte by byte
         return True
     images = [AnonymizedImage(i.data, i.info, faces, False) for i, faces in zip(decoded.images, known, strict=True)]
+    compose = composer(mending.output.format, mending.output.columns)
     try:
-        made = compose(record.key, decoded.example, [image.data for image in images], images)
+        made = compose(record.key, decoded.example, [image.data for image in images], images, roles)
         if mending.output.format == "parquet":  # whose rows may say the same in other bytes
             return _decomposer(mending)(made) == _decomposer(mending)(record.data)
         return made == record.data

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,6 +149,7 @@ def _read_tfrecords(
     path, chosen = output.shard_path(shard.name), shard.chosen
     wanted = set(chosen or ())
     with storage.open_to_read(path) as opened, _plain(opened, output, reading, chosen is None) as plain:
+        records: Iterable[tuple[int, bytes | OversizedRecord]]
         if chosen is None or output.compression != "none":
             records = enumerate(read_limited_records(plain, max_bytes))
         else:
@@ -156,8 +157,10 @@ def _read_tfrecords(
         for number, record in records:
             if chosen is not None and number not in wanted:
                 continue
-            is_large = isinstance(record, OversizedRecord)
-            yield number, too_large(f"it has {record.length} bytes") if is_large else record
+            if isinstance(record, OversizedRecord):
+                yield number, too_large(f"it has {record.length} bytes")
+            else:
+                yield number, record
 
 
 def _chosen_records(

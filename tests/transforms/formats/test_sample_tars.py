@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_one_that_is_cut_off_is_told_and_gives_no_sample_that_may_lack_something
     assert found == samples()[: len(found)]
 
 
-def header(name: str, size: int = 0, tar_format: int = tarfile.GNU_FORMAT, **more: int | str | bytes) -> bytes:
+def header(name: str, size: int = 0, tar_format: Any = tarfile.GNU_FORMAT, **more: int | str | bytes) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = size
     for attribute, value in more.items():

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -33,7 +34,7 @@ IMAGES = ("image/encoded", "views")
 COUNT = 40
 
 
-def features(number: int) -> dict[str, list[float] | list[bytes]]:
+def features(number: int) -> dict[str, Any]:
     return {
         "image/encoded": [b"\x89PNG\r\n\x1a\n%d" % number * 50],
         "n": [number],

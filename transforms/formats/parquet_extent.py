@@ -1,51 +1,83 @@
 """What a Parquet file holds beside the values of its columns: bytes that no reader of the table ever sees.
 
 Such files are read from their footer on, so whatever lies between the pieces that it names is passed over, and so is
-what it says of itself beside columns and places. The layout of files, and of the headers of pages, in Thrift's compact
-encoding: https://parquet.apache.org/docs/file-format/ and
-https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md.
+what it says of itself beside columns and places. It is parsed here and not by Arrow, whose C++ ends the process at
+some that are damaged. The layout of files (https://parquet.apache.org/docs/file-format/), fields of structures
+(https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift), and Thrift's compact encoding
+(https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+import io
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 _MAGIC_BYTES, _END_BYTES = 4, 8
 _PIECE = 2**20
+_MAX_HEADER, _DEEPEST = 2**16, 16
 _OF_ARROW = b"ARROW:schema"
-_STOP, _TRUE, _FALSE, _INT32, _STRUCT = 0, 1, 2, 5, 12
-_PAGE_TYPE, _COMPRESSED_SIZE = 1, 3
-_OF_VALUES = {0: 5, 2: 7, 3: 8}
+_WRITER = re.compile(rb"parquet-cpp-arrow version [\w.+-]{1,40}")
+
+# Fields of structures by their numbers, and those that a job writes: all of them numbers, or names of columns.
+_GROUPS, _METADATA, _CREATED_BY, _OF_FILE = 4, 5, 6, {1, 2, 3, 4, 5, 6, 7}
+_CHUNKS, _OF_GROUP = 1, {1, 2, 3, 5, 6, 7}
+_COLUMN, _OF_CHUNK = 3, {2, 3}
+_PATH, _VALUES, _LENGTH, _DATA, _DICTIONARY, _STATISTICS = 3, 5, 7, 9, 11, 12
+_OF_COLUMN = {1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 16}
+_KEY, _VALUE = 1, 2
+_PAGE_TYPE, _PAGE_LENGTH, _COUNT, _IS_DICTIONARY = 1, 3, 1, 2
+_COUNTS = {0: 5, 2: 7, 3: 8}
 """By the types of pages that hold values, the field of their headers that counts these: data, dictionaries, data."""
-_COUNT = 1
-_MAX_HEADER = 2**16
 
 _Fields = dict[int, Any]
 
 
-def hidden_in_footer(footer: Any, expected: Any) -> Iterator[str]:
+class Chunk(NamedTuple):
+    """A piece of a column, of one row group.
+
+    Attributes:
+        start: its first byte in the file.
+        length: bytes.
+        values: how many it holds.
+        column: the path of its column.
+    """
+
+    start: int
+    length: int
+    values: int
+    column: str
+
+
+def hidden_in_footer(footer: bytes, metadata: Mapping[bytes, bytes]) -> Iterator[str]:
     """What a footer says that a job would not write.
 
     Args:
-        footer: pyarrow's FileMetaData.
-        expected: the schema that the job wrote.
+        footer: what stands before its length and the magic number.
+        metadata: of the schema that the job wrote.
     """
-    told = set(footer.metadata or {}) - {_OF_ARROW} - set(expected.metadata or {})
-    if told:
-        yield f"its footer tells more than a job does: {', '.join(sorted(map(repr, told)))[:200]}"
-    elif footer.schema.to_arrow_schema().metadata != expected.metadata:
-        yield "its footer tells something else of its columns than a job does"
-    chunks = [
-        footer.row_group(group).column(n) for group in range(footer.num_row_groups) for n in range(footer.num_columns)
-    ]
-    if names := sorted({chunk.path_in_schema for chunk in chunks if chunk.is_stats_set}):
+    try:
+        told, rest = _parsed(footer)
+        pairs = [(pair[_KEY], pair[_VALUE]) for pair in told.get(_METADATA, ())]
+        chunks = [chunk for group in told[_GROUPS] for chunk in group[_CHUNKS]]
+        columns = [chunk[_COLUMN] for chunk in chunks]
+        more = [set(told) - _OF_FILE, *(set(group) - _OF_GROUP for group in told[_GROUPS])]
+        more += [*(set(chunk) - _OF_CHUNK for chunk in chunks), *(set(column) - _OF_COLUMN for column in columns)]
+        by_other = not _WRITER.fullmatch(told[_CREATED_BY])
+        names = sorted({_name(column) for column in columns if _STATISTICS in column})
+    except _UNREADABLE:
+        yield "its footer says what cannot be read"
+        return
+    if rest or by_other or sorted(pair for pair in pairs if pair[0] != _OF_ARROW) != sorted(metadata.items()):
+        yield "its footer says more, or something else, than a job does"
+    if names:
         yield f"its footer holds values once more, as the smallest and largest of columns {', '.join(names)}"
-    if any(chunk.file_path or chunk.metadata for chunk in chunks):
-        yield "its footer names other files, or tells more of single pieces of columns than a job does"
+    elif any(more):
+        yield "its footer tells of more than columns and row groups"
 
 
-def hidden_in_pages(file: BinaryIO, size: int, footer: Any) -> Iterator[str]:
+def hidden_in_pages(file: BinaryIO, size: int, footer: bytes) -> Iterator[str]:
     """What lies between the pages of a file, or in their headers, that is no value.
 
     Args:
@@ -56,39 +88,72 @@ def hidden_in_pages(file: BinaryIO, size: int, footer: Any) -> Iterator[str]:
     Raises:
         OSError: it cannot be read.
     """
-    pages = _Pages(file)
+    try:
+        told, _ = _parsed(footer)
+        chunks = sorted(_chunk(chunk[_COLUMN]) for group in told[_GROUPS] for chunk in group[_CHUNKS])
+    except _UNREADABLE:
+        return  # which is told of the footer
+    pages = _Reader(file)
     pages.skip(_MAGIC_BYTES)
-    chunks = [
-        footer.row_group(group).column(n) for group in range(footer.num_row_groups) for n in range(footer.num_columns)
-    ]
-    pieces = [(_start(chunk), chunk.total_compressed_size, chunk.num_values, chunk.path_in_schema) for chunk in chunks]
-    for start, length, values, name in sorted(pieces):
-        if start != pages.place:
-            yield f"bytes from {pages.place} to {start} belong to no column"
-            if start < pages.place:
-                return
-            pages.skip(start - pages.place)
-        if why := pages.follow(start + length, values):
-            yield f"column {name}, from byte {start}: {why}"
-            pages.skip(start + length - pages.place)
-        if pages.place != start + length:
+    for chunk in chunks:
+        if chunk.start != pages.place:
+            yield f"bytes from {pages.place} to {chunk.start} belong to no column"
+            pages.skip(chunk.start - pages.place)
+        if chunk.start == pages.place and (why := _why_more(pages, chunk)):
+            yield f"column {chunk.column}, from byte {chunk.start}: {why}"
+            pages.skip(chunk.start + chunk.length - pages.place)
+        if pages.place != chunk.start + chunk.length:
             return
-    if pages.place + footer.serialized_size + _END_BYTES != size:
+    if pages.place + len(footer) + _END_BYTES != size:
         yield f"bytes from {pages.place} on belong neither to a column nor to the footer"
 
 
-def _chunks(footer: Any) -> Iterator[Any]:
-    """The pieces of columns, one for each row group (pyarrow's ColumnChunkMetaData)."""
-    for group in range(footer.num_row_groups):
-        yield from (footer.row_group(group).column(number) for number in range(footer.num_columns))
+def _parsed(footer: bytes) -> tuple[_Fields, bytes]:
+    """The fields of a footer, and what is behind them."""
+    file = io.BytesIO(footer)
+    return _Reader(file).fields(len(footer)), file.read()
 
 
-def _start(chunk: Any) -> int:
-    return int(chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset)
+def _chunk(column: _Fields) -> Chunk:
+    start = column.get(_DICTIONARY, column[_DATA])
+    numbers = start, column[_LENGTH], column[_VALUES]
+    if min(numbers) < 0:
+        raise ValueError("a number below 0")
+    return Chunk(*numbers, _name(column))
 
 
-class _Pages:
-    """The pages of a file, one behind the other.
+def _name(column: _Fields) -> str:
+    return b".".join(column[_PATH]).decode("utf-8", "backslashreplace")
+
+
+def _why_more(pages: _Reader, chunk: Chunk) -> str:
+    """Goes through the pages of a piece of a column; why it holds more than its values, if it does."""
+    stop, values = chunk.start + chunk.length, chunk.values
+    while pages.place < stop:
+        try:
+            header = pages.fields(_MAX_HEADER)
+            page, length = header[_PAGE_TYPE], header[_PAGE_LENGTH]
+            values -= header[_COUNTS[page]][_COUNT] if page != _IS_DICTIONARY else 0
+            if _holds_bytes(header) or not 0 <= length <= stop - pages.place:
+                return "a page's header says more than how many values there are, and of how many bytes"
+        except _UNREADABLE:
+            return "a page's header says what cannot be read"
+        pages.skip(length)
+    return "there are other pages than those of its values" if values else ""
+
+
+def _holds_bytes(told: Any) -> bool:
+    if isinstance(told, dict):
+        return any(map(_holds_bytes, told.values()))
+    return isinstance(told, (bytes, list))
+
+
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+"""What comes of a structure that is damaged, or is not the one that it should be."""
+
+
+class _Reader:
+    """Reads structures in Thrift's compact encoding, and what lies between them.
 
     Attributes:
         place: in the file.
@@ -97,60 +162,70 @@ class _Pages:
     def __init__(self, file: BinaryIO) -> None:
         self.place = 0
         self._file = file
+        self._limit = 0
 
     def skip(self, size: int) -> None:
+        """Passes over bytes."""
         while size > 0 and (data := self._read(min(size, _PIECE))):
             size -= len(data)
+
+    def fields(self, limit: int) -> _Fields:
+        """A structure by the numbers of its fields: numbers, truth values, bytes, lists and structures.
+
+        Raises:
+            ValueError: there is none of at most so many bytes.
+        """
+        self._limit = self.place + limit
+        return self._fields(0)
 
     def _read(self, size: int) -> bytes:
         data = self._file.read(size)
         self.place += len(data)
         return data
 
-    def follow(self, stop: int, values: int) -> str:
-        """Goes through the pages of a piece of a column; why it holds more than its values, if it does."""
-        while self.place < stop:
-            try:
-                header = self._header(self.place + _MAX_HEADER)
-                count = header[_OF_VALUES[header[_PAGE_TYPE]]][_COUNT]
-            except (ValueError, LookupError, TypeError):
-                return "a page's header says more than how many values there are, and of how many bytes"
-            values -= count if header[_PAGE_TYPE] != 2 else 0
-            if not 0 <= header[_COMPRESSED_SIZE] <= stop - self.place:
-                return "a page is longer than its column"
-            self.skip(header[_COMPRESSED_SIZE])
-        return "there are other pages than those of its values" if values else ""
+    def _exactly(self, size: int) -> bytes:
+        if self.place + size > self._limit or len(data := self._read(size)) < size:
+            raise ValueError("it is longer than its place")
+        return data
 
-    def _header(self, limit: int) -> _Fields:
-        """The next fields of a structure, numbers and structures of numbers.
-
-        Raises:
-            ValueError: it has others, or ends nowhere.
-        """
-        fields: _Fields = {}
-        number = 0
-        while self.place < limit:
-            [head] = self._read(1)
-            kind = head & 0xF
-            if kind == _STOP:
-                return fields
-            number = number + (head >> 4) if head >> 4 else self._integer(limit)
-            if kind in (_TRUE, _FALSE):
-                fields[number] = kind == _TRUE
-            elif kind == _INT32:
-                fields[number] = self._integer(limit)
-            elif kind == _STRUCT:
-                fields[number] = self._header(limit)
-            else:
-                raise ValueError("no number")
-        raise ValueError("too long")
-
-    def _integer(self, limit: int) -> int:
+    def _unsigned(self) -> int:
         value = shift = 0
-        while self.place < limit and shift < 35:
-            [byte] = self._read(1)
+        while shift < 70:
+            [byte] = self._exactly(1)
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
-                return value >> 1 ^ -(value & 1)
+                return value
             shift += 7
-        raise ValueError("too long")
+        raise ValueError("a number of more than 64 bits")
+
+    def _signed(self) -> int:
+        value = self._unsigned()
+        return value >> 1 ^ -(value & 1)
+
+    def _fields(self, depth: int) -> _Fields:
+        fields: _Fields = {}
+        number = 0
+        while head := self._exactly(1)[0]:
+            number = number + (head >> 4) if head >> 4 else self._signed()
+            kind = head & 0xF
+            if number in fields or depth > _DEEPEST:
+                raise ValueError("a field twice, or too deep")
+            fields[number] = kind == 1 if kind in (1, 2) else self._value(kind, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in (1, 2, 3):  # truth values in lists, and bytes
+            return self._exactly(1)[0]
+        if kind in (4, 5, 6):
+            return self._signed()
+        if kind == 8:
+            return self._exactly(self._unsigned())
+        if kind in (9, 10):
+            [head] = self._exactly(1)
+            count = head >> 4 if head >> 4 < 15 else self._unsigned()
+            if count > self._limit - self.place:
+                raise ValueError("a list that is longer than its place")
+            return [self._value(head & 0xF, depth + 1) for _ in range(count)]
+        if kind == 12:
+            return self._fields(depth + 1)
+        raise ValueError("of another kind than Parquet has")

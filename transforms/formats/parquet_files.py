@@ -82,10 +82,22 @@ def read_footer(file: StoredFile) -> Any:
         counts = _row_counts(footer)
         if min(counts, default=0) < 0 or sum(counts) != footer.num_rows:
             raise CorruptRecordError(f"its footer says {footer.num_rows} rows, and {counts[:5]} in its row groups")
-        footer.schema.to_arrow_schema()
+        columns_of(footer.schema.to_arrow_schema())  # whose names may be no texts
     except Exception as error:
         raise _damage(error) from error
     return footer
+
+
+def footer_bytes(file: StoredFile) -> bytes:
+    """The footer of a file that ``read_footer`` reads, as it lies there.
+
+    Raises:
+        OSError: the file cannot be read.
+        AccessError: as ``read_footer``.
+    """
+    end = file.size - _END_BYTES
+    length = int.from_bytes(storage.read_range(file, end, file.size)[:4], "little")
+    return storage.read_range(file, end - length, end)
 
 
 def _damage(error: Exception) -> CorruptRecordError:

@@ -20,7 +20,7 @@ from faceveil.transforms.formats.example import InvalidExampleError
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.layout import OutputFormat, OutputLayout
 from faceveil.transforms.formats.parquet_extent import hidden_in_footer, hidden_in_pages
-from faceveil.transforms.formats.parquet_files import PARQUET_FILES, read_footer
+from faceveil.transforms.formats.parquet_files import PARQUET_FILES, footer_bytes, read_footer
 from faceveil.transforms.formats.sample_tars import read_samples
 from faceveil.transforms.formats.samples import example_of_sample
 from faceveil.transforms.formats.tfrecord import (
@@ -77,20 +77,27 @@ class ShardReading:
         bytes: how many.
         records: how many.
         problems: of the shard, not of one of its records.
-        hidden: what its file holds beside them.
+        hidden: the first thing that its file holds beside them; empty where nothing was found.
+        hidden_count: how many such there are.
     """
 
     sha256: str = ""
     bytes: int = 0
     records: int = 0
     problems: list[OutputFinding] = field(default_factory=list)
-    hidden: list[str] = field(default_factory=list)
+    hidden: str = ""
+    hidden_count: int = 0
+
+    def note_hidden(self, what: str) -> None:
+        """Counts what the file holds beside records; of a tar that was packed anew there is some for each of them."""
+        self.hidden = self.hidden or what
+        self.hidden_count += 1
 
     def say_hidden(self, file: str) -> None:
-        """Adds what the file holds beside records as one problem, for there may be as much of it as of these."""
+        """Adds all of that as one problem."""
         if self.hidden:
-            more = f"; and {len(self.hidden) - 1} more of the kind" if len(self.hidden) > 1 else ""
-            self.say(Problem.HIDDEN_DATA, self.hidden[0] + more, file)
+            more = f"; and {self.hidden_count - 1} more of the kind" if self.hidden_count > 1 else ""
+            self.say(Problem.HIDDEN_DATA, self.hidden + more, file)
 
     def say(self, problem: str, detail: str, file: str | None = None) -> None:
         """Adds a problem of the shard."""
@@ -182,7 +189,7 @@ def _read_samples(
         storage.open_to_read(output.shard_path(shard.name)) as opened,
         _plain(opened, output, reading, chosen is None) as plain,
     ):
-        yield from read_samples(plain, max_bytes, reading.hidden.append, chosen)
+        yield from read_samples(plain, max_bytes, reading.note_hidden, chosen)
 
 
 @contextmanager
@@ -196,7 +203,7 @@ def _plain(opened: BinaryIO, output: OutputLayout, reading: ShardReading, is_who
         start = opened.read(_GZIP_SYSTEM)
         opened.seek(0)
         if start[_GZIP_FLAGS:].strip(b"\0"):
-            reading.hidden.append("gzip's header tells a name, a time or more")
+            reading.note_hidden("gzip's header tells a name, a time or more")
         try:
             yield single_gzip(file)
         except (EOFError, zlib.error) as error:
@@ -211,6 +218,7 @@ def _read_rows(
     """The rows of a Parquet file as Examples, with their numbers; of chosen ones only their row groups are read."""
     stored = _stat(output.shard_path(shard.name))
     footer = read_footer(stored)
+    told = footer_bytes(stored)
     schema = footer.schema.to_arrow_schema()
     expected = arrow_schema(output.columns)
     if unknown := [name for name in schema.names if name not in expected.names]:
@@ -218,12 +226,14 @@ def _read_rows(
     elif not schema.equals(expected):
         detail = "its columns are not those that the manifest tells"
         reading.say(Problem.CHANGED_FILE, detail, output.shard_file(shard.name))
-    reading.hidden += hidden_in_footer(footer, expected)
+    found = list(hidden_in_footer(told, expected.metadata or {}))
     if shard.chosen is None:
         with storage.open_to_read(stored.path) as opened:
             hashed = _HashedFile(opened)
-            reading.hidden += hidden_in_pages(cast("BinaryIO", hashed), stored.size, footer)
+            found += hidden_in_pages(cast("BinaryIO", hashed), stored.size, told)
             reading.sha256, reading.bytes = hashed.finish()
+    for what in found:
+        reading.note_hidden(what)
     refused = tuple(column.name for column in PARQUET_FILES.declared(stored) if column.refusal)
     chosen = None if shard.chosen is None else set(shard.chosen)
     for part in _parts_with(chosen, stored, footer):

@@ -202,6 +202,17 @@ def test_rows_that_were_changed_to_hide_a_face_are_told(copied: Path) -> None:
     assert result(copied)["problems"] == {"wrong_row": 6}
 
 
+def test_an_audit_trail_that_is_damaged_is_told(copied: Path) -> None:
+    first, second, *_ = sorted(audit_of(copied).glob("data-*.parquet"))
+    for path, (start, end) in ((first, (0, 400)), (second, (-400, None))):
+        data = bytearray(path.read_bytes())
+        data[start:end] = bytes(400)
+        path.write_bytes(data)
+    assert verify(copied) == 3
+    assert result(copied)["problems"] == {"missing_rows": 2}
+    assert verify(copied, "--fix") == 3
+
+
 def test_without_an_audit_trail_only_the_files_are_checked(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(audit_of(copied))
     assert verify(copied) == 0

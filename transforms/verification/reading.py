@@ -39,6 +39,7 @@ from faceveil.transforms.verification.findings import OutputFinding, Problem
 from faceveil.transforms.verification.records import UncheckedRecord
 
 _PIECE = 2**20
+_MAX_DETAIL = 500
 _GZIP_FLAGS, _GZIP_SYSTEM = 3, 8
 """Where flags and time begin in gzip's header (RFC 1952, 2.3), and what follows them."""
 _DECODED = 8
@@ -222,7 +223,8 @@ def _read_rows(
     schema = footer.schema.to_arrow_schema()
     expected = arrow_schema(output.columns)
     if unknown := [name for name in schema.names if name not in expected.names]:
-        reading.say(Problem.LEFT_OUT_FEATURE, f"columns {', '.join(unknown)}", output.shard_file(shard.name))
+        detail = f"columns {', '.join(unknown)}"[:_MAX_DETAIL]
+        reading.say(Problem.LEFT_OUT_FEATURE, detail, output.shard_file(shard.name))
     elif not schema.equals(expected):
         detail = "its columns are not those that the manifest tells"
         reading.say(Problem.CHANGED_FILE, detail, output.shard_file(shard.name))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.strip import strip
-from faceveil.transforms.formats.audit import Stamp, read_stamp
+from faceveil.transforms.formats.audit import Stamp, read_placed_rows, read_stamp
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import out_of_memory_errors
@@ -128,9 +128,10 @@ def _trail(shard: WrittenShard, output: OutputLayout, reading: ShardReading) -> 
     try:
         stamp = read_stamp(path)
         if stamp is not None:
+            deque(read_placed_rows(path), maxlen=0)  # or damage would be found among records
             return stamp
         why = "is not there"
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, LookupError, TypeError) as error:
         why = f"cannot be read: {error}"
     reading.say(Problem.MISSING_ROWS, f"{shard.name}.parquet of the audit trail {why}")
     return None

@@ -18,7 +18,7 @@ import numpy as np
 
 from faceveil.transforms.codecs.signatures import sniff
 from faceveil.transforms.formats.columns import Columns, column_of, is_list
-from faceveil.transforms.formats.example import Example, FeatureValue, ReadValues
+from faceveil.transforms.formats.example import Example, FeatureValue, InvalidExampleError, ReadValues
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.kinds import IMAGE_ENDINGS, ending_of
 from faceveil.transforms.formats.tar_files import SAMPLE_KEY
@@ -184,11 +184,11 @@ def example_of_sample(sample: bytes, images: Sequence[str], allowed: Collection[
         allowed: features that are members as they were, whatever they hold.
 
     Raises:
-        InvalidExampleError: it is no Example of members.
+        InvalidExampleError: it is no Example of members, or one that is no image is called as images are.
 
     Example usage::
 
-        >>> of = Example.parse(Example.empty().with_features({"right": b"P5...", "left": b"P5...", "label": [3]}))
+        >>> of = Example.parse(Example.empty().with_features({"right": b"P5 1 1", "left": b"P5 1 1", "label": [3]}))
         >>> made = Example.parse(example_of_sample(sample_of(of, ("left", "right"), {}), ("left", "right")))
         >>> made.names(), made.values("label")
         (['right', 'left', 'label'], array([3]))
@@ -198,6 +198,8 @@ def example_of_sample(sample: bytes, images: Sequence[str], allowed: Collection[
     features: dict[str, FeatureValue] = {}
     found = _image_members(list(members), images, allowed)
     feature_of = {member: feature for feature, alike in found.items() for member in alike}
+    if taken := (members.keys() - feature_of.keys()) & found.keys():
+        raise InvalidExampleError(f"the member {min(taken)} has the name of a feature of images")
     for member, content in members.items():
         feature = feature_of.get(member)
         features[feature or member] = [members[each] for each in found[feature]] if feature else content

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.example import Example, InvalidExampleError
 from faceveil.transforms.formats.sample_tars import end_of_tar, write_member
 from faceveil.transforms.formats.samples import (
     example_of_sample,
@@ -224,3 +224,9 @@ def test_json_that_no_job_writes_stays_a_member(told: bytes) -> None:
     sample = Example.empty().with_features({"jpg": b"j", "json": told})
     made = Example.parse(example_of_sample(sample, ("image/encoded",)))
     assert (made.names(), made.bytes_values("json")) == (["image/encoded", "json"], [told])
+
+
+def test_a_member_that_would_take_the_place_of_images_is_refused() -> None:
+    for members in ({"left": b"x", "png": b"1", "right.png": b"2"}, {"png": b"1", "right.png": b"2", "right": b"x"}):
+        with pytest.raises(InvalidExampleError, match="has the name of a feature of images"):
+            example_of_sample(Example.empty().with_features(members), ("left", "right"))

@@ -59,7 +59,7 @@ def hidden_in_footer(footer: bytes, metadata: Mapping[bytes, bytes]) -> Iterator
     """
     try:
         told, rest = _parsed(footer)
-        pairs = [(pair[_KEY], pair[_VALUE]) for pair in told.get(_METADATA, ())]
+        pairs = sorted((pair[_KEY], pair[_VALUE]) for pair in told.get(_METADATA, ()) if pair[_KEY] != _OF_ARROW)
         chunks = [chunk for group in told[_GROUPS] for chunk in group[_CHUNKS]]
         columns = [chunk[_COLUMN] for chunk in chunks]
         more = [set(told) - _OF_FILE, *(set(group) - _OF_GROUP for group in told[_GROUPS])]
@@ -69,8 +69,10 @@ def hidden_in_footer(footer: bytes, metadata: Mapping[bytes, bytes]) -> Iterator
     except _UNREADABLE:
         yield "its footer says what cannot be read"
         return
-    if rest or by_other or sorted(pair for pair in pairs if pair[0] != _OF_ARROW) != sorted(metadata.items()):
+    if rest or by_other or pairs != sorted(metadata.items()):
         yield "its footer says more, or something else, than a job does"
+    if any(_DICTIONARY in column for column in columns):
+        yield "its columns have dictionaries, which may hold values of no row"
     if names:
         yield f"its footer holds values once more, as the smallest and largest of columns {', '.join(names)}"
     elif any(more):

@@ -167,7 +167,7 @@ def test_columns_that_no_job_has_written_are_told_and_looked_into(
     assert all("thumb" in Example.parse(each.data).names() for each in found)
     pq.write_table(table.drop_columns(["xs"]), path, use_dictionary=False, write_statistics=False)
     assert [each.problem for each in read(shard, output, worker)[1].problems] == ["changed_file"]
-    pq.write_table(table, path)
+    pq.write_table(table, path, use_dictionary=False)
     [told] = read(shard, output, worker)[1].problems
     assert told.problem == "hidden_data"
     assert "holds values once more" in str(told.detail)

@@ -122,3 +122,24 @@ def test_rows_and_totals_tell_what_was_added(output: Path, worker: Worker, tmp_p
     assert (totals.records, totals.anonymized, totals.faces, totals.given_faces) == (6, 3, 4, 2)
     assert stamp.files
     assert not is_as_told(shard, mending)
+
+
+@pytest.mark.parametrize("action", ["fix", "drop"])
+def test_a_shard_that_is_not_what_was_written_is_left_as_it_is(
+    output: Path, worker: Worker, action: Action, tmp_path: Path
+) -> None:
+    copy_output(output, tmp_path / "out")
+    shard, mending = mending_of(tmp_path / "out", action)
+    if mending.output.format == "images":
+        path = tmp_path / "out" / "things" / "rocket.jpg"
+    else:
+        path = Path(mending.output.shard_path(shard.name))
+    path.write_bytes(path.read_bytes() + b"more")
+    before = contents(tmp_path / "out")
+    mended = mend_shard(shard, OUTSIDE, mending, worker)
+    if mending.output.format != "images":
+        assert (mended.records, mended.failed) == (0, 2)
+        assert contents(tmp_path / "out") == before
+    else:  # of which each is its own file
+        assert (mended.records, mended.failed) == ((1, 1) if action == "fix" else (2, 0))
+        assert (path.read_bytes() == before["things/rocket.jpg"]) if action == "fix" else not path.exists()

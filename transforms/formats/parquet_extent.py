@@ -117,11 +117,10 @@ def _parsed(footer: bytes) -> tuple[_Fields, bytes]:
 
 
 def _chunk(column: _Fields) -> Chunk:
-    start = column.get(_DICTIONARY, column[_DATA])
-    numbers = start, column[_LENGTH], column[_VALUES]
-    if min(numbers) < 0:
+    chunk = Chunk(column.get(_DICTIONARY, column[_DATA]), column[_LENGTH], column[_VALUES], _name(column))
+    if min(chunk.start, chunk.length, chunk.values) < 0:
         raise ValueError("a number below 0")
-    return Chunk(*numbers, _name(column))
+    return chunk
 
 
 def _name(column: _Fields) -> str:

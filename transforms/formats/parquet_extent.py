@@ -117,7 +117,8 @@ def _parsed(footer: bytes) -> tuple[_Fields, bytes]:
 
 
 def _chunk(column: _Fields) -> Chunk:
-    chunk = Chunk(column.get(_DICTIONARY, column[_DATA]), column[_LENGTH], column[_VALUES], _name(column))
+    start = column[_DICTIONARY if _DICTIONARY in column else _DATA]
+    chunk = Chunk(start, column[_LENGTH], column[_VALUES], _name(column))
     if min(chunk.start, chunk.length, chunk.values) < 0:
         raise ValueError("a number below 0")
     return chunk

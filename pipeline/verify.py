@@ -218,14 +218,15 @@ def _find_output(options: VerifyOptions) -> _Output:
     try:
         job, written = manifest["job"], manifest["job"].get("format", "tfrecord")
         if written not in READERS:
-            known = " and ".join(READERS)
+            known = ", ".join(READERS)
             raise OptionError(
                 f"{options.output}: was written with --format {written}; verify knows {known}, so nothing was checked"
             )
         named = JobOptions(output=options.output, records_output=options.records_output, format=written)
         folder = find_audit_directory(named)
         has_trail = holds_audit_trail(folder)
-        layout = OutputLayout(options.output, folder, job["settings_digest"], written, job.get("compression", "none"))
+        written_as = written, job.get("compression", "none"), job.get("columns") or {}
+        layout = OutputLayout(options.output, folder, job["settings_digest"], *written_as)
         sha256 = _manifest_sha256(options.output) if is_whole else ""
         output = _Output(manifest, sha256, layout, has_trail, is_whole)
         _ = output.shards, _roles(job), _geometry(job)
@@ -315,6 +316,7 @@ def _config(
         allow_label_maps=job.get("allow_label_maps", False),
         memory_shortages=memory_shortages(),
         format=job.get("format", "tfrecord"),
+        columns=job.get("columns") or {},
     )
 
 

@@ -75,6 +75,7 @@ TESTED_BY = {
         "container": "transforms/formats/test_parquet_files.py",
         "file_names": "test_hash_keys.py",
         "layout": "transforms/test_anonymize_shards.py",
+        "parquet_columns": "transforms/formats/test_parquet_files.py",
         "tfrecord_files": "transforms/inputs/test_parts.py",
     },
     "transforms.generators": {
@@ -99,7 +100,7 @@ TESTED_BY = {
         "parquet_shard tfrecord_shard webdataset_shard": "transforms/shard/test_file_shard.py",
         "worker": "transforms/test_anonymize_shards.py",
     },
-    "transforms.verification": {"findings reading records shards unaccounted": "pipeline/test_verify.py"},
+    "transforms.verification": {"findings records shards unaccounted": "pipeline/test_verify.py"},
     "transforms.storage": {"base gcs s3": "transforms/storage/test_object_stores.py"},
     "pipeline": {
         "access": "test_cloud_storage.py",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from faceveil.transforms.anonymizers.masks import face_mask
 from tests.conftest import audit_of, copy_output, files_of_output
 from tests.left_out import faces_left_out, kill_after, one_worker
 from tests.pipeline.test_verify import FAST, faceveil, findings, image_of, result, verify
+from tests.test_formats import image, read
 
 __all__ = ["one_worker"]
 pytestmark = pytest.mark.usefixtures("centerface_int8")
@@ -34,25 +37,19 @@ def _bare(photos: Path, folder: Path, written: str, *more: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _bare(photos, tmp_path_factory.mktemp("mend"), "tfrecord")
-
-
-@pytest.fixture(scope="module")
-def bare_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _bare(photos, tmp_path_factory.mktemp("mend"), "images")
+def bare(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives an output in a format, in which faces were overlooked on purpose; each is made once."""
+    return functools.cache(lambda written: _bare(photos, tmp_path_factory.mktemp("mend"), written))
 
 
 @pytest.fixture
-def copied(bare: Path, tmp_path: Path) -> Path:
-    copy_output(bare, tmp_path / "out")
+def copied(request: pytest.FixtureRequest, bare: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of such an output, of TFRecords unless a test names another format."""
+    copy_output(bare(getattr(request, "param", "tfrecord")), tmp_path / "out")
     return tmp_path / "out"
 
 
-@pytest.fixture
-def copied_folder(bare_folder: Path, tmp_path: Path) -> Path:
-    copy_output(bare_folder, tmp_path / "folder")
-    return tmp_path / "folder"
+in_formats = functools.partial(pytest.mark.parametrize, "copied", indirect=True)
 
 
 def manifest_of(output: Path) -> dict[str, Any]:
@@ -74,6 +71,8 @@ def images_of(output: Path) -> dict[str, bytes]:
         if path.suffix == ".tfrecord":
             records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
             images[key] = image_of(tf.train.Example.FromString(records[row["index"]]))
+        elif path.suffix == ".tar":
+            images[key] = image(read(path)[row["index"]])
         else:
             images[key] = path.read_bytes()
     return images
@@ -96,11 +95,8 @@ def check_accounts(output: Path) -> None:
     assert not list(output.rglob(".*"))
 
 
-@pytest.mark.parametrize("written", ["copied", "copied_folder"])
-def test_after_a_fix_the_second_look_finds_nothing_and_all_is_accounted_for(
-    written: str, request: pytest.FixtureRequest
-) -> None:
-    copied: Path = request.getfixturevalue(written)
+@in_formats(argvalues=["tfrecord", "images"])
+def test_after_a_fix_the_second_look_finds_nothing_and_all_is_accounted_for(copied: Path) -> None:
     before, pixels, rows = manifest_of(copied), images_of(copied), rows_of(copied)
     assert verify(copied, "--fix") == 0
     found = {row["key"]: row["faces"] for row in findings(copied)}
@@ -112,12 +108,12 @@ def test_after_a_fix_the_second_look_finds_nothing_and_all_is_accounted_for(
     assert {name: after[name] for name in ("job", "model", "ignored")} == {
         name: before[name] for name in ("job", "model", "ignored")
     }
-    for key, image in images_of(copied).items():
+    for key, data in images_of(copied).items():
         if key not in found:
-            assert (image, rows_of(copied)[key]) == (pixels[key], rows[key])
+            assert (data, rows_of(copied)[key]) == (pixels[key], rows[key])
             continue
         assert rows_of(copied)[key]["faces"] == rows[key]["faces"] + found[key]
-        with Image.open(io.BytesIO(image)) as opened:
+        with Image.open(io.BytesIO(data)) as opened:
             values = np.asarray(opened.convert("RGB"))
         for face in found[key]:
             box = np.array([face[side] for side in ("x0", "y0", "x1", "y1")], np.float32)
@@ -127,7 +123,10 @@ def test_after_a_fix_the_second_look_finds_nothing_and_all_is_accounted_for(
     assert result(copied)["totals"]["residual_faces"] == 0
 
 
-def test_what_is_dropped_is_quarantined_and_a_retry_brings_it_back(copied: Path, photos: Path, bare: Path) -> None:
+@in_formats(argvalues=["tfrecord", "webdataset"])
+def test_what_is_dropped_is_quarantined_and_a_retry_brings_it_back(
+    copied: Path, photos: Path, bare: Callable[[str], Path]
+) -> None:
     assert verify(copied, "--drop") == 0
     dropped = {row["key"] for row in findings(copied)}
     check_accounts(copied)
@@ -135,11 +134,15 @@ def test_what_is_dropped_is_quarantined_and_a_retry_brings_it_back(copied: Path,
     assert manifest_of(copied)["quarantined_for"] == {"residual_face": len(dropped)}
     assert not dropped & images_of(copied).keys()
     assert verify(copied) == 0
-    again = ["run", "--input", f"{photos}/**", "--output", copied, "--method", "solid", *FAST, "--max_quarantined", 1]
+    written = manifest_of(copied)["job"].get("format", "tfrecord")
+    again = ["run", "--input", f"{photos}/**", "--output", copied, "--method", "solid", "--format", written]
+    again += [*FAST, "--max_quarantined", "1"]
     assert faceveil(*again) == 0  # it is complete
     with faces_left_out(one_in=2):
         assert faceveil(*again, "--retry_quarantined") == 0
-    assert images_of(copied) == images_of(bare)
+    assert files_of_output(copied).keys() >= files_of_output(bare(written)).keys()
+    for path in bare(written).iterdir():
+        assert path.suffix == ".json" or (copied / path.name).read_bytes() == path.read_bytes()
 
 
 def test_shards_in_gzip_are_looked_at_and_mended_too(photos: Path, tmp_path: Path) -> None:
@@ -177,10 +180,8 @@ def test_a_data_set_of_tfds_tells_of_what_is_left(photos: Path, tmp_path: Path) 
     assert sum(map(int, split["shardLengths"])) == len(images_of(output)) < 6
 
 
-def test_killed_it_goes_on_and_is_refused_to_others_meanwhile(
-    copied_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copied = copied_folder
+@in_formats(argvalues=["images"])
+def test_killed_it_goes_on_and_is_refused_to_others_meanwhile(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         kill_after(patch, 4, str(copied / "manifest.json"))
         with pytest.raises(Exception, match="KilledError"):

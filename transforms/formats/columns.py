@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from faceveil.transforms.formats.example import Example, ReadValues
@@ -48,6 +49,34 @@ def column_of(feature: str) -> str:
         ('image', 'image/height')
     """
     return _MAIN_COLUMN if feature == _MAIN_IMAGE else feature
+
+
+def with_main_image(example: bytes, images: Sequence[str], allowed: Collection[str] = ()) -> bytes:
+    """An Example whose features are called as columns are, with the main image called as it was before ``column_of``.
+
+    Args:
+        example: serialised.
+        images: the features that held images; a record that lacks one of them is one that an image file has made.
+        allowed: features that are no images for the job.
+
+    Raises:
+        InvalidExampleError: it is no Example.
+
+    Example usage::
+
+        >>> row = Example.empty().with_features({"image": b"...", "label": [3]})
+        >>> Example.parse(with_main_image(row, ("image/encoded",))).names()
+        ['label', 'image/encoded']
+        >>> Example.parse(with_main_image(row, ("image",))).names(), with_main_image(row, ("image", "right")) == row
+        (['image', 'label'], False)
+    """
+    parsed = Example.parse(example)
+    names = parsed.names()
+    images_held = parsed.bytes_values(_MAIN_COLUMN)
+    is_named = _MAIN_COLUMN in allowed or (_MAIN_COLUMN in images and set(images) <= set(names))
+    if images_held is None or is_named:
+        return example
+    return parsed.with_features({_MAIN_IMAGE: np.array(images_held, object)}, {_MAIN_COLUMN})
 
 
 def list_of(single: str) -> str:

@@ -1,4 +1,4 @@
-"""Samples of WebDataset, made of Examples: the members that they have in a tar, and their names.
+"""Samples of WebDataset, made of Examples, and these made of samples again: their members in a tar, and their names.
 
 A sample's members lie one behind the other and are called ``<key>.<name>``; readers take for the key what comes before
 the first dot of the last part of the path (https://github.com/webdataset/webdataset#the-webdataset-format). So keys are
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-import tarfile
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+import struct
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from faceveil.transforms.codecs.signatures import sniff
 from faceveil.transforms.formats.columns import Columns, column_of, is_list
-from faceveil.transforms.formats.example import Example, ReadValues
+from faceveil.transforms.formats.example import Example, FeatureValue, InvalidExampleError, ReadValues
+from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.kinds import IMAGE_ENDINGS, ending_of
 from faceveil.transforms.formats.tar_files import SAMPLE_KEY
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -25,6 +28,7 @@ _ENDINGS = {"jpeg": "jpg", "tiff": "tif", "heif": "heic"}
 _NETPBM = {b"P1": "pbm", b"P4": "pbm", b"P2": "pgm", b"P5": "pgm"}
 _MEMBER = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _TOLD, _TOLD_BESIDE = "json", "faces.json"
+_OWN_IMAGE = FeatureRoles.images[0]
 _NUMBERED = re.compile(r"(\d{5,})-(\d{6,})")
 # Slashes that lead nowhere, folders that lead upwards or that WebDataset passes over, signs that are not to be seen.
 _ESCAPED = re.compile(r"[\0-\x1f\x7f\udc80-\udcff]|^/|/(?=/|$)|(?<![^/])\.+(?=/)|^_(?=_[^/]*__(/|$))")
@@ -53,7 +57,7 @@ def spelt_key(key: str) -> str:
     spelt = _ESCAPED.sub(lambda match: _percent(match[0]), key)
     folders, slash, last = spelt.rpartition("/")
     spelt = folders + slash + last.replace(".", "%2E")
-    return spelt.replace("-", "%2D") if _NUMBERED.fullmatch(spelt) else spelt
+    return spelt.replace("-", "%2D") if is_numbered(spelt) else spelt
 
 
 def _percent(text: str) -> str:
@@ -96,8 +100,12 @@ def sample_of(example: Example, images: Sequence[str], columns: Columns, name: s
     # What the input has of that name stays.
     told_as = _TOLD_BESIDE if _TOLD in members else _TOLD
     if told:
-        members[told_as] = json.dumps(told, sort_keys=True, ensure_ascii=False).encode()
+        members[told_as] = _as_json(told)
     return Example.empty().with_features({**({SAMPLE_KEY: name.encode()} if name else {}), **members})
+
+
+def _as_json(told: dict[str, Any]) -> bytes:
+    return json.dumps(told, sort_keys=True, ensure_ascii=False).encode()
 
 
 def _refused(why: str) -> Quarantine:
@@ -153,42 +161,110 @@ def numbered_name(shard: int, number: int, addition: int = 0) -> str:
     return f"{f'{addition:03}' if addition else ''}{shard:05}-{number:06}"
 
 
-def write_member(name: str, data: bytes) -> bytes:
-    """A member of a tar; its header tells name and size, and nothing of times, owners or machines."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    header = info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
-    return b"".join((header, data, bytes(-len(data) % tarfile.BLOCKSIZE)))
+def is_numbered(key: str) -> bool:
+    """Whether a sample's name is one that ``numbered_name`` gives.
+
+    Example usage::
+
+        >>> is_numbered("00003-000012"), is_numbered("anna")
+        (True, False)
+    """
+    return _NUMBERED.fullmatch(key) is not None
 
 
-def end_of_tar(size: int) -> bytes:
-    """What ends a tar that has so many bytes: two blocks of zeros, and as many as fill a record."""
-    return bytes(2 * tarfile.BLOCKSIZE + -(size + 2 * tarfile.BLOCKSIZE) % tarfile.RECORDSIZE)
+def example_of_sample(sample: bytes, images: Sequence[str], allowed: Collection[str] = ()) -> bytes:
+    """The Example that a sample was made of, by what ``sample_of`` does, undone; serialised.
 
+    Members that are images become the features again that they were, by their names; what JSON tells becomes features,
+    too, unless it is not what ``sample_of`` writes. Of an image file's sample the feature is ``image/encoded``.
 
-def read_samples(file: BinaryIO) -> Iterator[bytes]:
-    """The samples of a tar, as ``sample_of`` has made them.
+    Args:
+        sample: as ``read_samples`` gives it.
+        images: the features that held images, the main one first.
+        allowed: features that are members as they were, whatever they hold.
 
     Raises:
-        OSError: it cannot be read.
+        InvalidExampleError: it is no Example of members, or one that is no image is called as images are.
+
+    Example usage::
+
+        >>> of = Example.parse(Example.empty().with_features({"right": b"P5 1 1", "left": b"P5 1 1", "label": [3]}))
+        >>> made = Example.parse(example_of_sample(sample_of(of, ("left", "right"), {}), ("left", "right")))
+        >>> made.names(), made.values("label")
+        (['right', 'left', 'label'], array([3]))
     """
-    last, members = None, dict[str, bytes]()
-    with tarfile.open(fileobj=file, mode="r|*", encoding="utf-8") as tar:
-        for info in tar:
-            folders, slash, member = info.name.rpartition("/")
-            stem, _, name = member.partition(".")
-            key = folders + slash + stem
-            if key != last and last is not None:
-                yield _read_sample(last, members)
-                members = {}
-            last = key
-            content = tar.extractfile(info)
-            assert content is not None
-            members[name] = content.read()
-    if last is not None:
-        yield _read_sample(last, members)
+    parsed = Example.parse(sample)
+    members = {name: b"".join(parsed.bytes_values(name) or ()) for name in parsed.names()}
+    features: dict[str, FeatureValue] = {}
+    found = _image_members(list(members), images, allowed)
+    feature_of = {member: feature for feature, alike in found.items() for member in alike}
+    if taken := (members.keys() - feature_of.keys()) & found.keys():
+        raise InvalidExampleError(f"the member {min(taken)} has the name of a feature of images")
+    for member, content in members.items():
+        feature = feature_of.get(member)
+        features[feature or member] = [members[each] for each in found[feature]] if feature else content
+    told_as = _TOLD_BESIDE if _TOLD_BESIDE in members else _TOLD
+    told = _read_told(members.get(told_as, b""))
+    if told is not None and told.keys().isdisjoint(features):
+        del features[told_as]
+        features |= told
+    return Example.empty().with_features(features)
 
 
-def _read_sample(key: str, members: dict[str, bytes]) -> bytes:
-    named = {} if _NUMBERED.fullmatch(key) else {SAMPLE_KEY: key.encode()}
-    return Example.empty().with_features({**named, **members})
+def _image_members(names: Sequence[str], images: Sequence[str], allowed: Collection[str]) -> dict[str, list[str]]:
+    """The members of each feature of images. A record has all of these, so what has not is the sample of a file."""
+    found = {name: _members_of(name, names, name == images[0], allowed) for name in images}
+    if not all(found.values()) and (of_file := _members_of(_OWN_IMAGE, names, True, allowed)):
+        return {_OWN_IMAGE: of_file}
+    return {feature: members for feature, members in found.items() if members}
+
+
+def _members_of(feature: str, names: Sequence[str], is_main: bool, allowed: Collection[str]) -> list[str]:
+    """The members of one feature of images, in their order."""
+    named = feature.replace("/", ".").lower()
+    if ending_of(f"x.{named}") in IMAGE_ENDINGS and named in names:
+        return [named]
+    pattern = re.compile(rf"{'' if is_main else re.escape(named) + '[.]'}(?:(\d+)[.])?([a-z0-9]+)")
+    matches = [match for name in names if (match := pattern.fullmatch(name)) and f".{match[2]}" in IMAGE_ENDINGS]
+    matches = [match for match in matches if match[0] not in allowed] or matches
+    single = [match[0] for match in matches if match[1] is None]
+    numbered = sorted((int(match[1]), match[0]) for match in matches if match[1] is not None)
+    return single[:1] or [name for _, name in numbered]
+
+
+def _read_told(data: bytes) -> dict[str, FeatureValue] | None:
+    """The features that JSON tells as ``sample_of`` has it; None of any other."""
+    try:
+        told = json.loads(data)
+        if not isinstance(told, dict) or _as_json(told) != data:
+            return None
+        return {name: _values_told(value) for name, value in told.items()}
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def _values_told(value: Any) -> FeatureValue:
+    """The values of a feature that JSON tells.
+
+    Raises:
+        ValueError, OverflowError: an Example cannot hold them.
+    """
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    kinds = {type(each) for each in values}
+    if kinds == {str}:
+        return np.array([each.encode() for each in values], object)
+    if kinds == {int}:
+        return np.array(values, np.int64)
+    if not kinds <= {float} or any(each != _as_float(each) and each == each for each in values):
+        raise ValueError("no values of one kind")
+    return np.array(values, np.float32)
+
+
+def _as_float(value: float) -> float:
+    """A number as 32 bits hold it.
+
+    Raises:
+        OverflowError: they cannot.
+    """
+    found: float = struct.unpack("<f", struct.pack("<f", value))[0]
+    return found

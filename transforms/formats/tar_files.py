@@ -77,7 +77,7 @@ def _parsed(block: bytes) -> tarfile.TarInfo:
     return info
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
     """A member of a tar.
 
     Attributes:
@@ -95,11 +95,16 @@ class _Member(NamedTuple):
     size: int
 
 
-def _members(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterator[_Member]:
+class BehindEndError(CorruptRecordError):
+    """An archive has ended, and its file has not."""
+
+
+def read_members(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterator[Member]:
     """The members that begin in a range of bytes; the file is only ever read forwards.
 
     Raises:
-        CorruptRecordError: a header is damaged, or the file ends before the archive does, or goes on behind its end.
+        CorruptRecordError: a header is damaged, or the file ends before the archive does.
+        BehindEndError: the file goes on behind the archive's end.
         OSError: the file cannot be read.
     """
     place = start
@@ -136,7 +141,7 @@ def _members(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterato
         if _is_sparse(extended):
             kind = tarfile.GNUTYPE_SPARSE
         has_content = info.isreg() or kind not in tarfile.SUPPORTED_TYPES
-        yield _Member(name, kind, start, content, size)
+        yield Member(name, kind, start, content, size)
         place = content + (_padded(size) if has_content else 0)
         start, extended = place, {}
 
@@ -156,7 +161,7 @@ def _check_end(file: BinaryIO, place: int) -> None:
     """An archive ends with blocks of zeros; readers ignore whatever is behind them."""
     while piece := file.read(_PIECE):
         if piece.strip(b"\0"):
-            raise CorruptRecordError(f"the archive ends at byte {place}, and something follows")
+            raise BehindEndError(f"the archive ends at byte {place}, and something follows")
 
 
 def _extended(file: BinaryIO, info: tarfile.TarInfo, place: int) -> dict[str, bytes]:
@@ -209,14 +214,14 @@ class _Sample:
     refusal: Quarantine | None = None
 
 
-def _named(member: _Member) -> tuple[str | None, str]:
+def _named(member: Member) -> tuple[str | None, str]:
     """The key of a member's sample, and the name of its feature."""
     folder, slash, last = member.name.rpartition("/")
     stem, _, ending = last.partition(".")
     return (folder + slash + stem, ending.lower()) if stem and ending else (None, "")
 
 
-def _is_data(member: _Member) -> bool:
+def _is_data(member: Member) -> bool:
     """Whether a member is more than a folder or what a system leaves behind, such as AppleDouble files."""
     return member.kind != tarfile.DIRTYPE and not is_of_system(member.name.rpartition("/")[2])
 
@@ -239,7 +244,7 @@ def _sample_starts(file: StoredFile) -> Iterator[int]:
     """Found from one header to the next."""
     last = None
     with storage.open_to_read(file.path, file.version, file.size) as opened:
-        for member in filter(_is_data, _members(opened)):
+        for member in filter(_is_data, read_members(opened)):
             key, _ = _named(member)
             if not _continues(key, last):
                 yield member.start
@@ -268,7 +273,7 @@ def _read(file: StoredFile, part: FilePart | None, max_bytes: int, roles: Featur
     sample = None
     try:
         with _opened(file) as opened:
-            for member in filter(_is_data, _members(opened, *((part.start, part.stop) if part else ()))):
+            for member in filter(_is_data, read_members(opened, *((part.start, part.stop) if part else ()))):
                 key, name = _named(member)
                 if not (sample and _continues(key, sample.key)):
                     if sample:
@@ -283,7 +288,7 @@ def _read(file: StoredFile, part: FilePart | None, max_bytes: int, roles: Featur
         yield number, Quarantine(Reason.CORRUPT_RECORD, f"{rest_from(number, part)}: {error}")
 
 
-def _add(sample: _Sample, member: _Member, name: str, file: BinaryIO, max_bytes: int, roles: FeatureRoles) -> None:
+def _add(sample: _Sample, member: Member, name: str, file: BinaryIO, max_bytes: int, roles: FeatureRoles) -> None:
     """Adds a member; where that cannot be, the sample is refused, with a place and no name, which may be secret."""
     wanted = not roles.is_left_out(name) or (_is_image(name) and name not in roles.dropped)
     # Headers count too, so that members without content do not fill the memory.
@@ -303,7 +308,7 @@ def _add(sample: _Sample, member: _Member, name: str, file: BinaryIO, max_bytes:
     sample.features.clear()
 
 
-def _why_refused(sample: _Sample, member: _Member, name: str) -> str:
+def _why_refused(sample: _Sample, member: Member, name: str) -> str:
     if member.kind not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE):
         return "is a link, a device, sparse, or of an unknown type"
     if sample.key is None:

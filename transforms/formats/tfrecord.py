@@ -27,6 +27,7 @@ _MASK_DELTA = 0xA282EAD8
 _LONGEST_RECORD = 2**31
 _PIECE = 2**20
 _COMPRESSED_PIECE = 2**16
+_GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def begins_as_tfrecords(start: bytes) -> bool:
     if is_header(start[:HEADER_BYTES]):
         return True
     if start.startswith(_GZIP_MAGIC):
-        inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        inflater = zlib.decompressobj(_GZIP_WBITS)
     elif _may_be_zlib(start):
         inflater = zlib.decompressobj()
     else:
@@ -128,6 +129,19 @@ def read_limited_records(file: BinaryIO, max_bytes: int) -> Iterator[bytes | Ove
         elif _may_be_zlib(start):
             whole = io.BufferedReader(_ZlibFile(whole), _COMPRESSED_PIECE)
     yield from _read_plain(whole, max_bytes)
+
+
+def single_gzip(file: BinaryIO) -> BinaryIO:
+    """What one stream of gzip holds, where readers would take several, one behind the other, and zeros for the same.
+
+    Reading raises zlib.error where it is damaged or something stands behind it, EOFError where it is cut off.
+
+    Example usage::
+
+        >>> single_gzip(io.BytesIO(gzip.compress(b"a"))).read()
+        b'a'
+    """
+    return io.BufferedReader(_ZlibFile(file, _GZIP_WBITS), _COMPRESSED_PIECE)
 
 
 def read_plain_records(file: BinaryIO, max_bytes: int, start: int, stop: int) -> Iterator[bytes | OversizedRecord]:
@@ -200,15 +214,15 @@ def _may_be_zlib(start: bytes) -> bool:
 
 
 class _ZlibFile(io.RawIOBase):
-    """What a zlib stream holds.
+    """What a zlib stream holds, or with other bits for zlib's window, one of gzip.
 
     Reading raises zlib.error where it is damaged or something stands behind it, EOFError where it is cut off.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, wbits: int = zlib.MAX_WBITS) -> None:
         super().__init__()
         self._file = file
-        self._inflater = zlib.decompressobj()
+        self._inflater = zlib.decompressobj(wbits)
 
     def readable(self) -> bool:
         return True

@@ -48,6 +48,7 @@ class SplitLayout(Addition):
 
 
 Layout = Mapping[str, SplitLayout]
+_ADDED = "-added"
 
 
 def series_name(split: str, addition: int) -> str:
@@ -60,7 +61,19 @@ def series_name(split: str, addition: int) -> str:
         >>> series_name("train", 0), series_name("train", 12)
         ('train', 'train-added012')
     """
-    return f"{split}-added{addition:03d}" if addition else split
+    return f"{split}{_ADDED}{addition:03d}" if addition else split
+
+
+def split_series(series: str) -> tuple[str, int]:
+    """The split and the addition of which ``series_name`` has made what names of shards begin with.
+
+    Example usage::
+
+        >>> split_series("train"), split_series("train-added012")
+        (('train', 0), ('train', 12))
+    """
+    split, _, addition = series.partition(_ADDED)
+    return split, int(addition or 0)
 
 
 def shard_name(split: str, index: int, count: int) -> str:

@@ -15,11 +15,12 @@ from faceveil.transforms.arrays import FloatArray
 from faceveil.transforms.codecs import ImageInfo, stored_boxes
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.checksums import renewed_checksums
-from faceveil.transforms.formats.columns import Columns, row_of
+from faceveil.transforms.formats.columns import Columns, arrow_schema, read_row, row_of, with_main_image
 from faceveil.transforms.formats.example import Example, FeatureValue
 from faceveil.transforms.formats.features import FACE_INDEX, FeatureRoles
 from faceveil.transforms.formats.layout import OutputFormat
-from faceveil.transforms.formats.samples import file_sample_name, sample_of
+from faceveil.transforms.formats.parquet_columns import example_of_row
+from faceveil.transforms.formats.samples import example_of_sample, file_sample_name, sample_of
 from faceveil.transforms.shard.read import image_names
 
 OWN_IMAGE = "image/encoded"  # of an Example that is made for an image file
@@ -110,6 +111,30 @@ def composer(output_format: OutputFormat, columns: Columns) -> Compose:
     if output_format == "parquet":
         return functools.partial(_compose_row, columns=columns)
     return functools.partial(_compose_sample, columns=columns) if output_format == "webdataset" else compose_example
+
+
+Decompose = Callable[[bytes], bytes]
+"""Gives of what was written of a record the Example that it was made of. May raise a Quarantine or InvalidExampleError.
+"""
+
+
+def decomposer(output_format: OutputFormat, columns: Columns, roles: FeatureRoles) -> Decompose:
+    """What makes Examples again of records, by what ``composer`` does, undone; takes what that does.
+
+    Args:
+        output_format: what the job has written; of image files there are no Examples.
+        columns: the types of features, where that needs any.
+        roles: what the features of Examples are.
+    """
+    if output_format == "parquet":
+        return functools.partial(_decompose_row, columns=columns, roles=roles)
+    if output_format == "webdataset":
+        return functools.partial(example_of_sample, images=roles.images, allowed=roles.allowed)
+    return bytes
+
+
+def _decompose_row(row: bytes, columns: Columns, roles: FeatureRoles) -> bytes:
+    return with_main_image(example_of_row(read_row(row, arrow_schema(columns))), roles.images, roles.allowed)
 
 
 def _compose_row(

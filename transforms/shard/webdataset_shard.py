@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import gzip
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 from faceveil.transforms.formats.audit import Row
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.layout import OutputLayout
-from faceveil.transforms.formats.samples import end_of_tar, numbered_name, read_samples, spelt_key, write_member
+from faceveil.transforms.formats.sample_tars import end_of_tar, read_samples, write_member
+from faceveil.transforms.formats.samples import numbered_name, spelt_key
 from faceveil.transforms.formats.tar_files import SAMPLE_KEY
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.file_shard import FileShards, compressed_by
+
+_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class _Writer:
@@ -57,4 +63,14 @@ class _Writer:
             self._compressed.close()
 
 
-WEBDATASET_SHARDS = FileShards(_Writer, read_samples)
+def _read(file: BinaryIO) -> Iterator[bytes]:
+    """The samples of a shard that is known to be what was written."""
+    is_compressed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(0)
+    plain = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if is_compressed else file
+    for _, sample in read_samples(plain, sys.maxsize, lambda _: None):
+        assert isinstance(sample, bytes)
+        yield sample
+
+
+WEBDATASET_SHARDS = FileShards(_Writer, _read)

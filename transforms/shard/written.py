@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -10,11 +9,10 @@ from dataclasses import dataclass
 
 from faceveil.transforms import storage
 from faceveil.transforms.formats.audit import Row, Status, read_placed_rows, read_stamp
-from faceveil.transforms.formats.columns import IMAGE_TYPE, arrow_schema, column_of, item_of, read_row
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.formats.kinds import IMAGE_ENDINGS, ending_of
 from faceveil.transforms.formats.layout import OutputLayout
+from faceveil.transforms.shard.compose import decomposer
 from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 
 
@@ -81,32 +79,10 @@ def _images(data: bytes, output: OutputLayout, image_features: Sequence[str]) ->
     """What a record holds, as it was given to the shard's writer."""
     if SHARD_FORMATS[output.format].has_files:
         return (data,)
-    if output.format == "webdataset":
-        return tuple(_members(Example.parse(data), image_features))
-    values = (
-        functools.partial(_column, data, output) if output.format == "parquet" else Example.parse(data).bytes_values
-    )
+    decompose = decomposer(output.format, output.columns, FeatureRoles(tuple(image_features)))
+    example = Example.parse(decompose(data))
     # The Example of an image file has that feature, whichever ones were named for Examples that are read.
     for names in (image_features, FeatureRoles().images):
-        images = [value for name in names for value in values(name) or ()]
-        if images:
+        if images := [value for name in names for value in example.bytes_values(name) or ()]:
             return tuple(images)
     return ()
-
-
-def _column(row: bytes, output: OutputLayout, feature: str) -> list[bytes]:
-    """The images of a feature in a row."""
-    column = column_of(feature)
-    if item_of(output.columns.get(column, "")) != IMAGE_TYPE:
-        return []
-    [value] = read_row(row, arrow_schema(output.columns)).column(column).to_pylist()
-    images = value if isinstance(value, list) else [value]
-    return [image["bytes"] for image in images if image]
-
-
-def _members(sample: Example, image_features: Sequence[str]) -> Iterator[bytes]:
-    """The members of a sample that are images; the main one's name is an ending and a number at most."""
-    names = [name for name in sample.names() if ending_of(f"x.{name}") in IMAGE_ENDINGS]
-    order = {name: place for place, name in enumerate(image_features)}
-    for name in sorted(names, key=lambda name: (order.get(name, len(order)), name.count("."), name)):
-        yield from sample.bytes_values(name) or ()

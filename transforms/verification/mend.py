@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,22 +28,25 @@ from faceveil.transforms.formats.audit import (
     read_placed_rows,
     read_stamp,
 )
-from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.example import Example, InvalidExampleError
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.formats.layout import OutputLayout
-from faceveil.transforms.formats.tfrecord import read_records
 from faceveil.transforms.inputs.plan import ShardPlan
+from faceveil.transforms.inputs.shard_layout import split_series
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.shard.anonymize import anonymize
-from faceveil.transforms.shard.compose import AnonymizedImage, Compose, composer
-from faceveil.transforms.shard.detect import DetectedImage
+from faceveil.transforms.shard.compose import AnonymizedImage, Compose, Decompose, composer, decomposer
+from faceveil.transforms.shard.detect import DecodedImage, DetectedImage
+from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Outcome, Record, quarantined
-from faceveil.transforms.shard.tfrecord_shard import TFRECORD_SHARDS
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.worker import Worker
 from faceveil.transforms.storage.staged import staged_files
 from faceveil.transforms.verification import Action
 from faceveil.transforms.verification.reading import WrittenShard, file_sha256
 from faceveil.transforms.verification.records import Expected, UncheckedRecord, source_of
+
+_LOGGER = logging.getLogger(__name__)
 
 Outside = Mapping[str, Mapping[int, Faces]]
 """By the record's key, the faces outside the masks of each of its images."""
@@ -118,8 +123,13 @@ def mend_shard(shard: WrittenShard, outside: Outside, mending: Mending, worker: 
     assert stamp is not None  # faces were looked for, so there are rows
     rows = _Rows(stamp, mending)
     make = functools.partial(_made, outside=outside, mending=mending, worker=worker, mended=mended)
-    mend = _mend_tfrecord if output.format == "tfrecord" else _mend_images
-    mend(shard.name, rows, make, mending)
+    if SHARD_FORMATS[output.format].has_files:
+        _mend_images(shard.name, rows, make, mending)
+    elif file_sha256(output.shard_path(shard.name)) == stamp.result.sha256:
+        _mend_file(shard.name, rows, make, mending)
+    else:
+        _LOGGER.warning("%s: is not what the job has written, so it is left as it is", output.shard_path(shard.name))
+        mended.failed = len(outside)
     storage.delete([mending.before(shard.name), mending.after(shard.name)])
     return mended
 
@@ -173,7 +183,7 @@ class _Rows:
     """The rows of a shard that is made anew, and what they add up to."""
 
     def __init__(self, stamp: Stamp, mending: Mending) -> None:
-        old = stamp.result
+        self.before = old = stamp.result
         machine = {name: getattr(old, name) for name in ("engine", "precision", "device", "inputs_digest")}
         self.result = ShardResult(old.name, old.split, **machine)
         self._stamp = stamp
@@ -194,27 +204,29 @@ class _Rows:
         self._file.publish(path, replace(self._stamp, result=self.result))
 
 
-def _mend_tfrecord(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
+def _mend_file(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
     output = mending.output
-    audit = output.audit_path(name)
-    with TFRECORD_SHARDS.opened(_plan(name), output) as writer, storage.open_to_read(output.shard_path(name)) as shard:
-        records = read_records(shard)
-        for row, place in read_placed_rows(audit):
-            if place is None:
+    shards, result = SHARD_FORMATS[output.format], rows.before
+    with shards.opened(_plan(name), output) as writer:
+        places = itertools.count()
+        for row, data in shards.read_back(name, output, result):
+            if data is None:
                 rows.add(row, None)
                 continue
-            made = make(UncheckedRecord(row.key, row, place.file, place.index, next(records), is_file=False))
+            made = make(UncheckedRecord(row.key, row, output.shard_file(name), next(places), data, is_file=False))
             rows.add(made.row, None if made.serialized is None else writer.add(made.row, made.serialized))
         writer.finish()
         rows.result.bytes, rows.result.sha256 = writer.nbytes, writer.sha256
         _announce(name, rows, mending)
+    audit = output.audit_path(name)
     storage.write_bytes(audit, storage.read_bytes(mending.after(name)))
 
 
 def _plan(name: str) -> ShardPlan:
-    """What a writer of Examples asks of a shard's plan: its name."""
-    split, index, _, count = name.rsplit("-", 3)
-    return ShardPlan(split, int(index), int(count), "tfrecord", ())
+    """What a writer asks of a shard's plan: its name, and its number."""
+    series, index, _, count = name.rsplit("-", 3)
+    split, addition = split_series(series)
+    return ShardPlan(split, int(index), int(count), "tfrecord", (), addition=addition)
 
 
 def _mend_images(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
@@ -228,6 +240,10 @@ def _mend_images(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
                 continue
             path = storage.join(output.directory, place.file)
             data = storage.read_bytes(path)
+            if mending.action == "fix" and hashlib.sha256(data).hexdigest() != place.sha256:
+                rows.add(row, place)
+                make.keywords["mended"].failed += 1
+                continue
             made = make(UncheckedRecord(row.key, row, place.file, place.index, data, is_file=True))
             if made.serialized is None:
                 dropped.append(path)
@@ -282,9 +298,15 @@ def mask_outside(record: UncheckedRecord, outside: Mapping[int, Faces], mending:
     """
     row, expected = record.row, mending.expected
     assert row is not None
-    decoded = worker.decode(source_of(record, expected, worker.config.limits.max_image_bytes))
-    if not isinstance(decoded, Record):
+    known = [row.faces, *(other.faces for other in row.other_images)]
+    compose = composer(mending.output.format, mending.output.columns)
+    # What options leave out of Examples is out already.
+    roles = replace(expected.roles, strict=False)
+    decoded = _decoded(record, mending, worker)
+    if not isinstance(decoded, Record) or len(decoded.images) != len(known):
         return quarantined(record.key, Quarantine(Reason.ANONYMIZATION_FAILED, "it can no longer be read"))
+    if not _is_composed_so(record, decoded, known, roles, mending):
+        return quarantined(record.key, Quarantine(Reason.ANONYMIZATION_FAILED, "a job would not write it so"))
     images = tuple(
         DetectedImage(
             *(image.data, image.info, image.pixels, outside.get(number, Faces.none())),
@@ -292,11 +314,8 @@ def mask_outside(record: UncheckedRecord, outside: Mapping[int, Faces], mending:
         )
         for number, image in enumerate(decoded.images)
     )
-    known = [row.faces, *(other.faces for other in row.other_images)]
-    compose = _with_known(known, composer(mending.output.format, mending.output.columns))
-    # What options leave out of Examples is out already.
-    roles = replace(expected.roles, strict=False)
-    [made] = anonymize([Record(decoded.key, images, decoded.example)], worker.masking, roles, compose)
+    unmasked = Record(decoded.key, images, decoded.example)
+    [made] = anonymize([unmasked], worker.masking, roles, _with_known(known, compose))
     if made.serialized is None:
         return made
     every = [_joined(*both) for both in zip(known, (image.faces for image in images), strict=True)]
@@ -313,6 +332,41 @@ def mask_outside(record: UncheckedRecord, outside: Mapping[int, Faces], mending:
         ),
         made.serialized,
     )
+
+
+def _decoded(record: UncheckedRecord, mending: Mending, worker: Worker) -> Record[DecodedImage] | Outcome | Source:
+    """The images of a record of an output."""
+    try:
+        data = record.data if record.is_file else _decomposer(mending)(record.data)
+    except (Quarantine, InvalidExampleError) as error:
+        return quarantined(record.key, Quarantine(Reason.INVALID_EXAMPLE, str(error)))
+    max_bytes = worker.config.limits.max_image_bytes
+    return worker.decode(source_of(replace(record, data=data), mending.expected, max_bytes))
+
+
+def _decomposer(mending: Mending) -> Decompose:
+    return decomposer(mending.output.format, mending.output.columns, mending.expected.roles)
+
+
+def _is_composed_so(
+    record: UncheckedRecord,
+    decoded: Record[DecodedImage],
+    known: Sequence[Faces],
+    roles: FeatureRoles,
+    mending: Mending,
+) -> bool:
+    """Whether a row or a sample is what is composed of it, so that nothing but images and faces changes when it is."""
+    if record.is_file or mending.output.format == "tfrecord":  # whose other features are copied byte by byte
+        return True
+    images = [AnonymizedImage(i.data, i.info, faces, False) for i, faces in zip(decoded.images, known, strict=True)]
+    compose = composer(mending.output.format, mending.output.columns)
+    try:
+        made = compose(record.key, decoded.example, [image.data for image in images], images, roles)
+        if mending.output.format == "parquet":  # whose rows may say the same in other bytes
+            return _decomposer(mending)(made) == _decomposer(mending)(record.data)
+        return made == record.data
+    except (Quarantine, InvalidExampleError):
+        return False
 
 
 def _with_known(known: list[Faces], compose: Compose) -> Compose:

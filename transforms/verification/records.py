@@ -14,7 +14,9 @@ from faceveil.transforms.detectors.merge import join_faces
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import Row, Status
 from faceveil.transforms.formats.example import Example, InvalidExampleError
-from faceveil.transforms.formats.features import FeatureRoles
+from faceveil.transforms.formats.features import FACE_INDEX, FeatureRoles
+from faceveil.transforms.formats.samples import file_sample_name
+from faceveil.transforms.formats.tar_files import SAMPLE_KEY
 from faceveil.transforms.quarantine import Quarantine
 from faceveil.transforms.runtime.memory import is_out_of_memory
 from faceveil.transforms.shard.compose import OWN_FEATURES, OWN_IMAGE, AnonymizedImage, face_features
@@ -132,7 +134,8 @@ def source_of(record: UncheckedRecord, expected: Expected, max_bytes: int) -> So
     try:
         example = Example.parse(record.data)
         # The record of an image file is written under a name of its own, whatever features the options name.
-        own = None if set(expected.roles.images) & set(example.names()) else example.bytes_values(OWN_IMAGE)
+        # Of others no image is ever missing.
+        own = None if set(expected.roles.images) <= set(example.names()) else example.bytes_values(OWN_IMAGE)
     except InvalidExampleError:
         own = None  # which will be said of it when it is decoded
     if own and len(own) == 1:
@@ -176,14 +179,27 @@ def _of_example(
     if example.with_features({}) != written.data:
         yield written.problem(Problem.HIDDEN_FIELDS, "it has fields that an Example does not have, or has one twice")
     roles = expected.roles
+    names = [name for name in example.names() if name != SAMPLE_KEY or not _is_known_key(example, roles)]
     if of_file:  # a job writes nothing else into its own
         allowed = {OWN_IMAGE, *OWN_FEATURES, *roles.written()} - set(roles.dropped)
-        left_out = [name for name in example.names() if name not in allowed]
+        left_out = [name for name in names if name not in allowed]
     else:
         kept = {*roles.written(), *OWN_FEATURES} if roles.strict else set()
-        left_out = [n for n in example.names() if n in roles.dropped or (n not in kept and roles.is_left_out(n))]
+        left_out = [n for n in names if n in roles.dropped or (n not in kept and roles.is_left_out(n))]
+        if SAMPLE_KEY in names and (roles.hides_names or _is_named_by_file(written, example)):
+            left_out.append(SAMPLE_KEY)
     if left_out:
         yield written.problem(Problem.LEFT_OUT_FEATURE, ", ".join(left_out))
+
+
+def _is_known_key(example: Example, roles: FeatureRoles) -> bool:
+    """Whether a sample is called by the name of an image file, which a feature tells as well."""
+    return OWN_FEATURES[1] in example.names() and OWN_FEATURES[1] not in roles.dropped
+
+
+def _is_named_by_file(written: UncheckedRecord, example: Example) -> bool:
+    """Whether a sample is called by the name of an image file, whatever its features tell."""
+    return example.bytes_values(SAMPLE_KEY) == [file_sample_name(written.key).encode("utf-8", "surrogateescape")]
 
 
 def _of_row(
@@ -214,9 +230,10 @@ def _other_faces(row: Row, seen: Record[DetectedImage], example: Example, roles:
     for prefix, images in zip(roles.prefixes(), named.values(), strict=False):
         for name, told in face_features(prefix, images).items():
             written = example.values(name)
-            if written is None:  # it may be left out
+            if written is None and (name in roles.dropped or name.endswith(FACE_INDEX)):  # which needs several images
                 continue
-            if len(written) != len(told) or not np.allclose(np.array(written, float), np.array(told, float), atol=1e-5):
+            is_short = written is None or len(written) != len(told)
+            if is_short or not np.allclose(np.array(written, float), np.array(told, float), atol=1e-5):
                 return name
     return None
 

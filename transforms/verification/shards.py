@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.strip import strip
-from faceveil.transforms.formats.audit import Stamp, read_stamp
+from faceveil.transforms.formats.audit import Stamp, read_placed_rows, read_stamp
 from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.runtime.memory import out_of_memory_errors
@@ -19,6 +19,7 @@ from faceveil.transforms.runtime.sandbox import Sandbox
 from faceveil.transforms.shard.detect import DecodedImage, batch_like_shaped
 from faceveil.transforms.shard.read import Source
 from faceveil.transforms.shard.record import Batch, Outcome, Record, in_order, quarantined
+from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker
 from faceveil.transforms.verification.findings import (
     FindingsFile,
@@ -111,7 +112,8 @@ def verified_before(
     if found is None or not found[0].startswith(f"{digest}:"):
         return None
     audit = file_sha256(output.audit_path(shard.name)) if expected.has_rows else ""
-    content = file_sha256(output.shard_path(shard.name)) if output.format == "tfrecord" else files_sha256(shard, output)
+    has_files = SHARD_FORMATS[output.format].has_files
+    content = files_sha256(shard, output) if has_files else file_sha256(output.shard_path(shard.name))
     return found[1] if found[0] == _identity(shard, digest, content, audit) else None
 
 
@@ -126,9 +128,10 @@ def _trail(shard: WrittenShard, output: OutputLayout, reading: ShardReading) -> 
     try:
         stamp = read_stamp(path)
         if stamp is not None:
+            deque(read_placed_rows(path), maxlen=0)  # or damage would be found among records
             return stamp
         why = "is not there"
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, LookupError, TypeError) as error:
         why = f"cannot be read: {error}"
     reading.say(Problem.MISSING_ROWS, f"{shard.name}.parquet of the audit trail {why}")
     return None

@@ -38,6 +38,7 @@ WITHOUT_FOOTER: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a footer of 2 GiB": (lambda data: data[:-8] + b"\xff\xff\xff\x7fPAR1", "does not end as a Parquet file does"),
     "a footer of nothing": (lambda data: data[:-8] + bytes(4) + b"PAR1", "does not end as a Parquet file does"),
     "a footer of zeros": (lambda data: data[:-300] + bytes(292) + data[-8:], "hrift"),
+    "a name that is no text": (lambda data: data.replace(b"image", b"\xffmage"), "utf-8"),
     "encrypted": (lambda data: data[:-4] + b"PARE", "the file is encrypted"),
     "all footer": (lambda _: bytes(2**27) + (2**27).to_bytes(4, "little") + b"PAR1", "does not end as"),
     "a huge footer": (

@@ -9,19 +9,18 @@ import tarfile
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faceveil.transforms.formats.example import Example
+from faceveil.transforms.formats.example import Example, InvalidExampleError
+from faceveil.transforms.formats.sample_tars import end_of_tar, write_member
 from faceveil.transforms.formats.samples import (
-    end_of_tar,
+    example_of_sample,
     file_sample_name,
-    numbered_name,
-    read_samples,
     sample_of,
     spelt_key,
-    write_member,
 )
 from faceveil.transforms.quarantine import Quarantine
 from tests.conftest import noise_image
@@ -140,21 +139,94 @@ def test_what_has_no_place_is_refused(features: dict[str, Any], said: str) -> No
     assert said in refusal.value.detail
 
 
-def test_samples_come_back_from_their_tar() -> None:
-    samples = [
-        sample_of(
-            Example.parse(Example.empty().with_features({"image/encoded": b"P5" + b"%d" % n, "t": [n]})),
-            ("image/encoded",),
-            {},
-            name,
-        )
-        for n, name in enumerate(("a/b", None, "c", None))
-    ]
-    tar = b""
-    for number, sample in enumerate(samples):
-        parts = members(sample)
-        name = parts.pop("__key__", numbered_name(0, number).encode()).decode()
-        tar += b"".join(write_member(f"{name}.{member}", content) for member, content in parts.items())
-    tar += end_of_tar(len(tar))
-    assert len(tar) % tarfile.RECORDSIZE == 0
-    assert list(map(members, read_samples(io.BytesIO(tar)))) == list(map(members, samples))
+_NAMES = st.sampled_from(["label", "image/source", "cls", "Cap", "seg.npy", "image/face/bbox/xmin", "weights", "none"])
+_TEXTS = st.text('a1 \u00e9\n"', max_size=3)
+_VALUES = st.one_of(
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3).map(lambda values: np.array(values, np.int64)),
+    st.lists(st.floats(width=32), max_size=3).map(lambda values: np.array(values, np.float32)),
+    st.lists(st.text('a1 \u00e9\n"', max_size=3).map(str.encode), max_size=3).map(
+        lambda values: np.array(values, object)
+    ),
+)
+_PICTURES = st.sampled_from([b"\xff\xd8\xff\xe0..JFIF", b"\x89PNG\r\n\x1a\n", b"P5 1 1", b"RIFF1234WEBPVP8 "])
+_ROLES = st.sampled_from([("image/encoded",), ("left", "right"), ("left.jpg", "b/c.png"), ("frames",), ("jpg", "d.e")])
+
+
+@given(_ROLES, st.data(), st.dictionaries(_NAMES, _VALUES, max_size=4), st.sampled_from([None, b"anna", b"a/b c"]))
+def test_a_sample_is_made_the_example_again_that_it_was_made_of(
+    images: tuple[str, ...], data: st.DataObject, features: dict[str, Any], key: bytes | None
+) -> None:
+    pictures = {name: data.draw(st.lists(_PICTURES, min_size=1, max_size=12)) for name in images}
+    columns = data.draw(st.dictionaries(_NAMES, st.sampled_from(["list<int64>", "string", "int64"])))
+    named = {"__key__": key} if key else {}
+    of = Example.parse(Example.empty().with_features({**named, **features, **pictures}))
+    try:
+        sample = sample_of(of, images, columns)
+    except Quarantine:
+        return
+    made = Example.parse(example_of_sample(sample, images))
+    assert set(made.names()) == set(of.names())
+    for name in made.names():
+        was, now = of.values(name), made.values(name)
+        assert was is not None
+        assert now is not None
+        if len(was):  # of an empty list JSON tells no kind
+            assert type(was) is type(now)
+            np.testing.assert_array_equal(now, was)
+        assert len(was) == len(now)
+    assert sample_of(made, images, columns) == sample
+
+
+def test_the_sample_of_an_image_file_is_told_from_those_of_records() -> None:
+    picture, two = png(noise_image(8, 8)), ("left", "right")
+    own = Example.empty().with_features({"image/encoded": picture, "image/height": [8]})
+    for sample in (
+        sample_of(Example.parse(own), ("image/encoded",), {}, "a"),
+        made_sample(left=picture, right=picture),
+    ):
+        names = Example.parse(example_of_sample(sample, two)).names()
+        assert ("image/encoded" in names) != set(two).issubset(names)
+
+
+def made_sample(**features: bytes) -> bytes:
+    return sample_of(Example.parse(Example.empty().with_features(features)), ("left", "right"), {})
+
+
+def test_a_member_that_only_looks_like_an_image_of_the_job_stays_a_member() -> None:
+    picture = png(noise_image(8, 8))
+    sample = Example.empty().with_features({"__key__": b"a", "seg.png": b"s", "jpg": b"j", "png": picture})
+    for allowed, main in (((), b"j"), (("jpg",), picture)):
+        made = Example.parse(example_of_sample(sample, ("image/encoded",), allowed))
+        assert made.bytes_values("image/encoded") == [main]
+        assert made.bytes_values("seg.png") == [b"s"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(
+            b"",
+            b"\xff",
+            b"[]",
+            b"{",
+            b'{"a":1}',
+            b'{"a": 1, "a": 2}',
+            b'{"b": 1, "a": 1}',
+            b'{"a": true}',
+            b'{"a": {}}',
+        ),
+        *(b'{"a": [1, "x"]}', b'{"a": 1e300}', b'{"a": 0.1}', b'{"a": 9223372036854775808}', b'{"a": "\\u00e9"}'),
+        *(b'{"a": "\\ud800"}', b'{"image/encoded": "x"}', b"[" * 100_000, b'{"a": [[1]]}', b'{"a": null} '),
+    ],
+    ids=map(str, range(19)),
+)
+def test_json_that_no_job_writes_stays_a_member(told: bytes) -> None:
+    sample = Example.empty().with_features({"jpg": b"j", "json": told})
+    made = Example.parse(example_of_sample(sample, ("image/encoded",)))
+    assert (made.names(), made.bytes_values("json")) == (["image/encoded", "json"], [told])
+
+
+def test_a_member_that_would_take_the_place_of_images_is_refused() -> None:
+    for members in ({"left": b"x", "png": b"1", "right.png": b"2"}, {"png": b"1", "right.png": b"2", "right": b"x"}):
+        with pytest.raises(InvalidExampleError, match="has the name of a feature of images"):
+            example_of_sample(Example.empty().with_features(members), ("left", "right"))

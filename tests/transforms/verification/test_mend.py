@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from faceveil.transforms.detectors.detector import DetectorConfig
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import read_stamp
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.formats.layout import OutputFormat, OutputLayout
+from faceveil.transforms.formats.layout import OutputLayout, shard_ending
 from faceveil.transforms.manifest import read_manifest
 from faceveil.transforms.shard.worker import Anonymization, Worker
 from faceveil.transforms.verification import Action
@@ -32,7 +33,7 @@ OUTSIDE = {
 }
 
 
-@pytest.fixture(scope="module", params=["tfrecord", "images"])
+@pytest.fixture(scope="module", params=["tfrecord", "parquet", "webdataset", "images"])
 def output(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output of one shard; no detector has looked, and of two photos a box was masked."""
     folder = tmp_path_factory.mktemp(f"shard-{request.param}")
@@ -55,11 +56,12 @@ def mending_of(output: Path, action: Action) -> tuple[WrittenShard, Mending]:
     manifest = read_manifest(str(output))
     assert manifest
     [told] = manifest["shards"]
-    name = told.get("name") or told["file"].removesuffix(".tfrecord")
+    job = manifest["job"]
+    written_as = job.get("format", "tfrecord"), job.get("compression", "none"), job.get("columns", {})
+    layout = OutputLayout(str(output), str(audit_of(output)), "", *written_as)
+    name = told.get("name") or told["file"].removesuffix(shard_ending(*written_as[:2]))
     shard = WrittenShard(name, *(told[field] for field in ("split", "records", "faces", "bytes", "sha256")))
-    written: OutputFormat = "images" if "name" in told else "tfrecord"
-    layout = OutputLayout(str(output), str(audit_of(output)), "", written)
-    findings = OutputLayout(str(output), str(audit_of(output) / "_verify"), "", written)
+    findings = replace(layout, audit_directory=str(audit_of(output) / "_verify"))
     expected = Expected(FeatureRoles(), JobOptions().geometry, looks=True, has_rows=True)
     return shard, Mending(action, layout, findings, "solid", False, True, expected)
 
@@ -120,3 +122,24 @@ def test_rows_and_totals_tell_what_was_added(output: Path, worker: Worker, tmp_p
     assert (totals.records, totals.anonymized, totals.faces, totals.given_faces) == (6, 3, 4, 2)
     assert stamp.files
     assert not is_as_told(shard, mending)
+
+
+@pytest.mark.parametrize("action", ["fix", "drop"])
+def test_a_shard_that_is_not_what_was_written_is_left_as_it_is(
+    output: Path, worker: Worker, action: Action, tmp_path: Path
+) -> None:
+    copy_output(output, tmp_path / "out")
+    shard, mending = mending_of(tmp_path / "out", action)
+    if mending.output.format == "images":
+        path = tmp_path / "out" / "things" / "rocket.jpg"
+    else:
+        path = Path(mending.output.shard_path(shard.name))
+    path.write_bytes(path.read_bytes() + b"more")
+    before = contents(tmp_path / "out")
+    mended = mend_shard(shard, OUTSIDE, mending, worker)
+    if mending.output.format != "images":
+        assert (mended.records, mended.failed) == (0, 2)
+        assert contents(tmp_path / "out") == before
+    else:  # of which each is its own file
+        assert (mended.records, mended.failed) == ((1, 1) if action == "fix" else (2, 0))
+        assert (path.read_bytes() == before["things/rocket.jpg"]) if action == "fix" else not path.exists()

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from faceveil.transforms.codecs.signatures import sniff
 from faceveil.transforms.formats.columns import Columns, column_of, is_list
 from faceveil.transforms.formats.example import Example, ReadValues
-from faceveil.transforms.formats.kinds import IMAGE_ENDINGS, ending_of
+from faceveil.transforms.formats.kinds import CONVERTED_ENDINGS, IMAGE_ENDINGS, ending_of
 from faceveil.transforms.formats.tar_files import SAMPLE_KEY
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -113,7 +113,7 @@ def _members(feature: str, values: ReadValues, images: Sequence[str]) -> Iterato
             yield feature, values[0]
         return
     named = feature.replace("/", ".").lower()
-    if ending_of(f"x.{named}") in IMAGE_ENDINGS and len(values) == 1:
+    if ending_of(f"x.{named}") in IMAGE_ENDINGS - CONVERTED_ENDINGS and len(values) == 1:
         yield named, values[0]
         return
     for number, value in enumerate(values):

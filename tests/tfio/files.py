@@ -66,7 +66,7 @@ def dicom(values: Array, colours: str, bits: int = 8, syntax: str = uid.Explicit
     for name, value in more.items():
         setattr(made, name, value)
     output = io.BytesIO()
-    made.save_as(output)
+    made.save_as(output, enforce_file_format=True)
     return output.getvalue()
 
 
@@ -132,15 +132,16 @@ def _jpeg_pixels(data: bytes) -> Array:
 
 
 JPEG = pillow(FACE, "JPEG", quality=95)
+RADIANCE = radiance()
 HALF = LIGHT.astype(np.float16)
 SOUND: dict[str, tuple[bytes, Array, int]] = {
     "rgb.dcm": (dicom(FACE, "RGB"), FACE, 0),
     "implicit.dcm": (dicom(FACE, "RGB", syntax=uid.ImplicitVRLittleEndian), FACE, 0),
     "big.dcm": (dicom(DEEP, "MONOCHROME2", 16, uid.ExplicitVRBigEndian), DEEP, 0),
     "IM0001": (dicom(GREY, "MONOCHROME2"), GREY, 0),
-    "inverted.dicom": (dicom(GREY, "MONOCHROME1"), 255 - GREY, 0),
+    "inverted.dicom": (dicom(GREY, "MONOCHROME1"), 255 - GREY, 1),
     "twelve.dcm": (dicom(DEEP >> 4, "MONOCHROME2", 12), (DEEP >> 4) << 4, 0),
-    "jpeg.dcm": (dicom_of(JPEG, uid.JPEGBaseline8Bit, "YBR_FULL_422"), _jpeg_pixels(JPEG), 12),
+    "jpeg.dcm": (dicom_of(JPEG, uid.JPEGBaseline8Bit, "YBR_FULL_422"), _jpeg_pixels(JPEG), 2),
     "j2k.dcm": (dicom_of(pillow(FACE, "JPEG2000", no_jp2=True), uid.JPEG2000Lossless, "YBR_RCT"), FACE, 0),
     "runs.dcm": (dicom_of_run_lengths(), FACE, 0),
     "cat.dcm": (dicom(CAT, "RGB"), CAT, 0),
@@ -151,14 +152,17 @@ SOUND: dict[str, tuple[bytes, Array, int]] = {
         shown(HALF),
         1,
     ),
-    "grey.exr": (openexr({"Y": LIGHT[..., 1]}), shown(LIGHT[..., 1]), 1),
-    "sky.hdr": (radiance(), shown(LIGHT), 4),
+    "grey.exr": (openexr({"Y": LIGHT[..., 1].copy()}), shown(LIGHT[..., 1]), 1),
+    "sky.hdr": (RADIANCE, shown(cv2.imdecode(np.frombuffer(RADIANCE, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]), 1),
     "photo.jp2": (pillow(FACE, "JPEG2000", comment="doe-comment"), FACE, 0),
     "photo.j2k": (pillow(FACE, "JPEG2000", no_jp2=True, comment="doe-comment"), FACE, 0),
     "grey.jp2": (pillow(GREY, "JPEG2000"), GREY, 0),
     "deep.jp2": (pillow(DEEP, "JPEG2000"), DEEP, 0),
 }
 """By name: a file, the pixels to expect, and by how many levels they may differ."""
+_MIDDLE = len(SOUND["zip.exr"][0]) * 3 // 4
+BROKEN = SOUND["zip.exr"][0][:_MIDDLE] + bytes(200) + SOUND["zip.exr"][0][_MIDDLE + 200 :]
+"""All there, and damaged within: what the decoder does with it ends the process."""
 CT = {"SOPClassUID": uid.CTImageStorage, "Modality": "CT"}
 CUT = ("rgb.dcm", "jpeg.dcm", "runs.dcm", "j2k.dcm", "zip.exr", "plain.exr", "sky.hdr", "photo.jp2", "photo.j2k")
 REFUSED: dict[str, tuple[bytes, str]] = {

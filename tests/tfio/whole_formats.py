@@ -21,7 +21,7 @@ from PIL import Image
 from faceveil.transforms.anonymizers.geometry import MaskGeometry
 from faceveil.transforms.anonymizers.masks import face_mask
 from faceveil.transforms.formats.audit import read_faces
-from tests.tfio.files import FACE, NAMES, REFUSED, SOUND, pillow
+from tests.tfio.files import BROKEN, FACE, NAMES, REFUSED, SOUND, pillow
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -89,6 +89,18 @@ def test_nobodys_name_gets_out(output: Path) -> None:
         assert not [name for name in NAMES if name in data], path
         if path.suffix == ".png":
             assert not Image.open(path).info.keys() & {"exif", "xmp", "comment", "Comment"}
+
+
+def test_a_file_that_ends_the_process_costs_itself_alone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, data in {"broken.exr": BROKEN, "face.dcm": SOUND["rgb.dcm"][0], "face.exr": SOUND["zip.exr"][0]}.items():
+        (tmp_path / "in" / name).write_bytes(data)
+    done = run(
+        "--input", tmp_path / "in" / "**", "--output", tmp_path / "out", "--max_quarantined", 1, "--num_shards", 1
+    )
+    assert done.returncode == 0, done.stderr
+    reasons = {key: row["reason"] for key, row in rows(tmp_path / "out").items()}
+    assert reasons == {"broken.exr": "crashed", "face.dcm": None, "face.exr": None}
 
 
 def test_an_example_names_the_format_that_it_now_holds(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def tone_mapped(light: FloatArray) -> Values:
 def _decode_dicom(data: bytes, info: ImageInfo, tensorflow: Any, tensorflow_io: Any) -> Values:
     kind = tensorflow.uint16 if info.mode.endswith("16") else tensorflow.uint8
     # Its names mean: more bits than fit are shifted out below, and fewer fill all.
+    data = dicom.without_transform(data)
     decoded = tensorflow_io.image.decode_dicom_image(data, color_dim=True, on_error="lossy", scale="auto", dtype=kind)
     if decoded.ndim != 4 or len(decoded) != 1:
         raise Quarantine(Reason.CORRUPT_IMAGE, "dicom: it cannot be decoded")

@@ -31,11 +31,13 @@ _WANTED = {_SYNTAX, _CLASS, _MODALITY, _SAMPLES, _COLOURS, _FRAMES, _ROWS, _COLU
 _UID = "1.2.840.10008.1.2"
 _IMPLICIT, _BIG_ENDIAN, _RUN_LENGTHS = _UID, f"{_UID}.2", f"{_UID}.5"
 _NATIVE = {_IMPLICIT, f"{_UID}.1", _BIG_ENDIAN}
-_JPEG = {f"{_UID}.4.{number}" for number in (50, 51, 57, 70, 80, 81, 90, 91)}
+_JPEG2000 = {f"{_UID}.4.90", f"{_UID}.4.91"}
+_JPEG = {f"{_UID}.4.{number}" for number in (50, 51, 57, 70, 80, 81)} | _JPEG2000
 """JPEG, JPEG-LS and JPEG 2000, whose data all end with the marker FFD9 (PS3.6, annex A)."""
 
 _GREYS = {"MONOCHROME1", "MONOCHROME2"}
-_COLOUR = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"}
+_COLOUR = {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422"}
+_TRANSFORMED = {"YBR_ICT", "YBR_RCT"}  # in JPEG 2000 alone
 _VOLUMES = {"CT", "MR", "PT"}
 _VOLUME_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{number}" for number in ("2", "4", "128", "130"))
 """Slices of computed tomography, magnetic resonance and positron emission (PS3.4, annex B.5)."""
@@ -125,7 +127,7 @@ def probe(data: bytes) -> ImageInfo:
     syntax, colours = texts.get(_SYNTAX, ""), texts.get(_COLOURS, "")
     if syntax not in {*_NATIVE, *_JPEG, _RUN_LENGTHS}:
         raise _unsupported(f"of transfer syntax {syntax or 'that it does not tell'}")
-    if colours not in _GREYS | _COLOUR:
+    if colours not in _GREYS | _COLOUR | (_TRANSFORMED if syntax in _JPEG2000 else set()):
         raise _unsupported(f"of the colours {colours or 'that it does not tell'}")
     if (frames := texts.get(_FRAMES, "1")) not in ("", "1"):
         raise Quarantine(Reason.MULTIPLE_FRAMES, f"dicom: {frames} pictures in one file")
@@ -145,6 +147,18 @@ def probe(data: bytes) -> ImageInfo:
     is_deep = colours != "PALETTE COLOR" and (bits > 8 or _SLOPE in found)
     mode = ("I;16" if is_deep else "L") if colours in _GREYS else "RGB;16" if is_deep else "RGB"
     return ImageInfo("png", width, height, 1, mode, hides_pixels=True, source="dicom")
+
+
+def without_transform(data: bytes) -> bytes:
+    """The file as DCMTK shows it: what JPEG 2000 has decoded is RGB, whatever transform the codestream has.
+
+    DCMTK knows no YBR_ICT and YBR_RCT (PS3.3, section C.7.6.3.1.2), and shows nothing.
+    """
+    found, _, reader = _read(data)
+    if reader.text(colours := found[_COLOURS]) not in _TRANSFORMED:
+        return data
+    end = colours.start + colours.length
+    return data[: colours.start] + b"RGB".ljust(colours.length) + data[end:]
 
 
 def _read(data: bytes) -> tuple[dict[_Tag, _Element], _Element | None, _Reader]:

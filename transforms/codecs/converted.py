@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from faceveil.transforms.arrays import FloatArray, Values
@@ -28,6 +30,8 @@ _KEY = 0.18
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 """Of sRGB's red, green and blue (IEC 61966-2-1)."""
 _SMALLEST = 1e-6
+_BRIGHTEST = float(np.finfo(np.float32).max)
+_ROWS = 64  # at a time, since in between they take ten times their memory
 _HOW = "needs tensorflow-io: pip install 'faceveil[tfio]', in an environment of its own (docs/images.md tells more)"
 
 _PROBES: dict[str, Callable[[bytes], ImageInfo]] = {
@@ -111,15 +115,35 @@ def tone_mapped(light: FloatArray) -> Values:
         >>> tone_mapped(np.array([[[0.0], [0.18], [1.0]]], np.float32)).ravel().tolist()
         [0, 238, 255]
     """
-    finite = np.nan_to_num(light.astype(np.float64), nan=0, posinf=np.finfo(np.float32).max, neginf=0).clip(0)
-    luminance = finite @ _LUMINANCE[:, np.newaxis] if finite.shape[2] == 3 else finite
-    mean = np.exp(np.log(luminance + _SMALLEST).mean())
-    scaled = luminance * (_KEY / mean)
-    white = max(float(scaled.max()), _SMALLEST)
-    shown = scaled * (1 + scaled / white**2) / (1 + scaled)
-    linear = (finite * (shown / np.maximum(luminance, _SMALLEST**2))).clip(0, 1)
+    blocks = [slice(start, start + _ROWS) for start in range(0, len(light), _ROWS)]
+    logarithms = brightest = 0.0
+    for block in blocks:
+        luminance = _luminance(_finite(light[block]))
+        logarithms += float(np.log(luminance + _SMALLEST).sum())
+        brightest = max(brightest, float(luminance.max()))
+    exposure = _KEY / math.exp(logarithms / (light.shape[0] * light.shape[1]))
+    shown = np.empty(light.shape, np.uint8)
+    for block in blocks:
+        shown[block] = _shown(_finite(light[block]), exposure, max(exposure * brightest, _SMALLEST))
+    return shown
+
+
+def _shown(light: NDArray[np.float64], exposure: float, white: float) -> Values:
+    luminance = _luminance(light)
+    scaled = exposure * luminance
+    compressed = scaled * (1 + scaled / white**2) / (1 + scaled)
+    linear = (light * (compressed / np.maximum(luminance, _SMALLEST**2))).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.rint(255 * encoded).astype(np.uint8)
+
+
+def _finite(light: FloatArray) -> NDArray[np.float64]:
+    finite: NDArray[np.float64] = np.nan_to_num(light.astype(np.float64), nan=0, posinf=_BRIGHTEST, neginf=0)
+    return finite.clip(0)
+
+
+def _luminance(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    return light @ _LUMINANCE[:, np.newaxis] if light.shape[2] == 3 else light
 
 
 def _decode_dicom(data: bytes, info: ImageInfo, tensorflow: Any, tensorflow_io: Any) -> Values:

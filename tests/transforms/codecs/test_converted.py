@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from faceveil.transforms import storage
-from faceveil.transforms.codecs import converted, probe
+from faceveil.transforms.codecs import ImageInfo, Pixels, converted, decode_pixels, encode_pixels, probe
 from faceveil.transforms.codecs.signatures import CONVERTED, find, sniff
 from faceveil.transforms.formats.containers import look
 from faceveil.transforms.formats.embedded import examine
 from faceveil.transforms.quarantine import Quarantine, Reason
 from tests.transforms.codecs.samples import encode, picture
 from tests.transforms.codecs.test_dicom import dicom_file
+from tests.transforms.codecs.test_jpeg2000 import JP2, PROFILE, box, in_header
 from tests.transforms.codecs.test_openexr import exr
 from tests.transforms.codecs.test_radiance import hdr
 
@@ -57,6 +61,18 @@ def test_each_counts_as_an_image_and_is_never_passed_over(tmp_path: object, name
 def test_each_is_found_in_a_feature_that_nobody_named(name: str) -> None:
     assert examine([FILES[name]]).picture
     assert find(b"a header: " + FILES[name])
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "channels"), [("RGB", np.uint8, 3), ("RGB;16", np.uint16, 3), ("L", np.uint8, 1)]
+)
+def test_what_is_written_is_a_png_with_the_profile_of_a_jpeg_2000_file(mode: str, kind: type, channels: int) -> None:
+    data = in_header(JP2, box(b"colr", b"\2\0\0" + PROFILE))
+    values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (61, 97, channels)).astype(kind)
+    info = ImageInfo("png", 97, 61, 1, mode, hides_pixels=True, source="jpeg2000")
+    written = encode_pixels(Pixels(values, mode), data, info)
+    assert Image.open(io.BytesIO(written)).info["icc_profile"]
+    assert np.array_equal(decode_pixels(written, probe(written)).values, values)
 
 
 @given(st.floats(1e-3, 1e3), st.integers(0, 2**32 - 1))

@@ -18,8 +18,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from faceveil.transforms.anonymizers.geometry import MaskGeometry
-from faceveil.transforms.anonymizers.masks import face_mask
+from faceveil.transforms.anonymizers.methods import painted_pixels
+from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.formats.audit import read_faces
 from tests.tfio.files import BROKEN, FACE, NAMES, REFUSED, SOUND, pillow
 
@@ -58,7 +58,7 @@ def test_faces_are_masked_and_nothing_else_changes(output: Path, name: str) -> N
     difference = np.abs(written - expected).reshape(*written.shape[:2], -1).max(axis=2)
     faces = read_faces(row["faces"])
     assert bool(len(faces)) == (name != "cat.dcm")
-    painted = face_mask(faces.boxes, MaskGeometry(), *written.shape[:2]) > 0
+    painted = painted_pixels("solid", faces, Style(), *written.shape[:2])
     assert difference[~painted].max() <= tolerance
     if len(faces):
         assert row["status"] == "anonymized"

@@ -124,7 +124,12 @@ def shown(light: Array) -> Array:
     scaled = 0.18 * luminance / np.exp(np.mean(np.log(1e-6 + luminance)))
     ratio = scaled * (1 + scaled / scaled.max() ** 2) / (1 + scaled) / np.where(luminance, luminance, 1)
     linear = np.clip(light * (ratio[..., np.newaxis] if light.ndim == 3 else ratio), 0, 1)
-    return np.rint(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+    encoded: Array = np.rint(255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+    return encoded
+
+
+def _radiance_light() -> Array:
+    return np.asarray(cv2.imdecode(np.frombuffer(RADIANCE, np.uint8), cv2.IMREAD_UNCHANGED))[..., ::-1]
 
 
 def _jpeg_pixels(data: bytes) -> Array:
@@ -153,7 +158,7 @@ SOUND: dict[str, tuple[bytes, Array, int]] = {
         1,
     ),
     "grey.exr": (openexr({"Y": LIGHT[..., 1].copy()}), shown(LIGHT[..., 1]), 1),
-    "sky.hdr": (RADIANCE, shown(cv2.imdecode(np.frombuffer(RADIANCE, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]), 1),
+    "sky.hdr": (RADIANCE, shown(_radiance_light()), 1),
     "photo.jp2": (pillow(FACE, "JPEG2000", comment="doe-comment"), FACE, 0),
     "photo.j2k": (pillow(FACE, "JPEG2000", no_jp2=True, comment="doe-comment"), FACE, 0),
     "grey.jp2": (pillow(GREY, "JPEG2000"), GREY, 0),

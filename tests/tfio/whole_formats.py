@@ -37,7 +37,11 @@ def rows(output: Path) -> dict[str, Any]:
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of images made of all files."""
     folder, output = tmp_path_factory.mktemp("in"), tmp_path_factory.mktemp("out") / "out"
-    for name, (data, *_) in {**SOUND, **REFUSED}.items():
+    files = {
+        **{name: data for name, (data, *_) in SOUND.items()},
+        **{name: data for name, (data, _) in REFUSED.items()},
+    }
+    for name, data in files.items():
         (folder / name).write_bytes(data)
     given = ("--input", folder / "**", "--output", output, "--format", "images", "--method", "solid")
     done = run(*given, "--max_quarantined", 1)

@@ -134,7 +134,8 @@ def _shown(light: NDArray[np.float64], exposure: float, white: float) -> Values:
     compressed = scaled * (1 + scaled / white**2) / (1 + scaled)
     linear = (light * (compressed / np.maximum(luminance, _SMALLEST**2))).clip(0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(255 * encoded).astype(np.uint8)
+    values: Values = np.rint(255 * encoded).astype(np.uint8)
+    return values
 
 
 def _finite(light: FloatArray) -> NDArray[np.float64]:

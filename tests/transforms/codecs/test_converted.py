@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceveil.transforms import storage
+from faceveil.transforms.arrays import Values
 from faceveil.transforms.codecs import ImageInfo, Pixels, converted, decode_pixels, encode_pixels, probe
 from faceveil.transforms.codecs.signatures import CONVERTED, find, sniff
 from faceveil.transforms.formats.containers import look
@@ -68,7 +69,7 @@ def test_each_is_found_in_a_feature_that_nobody_named(name: str) -> None:
 )
 def test_what_is_written_is_a_png_with_the_profile_of_a_jpeg_2000_file(mode: str, kind: type, channels: int) -> None:
     data = in_header(JP2, box(b"colr", b"\2\0\0" + PROFILE))
-    values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (61, 97, channels)).astype(kind)
+    values: Values = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (61, 97, channels)).astype(kind)
     info = ImageInfo("png", 97, 61, 1, mode, hides_pixels=True, source="jpeg2000")
     written = encode_pixels(Pixels(values, mode), data, info)
     assert Image.open(io.BytesIO(written)).info["icc_profile"]

@@ -44,7 +44,7 @@ def dicom_file(
     samples = 3 if colours in ("RGB", "YBR_RCT") else 1
     if pixels is None:
         pixels = element(0x7FE0, 0x10, b"OW", bytes(WIDTH * HEIGHT * samples * allocated // 8), implicit=implicit)
-    elements = [
+    elements: list[tuple[int, int, bytes, str | int]] = [
         (8, 0x16, b"UI", texts.get("sop_class", "1.2.840.10008.5.1.4.1.1.7")),
         (8, 0x60, b"CS", texts.get("modality", "OT")),
         (0x10, 0x10, b"PN", "Roe^Jane"),

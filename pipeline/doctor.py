@@ -20,6 +20,7 @@ from typing import Literal
 import faceveil
 from faceveil.pipeline.options import JobOptions
 from faceveil.pipeline.salt import SALT
+from faceveil.transforms.codecs.converted import is_installed
 from faceveil.transforms.detectors.models import KNOWN_MODELS
 from faceveil.transforms.models.cache import cache_folder, find_built
 from faceveil.transforms.runtime.child_process import child_environment
@@ -28,7 +29,14 @@ from faceveil.transforms.runtime.pool import usable_cores
 _State = Literal["ok", "missing", "failed"]
 
 _GPUS = "TensorFlow on GPUs"
+_OF_TFIO = "DICOM, OpenEXR, JPEG 2000, HDR"
 _LOAD_TENSORFLOW = "from faceveil.transforms.models.frameworks import load_tensorflow as load; load()"
+_DECODE_HDR = """
+from faceveil.transforms.models.frameworks import load_tensorflow_io
+tensorflow_io = load_tensorflow_io()
+tensorflow_io.experimental.image.decode_hdr(b"#?RADIANCE\\nFORMAT=32-bit_rle_rgbe\\n\\n-Y 1 +X 1\\n1234").numpy()
+print(tensorflow_io.__version__)
+"""
 _LIBRARIES = {
     "apache-beam": "import apache_beam",
     "tensorflow": _LOAD_TENSORFLOW,
@@ -75,6 +83,7 @@ def diagnose() -> Iterator[Finding]:
     for image_format in _PILLOW_FORMATS:
         yield _tried(image_format, partial(_image_format, image_format))
     yield _extra("HEIC", "pillow_heif", "heic")
+    yield _tried(_OF_TFIO, _tensorflow_io)
     yield _extra("curves of `faceveil evaluate`", "matplotlib", "evaluate")
     yield _tried("gs://", _google)
     yield _tried("s3://", _amazon)
@@ -160,6 +169,17 @@ def _extra(what: str, module: str, extra: str) -> Finding:
     if importlib.util.find_spec(module):
         return Finding(what, "ok", f"by {module}")
     return Finding(what, "missing", f"needs {module}: pip install 'faceveil[{extra}]'")
+
+
+def _tensorflow_io() -> Finding | str:
+    if not is_installed():
+        told = "needs tensorflow-io, which works with one TensorFlow alone: pip install 'faceveil[tfio]' in an "
+        return Finding(_OF_TFIO, "missing", f"{told}environment of its own, with Python 3.11 or 3.12")
+    status, version, said = _python(_DECODE_HDR)
+    if status:
+        told = f"tensorflow-io is there and does not work ({said or f'status {status}'}): pip install 'faceveil[tfio]'"
+        return Finding(_OF_TFIO, "missing", f"{told} again, in an environment of its own")
+    return f"by tensorflow-io {version}"
 
 
 def _google() -> Finding | str:

@@ -15,7 +15,7 @@ from faceveil.pipeline.box_options import is_box_file
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
-from faceveil.transforms.codecs.signatures import DECODED, sniff
+from faceveil.transforms.codecs.signatures import IMAGES, sniff
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.box_files import nearest_of
 from faceveil.transforms.formats.container import Declared
@@ -78,7 +78,7 @@ class _Seen:
         self.labels.update(map(label_text, found_labels))
         self.filled.update(name for name, found in values.items() if found)
         for name, found in values.items():
-            formats = {str(sniff(value)) for value in found if sniff(value) in DECODED}
+            formats = {str(sniff(value)) for value in found if sniff(value) in IMAGES}
             if formats:
                 self.formats.setdefault(name, set()).update(formats)
 

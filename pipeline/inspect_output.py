@@ -234,6 +234,8 @@ def _describe_work(row: Row, output: WrittenOutput) -> Iterator[str]:
     if row.fallback_faces:
         method = output.job.get("fallback_method", "another method")
         yield f"  fallback:  {counted(row.fallback_faces, 'face')} by {method}"
+    if row.is_converted:
+        yield f"  converted: {row.detail}"
     if row.reencoded:
         yield "  encoded:   again as a whole, so pixels outside the masks may differ a little"
     yield f"  settings:  {_settings(output)}"

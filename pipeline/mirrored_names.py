@@ -13,10 +13,9 @@ from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import JobOptions
 from faceveil.transforms import storage
 from faceveil.transforms.formats.kinds import holds_records
-from faceveil.transforms.formats.layout import is_mirrored_name, mirrored_name
+from faceveil.transforms.formats.layout import LONGEST_NAME, converted_name, is_mirrored_name, mirrored_name
 from faceveil.transforms.inputs.match import InputFile, list_inputs
 
-_LONGEST_NAME = 255  # of a file or folder on the usual disks, bytes
 _ALONE = "use --format tfrecord for these, or leave them out with --exclude"
 
 
@@ -46,12 +45,16 @@ class MirroredNames:
                 f"no place for; {_ALONE}"
             )
         name = mirrored_name(file.key, file.path)
+        for possible in _possible(name):
+            self._note(possible, file)
+
+    def _note(self, name: str, file: InputFile) -> None:
         if not is_mirrored_name(name):
             raise OptionError(
                 f"--format images: {file.path} would have to be {name!r} in the output, which is no name of a file "
                 f"there, or one of the job's own; {_ALONE}"
             )
-        if self._on_disk and any(len(part.encode()) > _LONGEST_NAME for part in name.split("/")):
+        if self._on_disk and any(len(part.encode()) > LONGEST_NAME for part in name.split("/")):
             raise OptionError(f"--format images: {file.path}: its name is too long for a file on disk; {_ALONE}")
         spelt = self._spelt(name)
         self._names.append(hash(spelt))
@@ -73,17 +76,22 @@ class MirroredNames:
         files: dict[str, str] = {}
         folders: dict[str, str] = {}
         for file in list_inputs(self._options.inputs):
-            name = self._spelt(mirrored_name(file.key, file.path))
-            if hash(name) in alike:
-                if name in files:
-                    raise _colliding(files[name], file.path, name)
-                files[name] = file.path
-            folders.update({folder: file.path for folder in _folders(name) if hash(folder) in alike})
+            for name in map(self._spelt, _possible(mirrored_name(file.key, file.path))):
+                if hash(name) in alike:
+                    if name in files:
+                        raise _colliding(files[name], file.path, name)
+                    files[name] = file.path
+                folders.update({folder: file.path for folder in _folders(name) if hash(folder) in alike})
         for name in files.keys() & folders.keys():
             raise _colliding(files[name], folders[name], name)
 
     def _spelt(self, name: str) -> str:
         return unicodedata.normalize("NFC", name).casefold() if self._ignores_case else name
+
+
+def _possible(name: str) -> set[str]:
+    """The names that a file may have: another one if its image turns out to be of a format that is not written."""
+    return {name, converted_name(name)}
 
 
 def _folders(name: str) -> Iterator[str]:

@@ -93,7 +93,9 @@ def compose_manifest(
     has_files = SHARD_FORMATS[output_format].has_files
     ending = shard_ending(output_format, job.get("compression", "none"))
     later = {"given_faces": "boxes", "copied": "copy_others"}
-    counts = (*_COUNTS, *(name for name, option in later.items() if option in job))
+    counts = [*_COUNTS, *(name for name, option in later.items() if option in job)]
+    if any(shard.converted for shard in shards):
+        counts.append("converted")
     return {
         "schema": 1,
         "job": job,

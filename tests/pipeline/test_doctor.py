@@ -2,11 +2,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from faceveil.pipeline import doctor
-from faceveil.pipeline.doctor import diagnose
+from faceveil.pipeline.doctor import Finding, diagnose
 
 BROKEN = "raise ImportError('libGL.so.1: cannot open shared object file')"
 
@@ -28,6 +29,16 @@ def test_what_a_job_needs_works_here_and_secrets_are_not_told() -> None:
     for what in ("apache-beam", "pyjpegio", "OpenVINO", "detector yunet-s", "JPEG", "AVIF", "HEIC", "s3://", "salt"):
         assert found[what][0] == "ok", found[what]
     assert not [told for _, told in found.values() if "not to tell" in told or "hide" in told]
+
+
+def test_a_tensorflow_io_that_does_not_work_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._tensorflow_io() == Finding(doctor._OF_TFIO, "missing", ANY)
+    (tmp_path / "tensorflow_io.py").write_text("raise ImportError('built for another TensorFlow')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    found = doctor._tensorflow_io()
+    assert isinstance(found, Finding)
+    assert "built for another TensorFlow" in found.told
 
 
 def test_what_does_not_work_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,13 @@ def test_on_disks_that_ignore_case_spellings_are_one(monkeypatch: pytest.MonkeyP
         check(monkeypatch, files)
 
 
+@pytest.mark.parametrize("name", ["a.dcm", "a.JP2", "a", "1.2.840", "a.hdr"])
+def test_a_place_is_kept_for_an_image_that_may_be_written_as_png(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with pytest.raises(OptionError, match="would both need the name"):
+        check(monkeypatch, [image(name), image(f"{name}.png")])
+    check(monkeypatch, [image("a.jpg"), image("a.jpg.png"), image("a.png"), image("a.png.png")])
+
+
 def test_this_disk_minds_case(tmp_path: Path) -> None:
     (tmp_path / "lower").mkdir()
     assert ignores_case(str(tmp_path / "lower" / "yet to come")) == (tmp_path / "LOWER").exists()

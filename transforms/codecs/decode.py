@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from faceveil.transforms.codecs import heif, isobmff, jpeg, jpeg_markers, netpbm, png, sixteen_bits, tiff
+from faceveil.transforms.codecs import converted, heif, isobmff, jpeg, jpeg_markers, netpbm, png, sixteen_bits, tiff
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.isobmff_composition import is_padding
 from faceveil.transforms.codecs.kinds import explained_errors
@@ -113,13 +113,15 @@ def _decode_whole(data: bytes, info: ImageInfo) -> tuple[Pixels, bool]:
         values = jpeg.decode(data, info)
         if values is not None:
             return Pixels(values, info.mode, faultless=True), info.hides_pixels
-    with explained_errors(data, info.format):
+    with explained_errors(data, info.source or info.format):
         if info.format in ("avif", "heif"):
             pixels, hides_pixels = _decode_composed(data, info)
         else:
             pixels, hides_pixels = _decode(data, info), info.hides_pixels
     if pixels.values.shape[:2] != (info.height, info.width):
-        raise Quarantine(Reason.CORRUPT_IMAGE, f"{info.format}: the pixels are not of the size its header says")
+        raise Quarantine(
+            Reason.CORRUPT_IMAGE, f"{info.source or info.format}: the pixels are not of the size its header says"
+        )
     return pixels, hides_pixels
 
 
@@ -136,6 +138,8 @@ def _decode_composed(data: bytes, info: ImageInfo) -> tuple[Pixels, bool]:
 
 
 def _decode(data: bytes, info: ImageInfo) -> Pixels:
+    if info.source:
+        return converted.decode(data, info)
     if info.format == "netpbm":
         return netpbm.decode(data, info)
     if info.mode in _SIXTEEN_BITS and info.format != "heif":

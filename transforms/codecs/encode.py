@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from faceveil.transforms.codecs import bmp, gif, heif, isobmff, jpeg, netpbm, png, tiff, webp
+from faceveil.transforms.codecs import bmp, converted, gif, heif, isobmff, jpeg, netpbm, png, tiff, webp
 from faceveil.transforms.codecs.decode import decode_pixels
 from faceveil.transforms.codecs.image import ImageInfo, Pixels
 from faceveil.transforms.codecs.orientation import orientation_exif
@@ -31,6 +31,8 @@ def encode_pixels(pixels: Pixels, data: bytes, info: ImageInfo) -> bytes:
     GIF, Netpbm's formats and lossless WebP are lossless; palettes and 1, 2 or 4 bits are written as `decode_pixels`
     returned them, since fills need values that they lack, except GIF's and Netpbm's; TIFF is written uncompressed
     where it was, else as deflate. Lossy WebP, AVIF and HEIC are written at quality 95.
+
+    What is read from a format that nothing here writes becomes PNG (`converted`).
 
     ICC profile, density, PNG's colour chunks, the orientation and `info.exif` are kept; all other metadata go.
 
@@ -89,6 +91,8 @@ def is_lossy(data: bytes, info: ImageInfo) -> bool:
 
 
 def _encode(pixels: Pixels, data: bytes, info: ImageInfo, *, lossless: bool = False) -> bytes:
+    if info.source:
+        return converted.encode(pixels, data, info)
     if info.format == "tiff":
         return tiff.encode(pixels, data)
     if info.format == "bmp":

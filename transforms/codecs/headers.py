@@ -129,9 +129,9 @@ def is_zlib(data: bytes) -> bool:
     return (inflater.eof and len(inflater.unused_data) < 64) or len(inflated) > SMALLEST_IMAGE
 
 
-def is_dicom_or_tar(data: bytes) -> bool:
-    """DICOM (PS3.10, section 7.1), tar (POSIX ustar) and NIfTI-1 name themselves further behind."""
-    return data[128:132] == b"DICM" or data[257:262] == b"ustar" or data[344:348] in (b"n+1\0", b"ni1\0")
+def is_tar(data: bytes) -> bool:
+    """Tar (POSIX ustar) and NIfTI-1 name themselves further behind."""
+    return data[257:262] == b"ustar" or data[344:348] in (b"n+1\0", b"ni1\0")
 
 
 def is_film(data: bytes) -> bool:

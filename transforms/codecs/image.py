@@ -28,7 +28,7 @@ class ImageInfo:
     """What an image's header says.
 
     Attributes:
-        format: jpeg, png, webp, bmp, gif, tiff, netpbm, avif or heif.
+        format: jpeg, png, webp, bmp, gif, tiff, netpbm, avif or heif; what is written.
         width: of the stored pixels.
         height: of the stored pixels.
         orientation: EXIF's orientation tag, 1 to 8; 1 where there is none or a wrong one. In AVIF and HEIF, what their
@@ -39,6 +39,7 @@ class ImageInfo:
         hides_pixels: whether the file is known to hold pixels that it does not show.
         read_only: why pixels of this kind could not be written back like for like; empty where they can be.
         other_orientations: those by which some readers turn it, as XMP or a raw profile says; they are not written.
+        source: the format it is read from, where that is another one (see `converted`); else empty.
 
     Example usage::
 
@@ -55,6 +56,7 @@ class ImageInfo:
     read_only: str = ""
     hides_pixels: bool = False
     other_orientations: tuple[int, ...] = ()
+    source: str = ""
 
     @property
     def orientations(self) -> tuple[int, ...]:

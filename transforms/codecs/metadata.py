@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from faceveil.transforms.codecs.accounting import Unaccounted
 from faceveil.transforms.codecs.decode import decode_pixels
-from faceveil.transforms.codecs.encode import encode_losslessly
+from faceveil.transforms.codecs.encode import encode_losslessly, encode_pixels
 from faceveil.transforms.codecs.image import ImageInfo
 from faceveil.transforms.codecs.strip import strip
 
@@ -33,6 +33,8 @@ def strip_metadata(data: bytes, info: ImageInfo, *, faultless: bool = False) -> 
         Quarantine: CORRUPT_IMAGE or TRUNCATED when the file's structure cannot be followed to its end, or its data
             are not accounted for and its pixels cannot be written without loss.
     """
+    if info.source:
+        return encode_pixels(decode_pixels(data, info), data, info)
     try:
         return strip(data, info, faultless=faultless)
     except Unaccounted as error:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from PIL import Image
 
 from faceveil.transforms.codecs import (
+    converted,
     heif,
     isobmff,
     jpeg_markers,
@@ -23,7 +24,7 @@ from faceveil.transforms.codecs.image import ImageInfo
 from faceveil.transforms.codecs.kinds import explained_errors
 from faceveil.transforms.codecs.orientation import swaps_sides
 from faceveil.transforms.codecs.originals import open_original
-from faceveil.transforms.codecs.signatures import DECODED, PICTURES, sniff
+from faceveil.transforms.codecs.signatures import CONVERTED, IMAGES, PICTURES, sniff
 from faceveil.transforms.quarantine import Quarantine, Reason
 
 _SUPPORTED_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I;16L"}
@@ -40,20 +41,21 @@ def probe(data: bytes, keep_metadata: Collection[str] = (), max_pixels: int | No
 
     Raises:
         Quarantine: EMPTY, NOT_AN_IMAGE, TOO_LARGE, MULTIPLE_FRAMES, UNSUPPORTED_IMAGE (no decoder keeps all that is
-            in it: floating point, LAB, JPEG 2000, …), or CORRUPT_IMAGE or TRUNCATED when the header of a known
+            in it: floating point, LAB, …), or CORRUPT_IMAGE or TRUNCATED when the header of a known
             format cannot be read.
     """
     if not data:
         raise Quarantine(Reason.EMPTY)
     image_format = sniff(data)
-    if image_format not in DECODED:
+    if image_format not in IMAGES:
         if image_format in PICTURES:
             raise _unsupported(f"{image_format} is not read here; convert it to PNG or TIFF")
         raise Quarantine(Reason.NOT_AN_IMAGE, "begins like no known image format")
-    if image_format == "jpeg2000":
-        raise _unsupported("jpeg2000 cannot be written back like for like; convert it to PNG or JPEG")
     with explained_errors(data, image_format):
-        info = _probe(data, image_format, keep_metadata)
+        if image_format in CONVERTED:
+            info = converted.probe(data, image_format)
+        else:
+            info = _probe(data, image_format, keep_metadata)
     if max_pixels is not None and info.width * info.height > max_pixels:
         raise Quarantine(
             Reason.TOO_LARGE, f"{info.width} x {info.height} px are more than {max_pixels} (--max_pixels allows more)"

@@ -16,7 +16,7 @@ from faceveil.transforms.codecs import bmp, headers
 from faceveil.transforms.codecs.headers import SMALLEST_IMAGE
 
 _BEGINNINGS = (
-    # Images that are decoded here.
+    # Images that are read here.
     (b"\xff\xd8\xff", "jpeg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"GIF87a", "gif"),
@@ -27,15 +27,15 @@ _BEGINNINGS = (
     (b"MM\0+", "tiff"),
     (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
     (b"\xff\x4f\xff\x51", "jpeg2000"),
+    (b"\x76\x2f\x31\x01", "openexr"),
+    (b"#?RADIANCE", "radiance hdr"),
+    (b"#?RGBE", "radiance hdr"),
     # Other pictures. Old JPEG 2000 files have a longer first box; JPEG XL: ISO/IEC 18181-2, section 4.
     (b"\0\0\0\x0cjP", "jpeg 2000"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "jpeg xl"),
     (b"\x8aMNG\r\n\x1a\n", "mng"),
     (b"\x8bJNG\r\n\x1a\n", "jng"),
     (b"8BPS\0", "psd"),
-    (b"\x76\x2f\x31\x01", "openexr"),
-    (b"#?RADIANCE", "radiance hdr"),
-    (b"#?RGBE", "radiance hdr"),
     (b"DDS |\0\0\0", "dds"),
     (b"icns", "icns"),
     (b"qoif", "qoi"),
@@ -131,10 +131,12 @@ _BY_FIRST_BYTE: dict[int, list[tuple[bytes, str]]] = {}
 for _beginning, _name in _BEGINNINGS:
     _BY_FIRST_BYTE.setdefault(_beginning[0], []).append((_beginning, _name))
 
-DECODED = frozenset({"jpeg", "png", "gif", "tiff", "jpeg2000", "webp", "bmp", "netpbm", "avif", "heif"})
-"""Images whose header can be read here."""
+CONVERTED = frozenset({"dicom", "openexr", "jpeg2000", "radiance hdr"})
+"""Images that are read with tensorflow-io, and written in another format."""
+IMAGES = CONVERTED | {"jpeg", "png", "gif", "tiff", "webp", "bmp", "netpbm", "avif", "heif"}
+"""Images that are read here."""
 PICTURES = {
-    *("jpeg 2000", "jpeg xl", "mng", "jng", "psd", "openexr", "radiance hdr", "dds", "icns", "qoi", "flif", "bpg"),
+    *("jpeg 2000", "jpeg xl", "mng", "jng", "psd", "dds", "icns", "qoi", "flif", "bpg"),
     *("jpeg xr", "djvu", "xcf", "dpx", "cineon", "ktx", "sun raster", "dcx", "blp", "ftex", "msp", "pixar"),
     *("xv thumbnail", "fits", "wmf", "xpm", "raf", "rw2", "orf", "crw", "x3f", "mrw", "icon", "sgi", "pcx"),
     *("tga", "emf", "xbm", "photo cd", "bmp of an unknown kind", "bmp without its first header"),
@@ -154,10 +156,9 @@ _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
 def sniff(data: bytes) -> str | None:
     """What bytes are, by their beginning; None where that is not known.
 
-    Images that are decoded here are ``jpeg``, ``png``, ``gif``, ``tiff``, ``jpeg2000``, ``webp``, ``bmp``, ``netpbm``,
-    ``avif`` and ``heif``. All other names are of what may hold a picture: other images, video, documents, archives,
-    arrays. Formats without a magic number are known by a header that makes sense throughout and fits the number of
-    bytes.
+    Images that are read here are those of ``IMAGES``. All other names are of what may hold a picture: other images,
+    video, documents, archives, arrays. Formats without a magic number are known by a header that makes sense throughout
+    and fits the number of bytes.
 
     Example usage::
 
@@ -193,6 +194,7 @@ def _is_riff(data: bytes) -> bool:
 _CHECKS: tuple[tuple[str, Callable[[bytes], object]], ...] = (
     ("webp", lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP"),
     ("bmp", lambda data: data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in bmp.HEADER_SIZES),
+    ("dicom", lambda data: data[128:132] == b"DICM"),
     ("bmp of an unknown kind", headers.is_bmp_elsewhere),
     ("riff", _is_riff),
     ("icon", headers.is_icon),
@@ -211,7 +213,7 @@ _CHECKS: tuple[tuple[str, Callable[[bytes], object]], ...] = (
     ("xbm", lambda data: data[:1] in b"#/ \t\r\n" and _XBM.match(data, 0, 4096)),
     ("im", lambda data: data[:1] in b"IFNDL\n" and _IM.search(data, 0, 512)),
     ("photo cd", lambda data: data[2048:2052] == b"PCD_"),
-    ("dicom, tar or nifti", headers.is_dicom_or_tar),
+    ("tar or nifti", headers.is_tar),
     ("mpeg", headers.is_transport_stream),
     ("spider", headers.is_spider),
     ("mcidas", headers.is_mcidas),
@@ -279,6 +281,8 @@ _ANYWHERE = tuple(
         (b"8BPS\0\x01\0\0", "psd", b""),
         (b"\x76\x2f\x31\x01\x02", "openexr", b""),
         (b"#?RADIANCE", "radiance hdr", b""),
+        (b"#?RGBE\n", "radiance hdr", b""),
+        (b"DICM\x02\0", "dicom", b""),
         (b"DDS |\0\0\0", "dds", b""),
         (b"BM", "bmp", rb".{4}\0\0\0\0..\0\0[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0"),
         (b"PK\x03\x04", "zip", rb"[\x0a-\x40]\0..[\0\x01\x08\x09\x0c\x0e\x5d\x5f\x63]\0"),

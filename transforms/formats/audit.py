@@ -21,9 +21,7 @@ _SIDES = ("x0", "y0", "x1", "y1")
 FACES = pa.list_(
     pa.struct([(name, pa.float32()) for name in (*_SIDES, "score")] + [("keypoints", pa.list_(pa.float32()))])
 )
-_OTHER_IMAGE = pa.struct(
-    [("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", FACES)],
-)
+_OTHER_IMAGE = pa.struct([("feature", pa.string()), ("width", pa.int32()), ("height", pa.int32()), ("faces", FACES)])
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -101,7 +99,7 @@ class Row:
         faces: the detector's, in pixels of the upright image.
         reencoded: whether a lossy image had to be encoded again as a whole, so that pixels outside the masks
             may differ.
-        detail: more about the reason, such as the place of the damage.
+        detail: more about the reason, such as the place of the damage; or from which format to which it was converted.
         other_images: those that were named beside the main one, which width, height and faces speak of.
         fallback_faces: how many of the faces of all its images were left to another method.
         given_faces: how many of the faces, the first ones, are annotated boxes.
@@ -118,6 +116,11 @@ class Row:
     other_images: tuple[OtherImage, ...] = ()
     fallback_faces: int = 0
     given_faces: int = 0
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it is written in another format than it was read in, as its detail says."""
+        return self.reason is None and self.detail is not None
 
     @property
     def face_count(self) -> int:
@@ -149,6 +152,7 @@ class ShardResult:
         fallback_faces: faces that were left to another method.
         given_faces: faces that are annotated boxes.
         copied: files that were copied, which are no records.
+        converted: records with images that are written in another format.
     """
 
     name: str
@@ -170,6 +174,7 @@ class ShardResult:
     fallback_faces: int = 0
     given_faces: int = 0
     copied: int = 0
+    converted: int = 0
 
     def count(self, row: Row) -> None:
         """Adds one record, or one file that was copied."""
@@ -184,6 +189,7 @@ class ShardResult:
         faces = row.face_count
         self.faces += faces
         self.reencoded += row.reencoded
+        self.converted += row.is_converted
         self.fallback_faces += row.fallback_faces
         self.given_faces += row.given_faces
         self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
@@ -230,7 +236,7 @@ class Stamp:
         content["files"] = [file if file.content else file[:3] for file in self.files]
         if self.parts == 1:  # as it was before files were divided
             del content["parts"]
-        for later in ("given_faces", "copied"):  # as it was before there were any
+        for later in ("given_faces", "copied", "converted"):  # as it was before there were any
             if not content["result"][later]:
                 del content["result"][later]
         return json.dumps(content, sort_keys=True).encode()
@@ -269,8 +275,7 @@ class AuditFile:
                 "faces": list(face_structs(row.faces, row.given_faces)),
                 "reencoded": row.reencoded,
                 "fallback_faces": row.fallback_faces,
-                # Left out where the schema has no such columns.
-                _GIVEN_FACES.name: row.given_faces,
+                _GIVEN_FACES.name: row.given_faces,  # left out where the schema has no such columns
                 "bytes": place and place.bytes,
                 "sha256": place and place.sha256,
                 "other_images": [{**vars(i), "faces": list(face_structs(i.faces))} for i in row.other_images],
@@ -352,11 +357,8 @@ def read_placed_rows(path: str) -> Iterator[tuple[Row, Place | None]]:
         status, reencoded = Status(row["status"]), row.get("reencoded", False)
         others = tuple(OtherImage(**{**i, "faces": read_faces(i["faces"])}) for i in row.get("other_images", ()))
         named = {"fallback_faces": row.get("fallback_faces", 0), "other_images": others, "detail": row.get("detail")}
-        given = row.get(_GIVEN_FACES.name, 0)
-        yield (
-            Row(row["key"], status, row["reason"], *size, faces, reencoded, given_faces=given, **named),
-            _place(row),
-        )
+        named["given_faces"] = row.get(_GIVEN_FACES.name, 0)
+        yield Row(row["key"], status, row["reason"], *size, faces, reencoded, **named), _place(row)
 
 
 def read_files(path: str) -> Iterator[Place]:

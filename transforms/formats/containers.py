@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 
 from faceveil.transforms import storage
-from faceveil.transforms.codecs.signatures import DECODED, sniff
+from faceveil.transforms.codecs.signatures import IMAGES, sniff
 from faceveil.transforms.formats.container import Container
 from faceveil.transforms.formats.kinds import (
     BY_CONTENT,
@@ -59,7 +59,7 @@ def look(file: StoredFile) -> tuple[Kind | None, str]:
     if not start:
         return None, EMPTY
     found = sniff(start)
-    if found in DECODED:
+    if found in IMAGES:
         return "image", ""
     if kind := CONTAINER_ENDINGS.get(ending_of(file.path)):  # damaged, as its reader will say
         return kind, ""

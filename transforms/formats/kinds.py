@@ -23,9 +23,11 @@ def _endings(*lines: str) -> frozenset[str]:
     return frozenset(" ".join(lines).split())
 
 
-IMAGE_ENDINGS = _endings(
+CONVERTED_ENDINGS = _endings(".dcm .dicom .exr .rgbe .jp2 .j2k .j2c .jpc .jpf .jpx")
+"""Of images that are written in another format. What ends in .hdr may be another header, and is looked at."""
+IMAGE_ENDINGS = CONVERTED_ENDINGS | _endings(
     ".jpg .jpeg .jpe .jfif .pjpeg .jpg_large .mpo .jps .insp .png .apng .webp .bmp .dib .tif .tiff .gif .avif .heic",
-    ".heif .hif .jp2 .ppm .pgm .pbm .pnm",
+    ".heif .hif .ppm .pgm .pbm .pnm",
 )
 # As people name them: x.tfrecord, x.tfrecords.gz, x.tfrec, TFDS' x-train.tfrecord-00000-of-00001, and the bare
 # train-00000-of-01024 of TensorFlow's ImageNet scripts. Of all other names the first bytes tell.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from faceveil.transforms import storage
-from faceveil.transforms.formats.kinds import ending_of, is_known_ending
+from faceveil.transforms.formats.kinds import CONVERTED_ENDINGS, IMAGE_ENDINGS, ending_of, is_known_ending
 from faceveil.transforms.storage.base import split_path
 
 OutputFormat = Literal["tfrecord", "parquet", "webdataset", "images"]
@@ -24,6 +24,12 @@ COMPRESSIONS: dict[OutputFormat, tuple[str, ...]] = {
 """How shards of each format may be compressed; what comes first is usual."""
 
 _ENDINGS: dict[OutputFormat, str] = {"tfrecord": ".tfrecord", "parquet": ".parquet", "webdataset": ".tar"}
+
+LONGEST_NAME = 255
+"""Of a file or folder on the usual disks, in bytes."""
+
+CONVERTED_TO = ".png"
+"""The ending of images that are written in another format than they were read in."""
 
 MANIFEST_NAME, LOCK_NAME = "manifest.json", ".faceveil-lock.json"
 
@@ -127,6 +133,23 @@ def mirrored_name(key: str, path: str) -> str:
     ending = ending_of(path)
     is_hidden = is_known_ending(ending) and not key.lower().endswith(ending)
     return key + ending if is_hidden else key
+
+
+def converted_name(name: str) -> str:
+    """Where the file of an input lies whose image is written in another format, which its name tells if it can.
+
+    Args:
+        name: its ``mirrored_name``.
+
+    Example usage::
+
+        >>> converted_name("anna/1.dcm"), converted_name("anna/IM0001"), converted_name("anna/1.jpg")
+        ('anna/1.dcm.png', 'anna/IM0001.png', 'anna/1.jpg')
+    """
+    ending = ending_of(name)
+    keeps_its_format = ending in IMAGE_ENDINGS and ending not in CONVERTED_ENDINGS
+    is_long = len(os.fsencode(name.rpartition("/")[2])) + len(CONVERTED_TO) > LONGEST_NAME
+    return name if keeps_its_format or is_long else name + CONVERTED_TO
 
 
 def is_mirrored_name(name: str) -> bool:

@@ -20,7 +20,7 @@ from faceveil.transforms.codecs.signatures import sniff
 from faceveil.transforms.formats.columns import Columns, column_of, is_list
 from faceveil.transforms.formats.example import Example, FeatureValue, InvalidExampleError, ReadValues
 from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.formats.kinds import IMAGE_ENDINGS, ending_of
+from faceveil.transforms.formats.kinds import CONVERTED_ENDINGS, IMAGE_ENDINGS, ending_of
 from faceveil.transforms.formats.tar_files import SAMPLE_KEY
 from faceveil.transforms.quarantine import Quarantine, Reason
 
@@ -100,6 +100,10 @@ def sample_of(example: Example, images: Sequence[str], columns: Columns, name: s
     # What the input has of that name stays.
     told_as = _TOLD_BESIDE if _TOLD in members else _TOLD
     if told:
+        if told_as in members:
+            raise _refused(
+                f"its members {_TOLD} and {_TOLD_BESIDE} leave no name for what else is told of it; drop one"
+            )
         members[told_as] = _as_json(told)
     return Example.empty().with_features({**({SAMPLE_KEY: name.encode()} if name else {}), **members})
 
@@ -121,7 +125,7 @@ def _members(feature: str, values: ReadValues, images: Sequence[str]) -> Iterato
             yield feature, values[0]
         return
     named = feature.replace("/", ".").lower()
-    if ending_of(f"x.{named}") in IMAGE_ENDINGS and len(values) == 1:
+    if ending_of(f"x.{named}") in IMAGE_ENDINGS - CONVERTED_ENDINGS and len(values) == 1:
         yield named, values[0]
         return
     for number, value in enumerate(values):

@@ -38,6 +38,14 @@ def load_tensorflow() -> Any:
     return tensorflow
 
 
+def load_tensorflow_io() -> Any:
+    """The module ``tensorflow_io``; it is there where the extra ``tfio`` is installed."""
+    load_tensorflow()
+    import tensorflow_io
+
+    return tensorflow_io
+
+
 def load_keras() -> Any:
     """The module ``keras``, its backend TensorFlow unless ``KERAS_BACKEND`` names another."""
     load_tensorflow()  # which brings it along

@@ -194,6 +194,7 @@ def _finish(record: _Open, masking: Masking, roles: FeatureRoles, compose: Compo
         None,
         *(main.info.upright_width, main.info.upright_height, main.faces),
         reencoded=any(image.reencoded for image in images),
+        detail=_told_conversion(images),
         other_images=tuple(
             OtherImage(name, image.info.upright_width, image.info.upright_height, image.faces)
             for name, image in zip(image_names(record.example, roles)[1:], others, strict=True)
@@ -205,6 +206,12 @@ def _finish(record: _Open, masking: Masking, roles: FeatureRoles, compose: Compo
     )
     originals = [image.data for image in detected]
     return Outcome(row, compose(record.key, record.example, originals, images, roles))
+
+
+def _told_conversion(images: Sequence[AnonymizedImage]) -> str | None:
+    """Says of images that they are written in another format; None where all keep theirs."""
+    read = sorted({image.info.source for image in images} - {""})
+    return f"read as {', '.join(read)}, written as png" if read else None
 
 
 def _faceless(image: DetectedImage) -> AnonymizedImage:

@@ -6,7 +6,7 @@ Rows of tables and WebDataset's samples are made of that Example.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,8 @@ def compose_example(
         changed = [(before, image.data) for before, image in zip(originals, images, strict=True)]
         names = example.names()
         checksums = renewed_checksums(example, set(filter(roles.keeps_checksums, names)), changed)
-        written = {**replaced, **checksums, **found}
+        formats = _renewed_formats(example, dict(zip(roles.prefixes(), named.values(), strict=False)))
+        written = {**replaced, **checksums, **formats, **found}
         left_out = {*roles.dropped, *(name for name in names if name not in written and roles.is_left_out(name))}
         return example.with_features(written, left_out)
     [image] = images
@@ -80,6 +81,19 @@ def compose_example(
     values = (info.format.encode(), key.encode(), [info.height], [info.width])
     described: dict[str, FeatureValue] = {OWN_IMAGE: image.data, **dict(zip(OWN_FEATURES, values, strict=True))}
     return Example.empty().with_features({**described, **found}, set(roles.dropped) - {OWN_IMAGE})
+
+
+def _renewed_formats(example: Example, named: Mapping[str, Sequence[AnonymizedImage]]) -> dict[str, FeatureValue]:
+    """The features that name the format of images, of those that are written in another one."""
+    renewed: dict[str, FeatureValue] = {}
+    for prefix, images in named.items():
+        before = example.bytes_values(f"{prefix}/format") or ()
+        if len(before) == len(images) and any(image.info.source for image in images):
+            pairs = zip(before, images, strict=True)
+            renewed[f"{prefix}/format"] = [
+                image.info.format.encode() if image.info.source else old for old, image in pairs
+            ]
+    return renewed
 
 
 def compose_image(

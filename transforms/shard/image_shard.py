@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError
 from faceveil.transforms.formats.audit import Place, Row, ShardResult, read_files, read_placed_rows
-from faceveil.transforms.formats.layout import OutputLayout, is_mirrored_name, mirrored_name
+from faceveil.transforms.formats.layout import OutputLayout, converted_name, is_mirrored_name, mirrored_name
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.storage.base import REQUESTS_AT_ONCE
 from faceveil.transforms.storage.staged import StagedFiles, delete_below, staged_files
@@ -39,7 +39,12 @@ class ImageShards:
             writer = ImageWriter(files, names)
             yield writer
             audit, journal = output.audit_path(plan.name), output.journal_path(plan.name)
-            possible = {*names.values(), *listed_files(audit), *listed_files(journal)}
+            possible = {
+                *names.values(),
+                *map(converted_name, names.values()),
+                *listed_files(audit),
+                *listed_files(journal),
+            }
             storage.write_bytes(journal, json.dumps(sorted(possible)).encode())
             storage.delete([audit])  # from here on it tells what is no longer there
         delete_below(output.directory, sorted(possible - writer.names))
@@ -88,6 +93,8 @@ class ImageWriter:
     def add(self, row: Row, data: bytes) -> Place:
         """See ``ShardWriter``."""
         name = self._name_of[row.key]
+        if row.is_converted:
+            name = converted_name(name)
         sha256 = hashlib.sha256(data).hexdigest()
         self._files.add(name, data)
         self.names.add(name)

@@ -11,7 +11,7 @@ import numpy as np
 
 from faceveil.transforms import storage
 from faceveil.transforms.arrays import RGB, check_rgb
-from faceveil.transforms.codecs.signatures import DECODED, sniff
+from faceveil.transforms.codecs.signatures import IMAGES, sniff
 from faceveil.transforms.formats.container import FilePart, rest_from
 from faceveil.transforms.formats.containers import CONTAINERS, container_kind
 from faceveil.transforms.formats.embedded import Contents, examine
@@ -145,7 +145,7 @@ def read_records_of(file: Source, roles: FeatureRoles, max_bytes: int) -> Iterat
         if not part:
             start = storage.read_range(stored, 0, LOOKED_AT)
             kind = container_kind(start)
-            if kind is None and sniff(start) in DECODED:
+            if kind is None and sniff(start) in IMAGES:
                 yield file
                 return
         # A file of no kind is left to the reader of what it was taken for, which says what is wrong with it.

@@ -229,7 +229,8 @@ def _set_libraries_up() -> None:
     # The pool has a thread for every core; OpenCV starting more of its own would only get in their way.
     cv2.setNumThreads(1)
     # What OpenCV and Pillow warn of, an unreadable image's reason for quarantine says better.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # as OpenCV 4 has it, and 5
+    set_log_level(0)  # silent
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     Image.MAX_IMAGE_PIXELS = None  # ours is Limits.max_pixels

@@ -109,6 +109,13 @@ def test_members_of_a_tar_stay_and_what_the_job_says_is_told_beside_them() -> No
     }
 
 
+def test_a_sample_with_members_of_both_names_is_refused_rather_than_losing_one() -> None:
+    features = {"json": b"{}", "faces.json": b"[]", "image/encoded": png(noise_image(8, 8))}
+    assert made(features)["faces.json"] == b"[]"  # where nothing else is told
+    with pytest.raises(Quarantine, match="leave no name"):
+        made({**features, "image/face/count": [0]}, columns={"image/face/count": "int64"})
+
+
 def test_other_features_are_told_in_json() -> None:
     features = {"image/class/label": [3], "image/source": b"\xc3\xa9", "weights": [0.5, 2.0], "none": [], "Cap": b"x"}
     picture = png(noise_image(8, 8))

@@ -120,8 +120,23 @@ def test_while_files_appear_a_journal_lists_them_and_no_trail_says_that_the_shar
     monkeypatch.setattr(storage.staged.os, "replace", look)  # type: ignore[attr-defined]
     write(output)
     assert [journal for journal, _ in seen[:4]] == [[".data-00000-of-00001.files"]] * 4
-    assert all(set(listed) == {*KEYS, "gone.jpg"} for _, listed in seen[:4])
+    assert all(set(listed) == {*KEYS, "deep/er/c.png", "gone.jpg"} for _, listed in seen[:4])
     assert sorted(content(output)) == sorted(KEYS)
+
+
+def test_what_is_written_in_another_format_is_named_so(output: OutputLayout) -> None:
+    keys = ["a.dcm", "b", "c.jpg", "d.dcm"]
+    plan = plan_of(keys)
+    made = [
+        replace(outcome(key), row=replace(outcome(key).row, detail="read as dicom, written as png")) for key in keys
+    ]
+    result = ShardResult(plan.name, "data", inputs_digest="inputs")
+    told = write_shard(plan, [*made[:3], outcome("d.dcm")], output, result, "blur", lambda _: None)()
+    assert set(content(output)) == {"a.dcm.png", "b.png", "c.jpg", "d.dcm"}
+    assert told.converted == 3
+    # A second attempt that no longer converts leaves nothing of the first.
+    write(output, keys)
+    assert set(content(output)) == set(keys)
 
 
 def test_only_files_that_are_what_was_written_are_kept(output: OutputLayout) -> None:

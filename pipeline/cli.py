@@ -182,7 +182,7 @@ def _run(given: argparse.Namespace, rest: Sequence[str]) -> int:
     share = quarantined_share(finished.manifest)
     if share > options.max_quarantined:
         allowed = f"--max_quarantined {options.max_quarantined:g} allows"
-        told = f"{share:.1%} of the records are quarantined, more than {allowed}"
+        told = f"{share:.1%} of the records are quarantined, more than {allowed}; the output is complete without them"
         return _fail(TooManyQuarantinedError(told, finished.manifest), TOO_MANY_QUARANTINED)
     answer_manifest(finished.manifest)
     return DONE

@@ -52,4 +52,7 @@ def format_findings(content: dict[str, Any], output: str, place: str) -> str:
     lines.append(f"  problems: {problems or 'none'}")
     lines += [f"  not checked: {why}" for why in content["not_checked"]]
     lines.append(f"each by name in {place}")
+    if content["totals"]["residual_records"] and not mended:
+        whole = ", after a look at all records" if content["sample"] else ""
+        lines.append(f"`faceveil verify {output} --fix` masks these faces{whole}; --drop takes out their records")
     return "\n".join(lines)

@@ -226,7 +226,8 @@ class _Parts:
 
 def _tell(ignored: IgnoredFiles, excluded: int, unused: Sequence[str]) -> None:
     if ignored.files:
-        _LOGGER.info("%d files are ignored: %s", ignored.files, ignored.in_words())
+        count = "1 file is" if ignored.files == 1 else f"{ignored.files} files are"
+        _LOGGER.info("%s ignored: %s", count, ignored.in_words())
     if excluded:
         _LOGGER.info("--exclude leaves out %d files and folders", excluded)
     for glob in unused:

@@ -46,8 +46,8 @@ demo: setup
 # four, for each loads TensorFlow.
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
-	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder \
-		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) $(MODELS) $(DATAFLOW) $(BUCKETS) faceveil/training/shipped)
+	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder -m "not buckets" \
+		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) $(MODELS) $(DATAFLOW) faceveil/training/shipped)
 
 # faceveil in Python programs, notebooks and pipelines of others, in processes of their own, and commands beside `run`, which
 # load the detector again and again: five minutes.
@@ -127,12 +127,11 @@ test-dataflow: setup
 	$(BIN)/python -m pytest tests/dataflow/whole_jobs.py $(DATAFLOW)
 
 # Jobs from bucket to bucket while requests fail and jobs are killed, about a quarter of an hour. Where Go is installed,
-# Cloud Storage is fake-gcs-server, which checks preconditions and lists in pages; else the simpler emulator of `make test`.
-BUCKETS := tests/test_cloud_storage.py
+# Cloud Storage is fake-gcs-server, which checks preconditions and lists in pages; else a simpler emulator.
 test-cloud: setup
 	! command -v go >/dev/null || GOBIN=$(CURDIR)/$(BIN) go install github.com/fsouza/fake-gcs-server@v1.56.1
 	export FACEVEIL_FAKE_GCS_SERVER=$$(ls $(BIN)/fake-gcs-server 2>/dev/null); \
-	$(BIN)/python -m pytest tests/transforms/storage $(BUCKETS) && $(BIN)/python -m tests.cloud
+	$(BIN)/python -m pytest -m buckets tests && $(BIN)/python -m tests.cloud
 
 # Jobs on other runners, killed in the middle, against the DirectRunner's bytes; five minutes each. What they need beside
 # the lock they get into .clusters/: Prism by Go, Airflow, Flink and Spark as wheels, Beam's job servers by Maven.

@@ -42,6 +42,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs an object store, which ``make test`` leaves to ``make test-cloud``."""
+    for item in items:
+        if "object_store" in getattr(item, "fixturenames", ()):
+            item.add_marker("buckets")
+
+
 @pytest.fixture(scope="session")
 def centerface() -> str:
     """CenterFace's SavedModel in floats."""

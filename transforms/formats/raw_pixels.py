@@ -23,7 +23,9 @@ _LIKE_NEIGHBOUR, _LIKE_NEIGHBOUR_IN_TEXT = 0.45, 0.7
 _LIKE_ROW = 0.5
 _PEAK = 0.15
 _PLACES = np.random.default_rng(0).random(1024)  # where values are looked at for their range, the same every time
-_TEXT = re.compile(rb"[\t\n\r -~]*")
+_TEXT = re.compile(rb"[\t\n\r -~\x80-\xff]*")
+_BEYOND_ASCII = bytes(range(128, 256))
+_LEAST_ASCII = 0.9  # of a text that is no UTF-8: letters with accents among others
 _REDUCTIONS = (1, 2, 4, 8)
 _CHANNELS = (1, 3, 4)
 # Of one value in bytes: 8 bits, 16, floats of 32 and 64. In halves, for planes of half the size in chroma count too.
@@ -53,7 +55,7 @@ def are_bytes_like_rows(data: bytes) -> bool:
     """Whether bytes vary as the rows of a picture do, taken as integers of 8 or 16 bits, or floats of 16, 32 or 64."""
     if len(data) < _FEWEST_SMOOTH:
         return False
-    if data[:64].isascii() and _TEXT.fullmatch(data):
+    if _is_text(data):
         return are_like_rows(np.frombuffer(data, np.uint8), like_neighbour=_LIKE_NEIGHBOUR_IN_TEXT)
     if are_like_rows(np.frombuffer(data, np.uint8), (1, 3, 4, 8)):
         return True
@@ -64,6 +66,19 @@ def are_bytes_like_rows(data: bytes) -> bool:
             if (kind[1] == "u" or are_plausible(values)) and are_like_rows(values):
                 return True
     return False
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether bytes are a text's: labels are lines of one form, which are like each other as rows of pixels are."""
+    if not _TEXT.fullmatch(data[:64]) or not _TEXT.fullmatch(data):
+        return False
+    if len(data.translate(None, _BEYOND_ASCII)) >= _LEAST_ASCII * len(data):
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def are_plausible(values: NDArray[Any]) -> bool:

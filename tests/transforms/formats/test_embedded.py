@@ -23,6 +23,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from faceveil.transforms.formats.embedded import examine
 from faceveil.transforms.formats.example import Example
 from faceveil.transforms.formats.features import FeatureRoles
 from faceveil.transforms.quarantine import Quarantine, Reason
@@ -321,6 +322,19 @@ def sha_like(rng: np.random.Generator) -> list[list[bytes]]:
     return [[rng.bytes(size)] for size in (16, 20, 32, 64)] + [
         [rng.bytes(size).hex().encode()] for size in (16, 20, 64)
     ]
+
+
+@pytest.mark.parametrize("spelling", [{}, {"ensure_ascii": False}, {"indent": 1}, {"separators": (",", ":")}])
+@pytest.mark.parametrize("folder", ["people", "Zo\u00eb & Jos\u00e9", "\u4eba\u7269", "\u0443\u043b\u0438\u0446\u0430"])
+def test_lines_of_labels_pass_whatever_language_names_are_in(folder: str, spelling: dict[str, Any]) -> None:
+    chance = np.random.default_rng(0)
+    images = [{"id": n, "file_name": f"{folder}/{n:04d}.jpg", "width": 1024, "height": 683} for n in range(250)]
+    boxes = [[float(side) for side in chance.integers(8, 700, 4)] for _ in range(1500)]
+    faces = [
+        {"bbox": box, "area": box[2] * box[3], "iscrowd": 0, "id": n, "image_id": n // 6} for n, box in enumerate(boxes)
+    ]
+    text = json.dumps({"images": images, "annotations": faces}, **spelling)
+    assert examine([text.encode()]).picture is None
 
 
 def test_ordinary_features_pass() -> None:

@@ -28,9 +28,16 @@ from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.metrics import NAMESPACE, RecordMetrics
 from faceveil.transforms.shard.attempt import attempt_marker
 from faceveil.transforms.shard.progress import ProgressFile
+from faceveil.transforms.shard.read import begin_reading
 from faceveil.transforms.shard.record import Outcome
 from faceveil.transforms.shard.resume import finished_shard, kept_records, restamp
-from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker, anonymize_shard, record_sandbox
+from faceveil.transforms.shard.worker import (
+    Anonymization,
+    RecordSandbox,
+    Worker,
+    anonymize_shard,
+    record_sandbox,
+)
 
 _LOGGER = logging.getLogger(__name__)
 _USUAL_RECORD = 100_000
@@ -143,6 +150,8 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         self._metrics = RecordMetrics(self._worker.timings)
         self._progress = ProgressFile(self._job.progress_directory)
         self._sandbox: RecordSandbox | None = None
+        # Threads that wait for storage: one for the shard that is begun, one for the shard that is ended.
+        self._reader = ThreadPoolExecutor(1, "begin")
         self._publisher = ThreadPoolExecutor(1, "publish")
         self._publishing: Future[tuple[ShardResult, float]] | None = None
 
@@ -155,6 +164,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
     def teardown(self) -> None:
         """Ends the sandbox of a bundle that has failed."""
         self._end_sandbox()
+        self._reader.shutdown()
         self._publisher.shutdown()
 
     def process(self, plan: ShardPlan, tracker: Any = _PROGRESS) -> Iterator[ShardResult]:
@@ -192,6 +202,8 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         tried = job.tries_records or self._sandbox is not None
         share = _share_of_each(plan)
         done = resumed = 0
+        config = self._worker.config
+        sources = begin_reading(plan, config.features, config.limits.max_image_bytes, self._reader)
 
         def count(record: Outcome) -> None:
             nonlocal done, resumed
@@ -211,7 +223,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
             if care.alone:
                 _LOGGER.warning("%s: memory ran out before; one image is worked on at a time", plan.name)
             sandbox = self._sandbox if care.tried else None
-            publish = anonymize_shard(plan, job.output, self._worker, count, kept, care.alone, sandbox)
+            publish = anonymize_shard(plan, job.output, self._worker, count, kept, care.alone, sandbox, sources)
             marker = stack.pop_all()
         self._resumed.inc(resumed)
 

@@ -252,14 +252,15 @@ def _sample_starts(file: StoredFile) -> Iterator[int]:
 
 
 @contextmanager
-def _opened(file: StoredFile) -> Iterator[BinaryIO]:
-    """A tar, decompressed on the way.
+def _opened(file: StoredFile, part: FilePart | None) -> Iterator[BinaryIO]:
+    """A tar, decompressed on the way; one that is compressed has no parts.
 
     Raises:
         CorruptRecordError: compressed data are damaged.
     """
-    with storage.open_to_read(file.path, file.version, file.size) as opened:
-        is_compressed = opened.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    until = part.stop if part else file.size
+    with storage.open_to_read(file.path, file.version, file.size, until) as opened:
+        is_compressed = part is None and opened.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         opened.seek(0)
         try:
             yield cast("BinaryIO", gzip.GzipFile(fileobj=opened)) if is_compressed else opened
@@ -272,7 +273,7 @@ def _read(file: StoredFile, part: FilePart | None, max_bytes: int, roles: Featur
     number = part.first if part else 0
     sample = None
     try:
-        with _opened(file) as opened:
+        with _opened(file, part) as opened:
             for member in filter(_is_data, read_members(opened, *((part.start, part.stop) if part else ()))):
                 key, name = _named(member)
                 if not (sample and _continues(key, sample.key)):

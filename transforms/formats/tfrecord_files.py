@@ -50,7 +50,8 @@ def _record_starts(file: StoredFile) -> Iterator[int]:
 def _read(file: StoredFile, part: FilePart | None, max_bytes: int, _roles: FeatureRoles) -> Iterator[NumberedRecord]:
     number = part.first if part else 0
     try:
-        with storage.open_to_read(file.path, file.version, file.size) as opened:
+        until = part.stop if part else file.size
+        with storage.open_to_read(file.path, file.version, file.size, until) as opened:
             for record in _records(opened, part, max_bytes):
                 if isinstance(record, OversizedRecord):
                     yield number, too_large(f"record {number}, at byte {record.offset}, has {record.length} bytes")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -39,13 +40,17 @@ class Care:
 
 @dataclass(frozen=True)
 class _Marker:
-    """What a marker says of its attempt: the job's run, the care it took, and how often memory had run out before."""
+    """What a marker says of its attempt: the job's run, the care it took, and how often memory had run out before.
+
+    It has a token of its own, by which storage tells it from that of another attempt.
+    """
 
     run: str
     tried: bool
     alone: bool
     boot: str | None
     oom_kills: int | None
+    token: str = ""
 
 
 @contextlib.contextmanager
@@ -67,15 +72,18 @@ def attempt_marker(output: OutputLayout, name: str, run: str, tried: bool = Fals
         MemoryPressureError: memory ran out.
     """
     path = output.attempt_path(name)
-    care = _care_after(_read(path), run)
-    care = replace(care, tried=care.tried or tried)
-    mark = _Marker(run, care.tried, care.alone, boot_id(), oom_kills())
-    _write(path, mark)
+    care = Care(tried)
+    mark = _Marker(run, care.tried, care.alone, boot_id(), oom_kills(), secrets.token_hex(8))
+    if not storage.compare_and_swap(path, _encoded(mark), version=None):
+        care = _care_after(_read(path), run)
+        care = replace(care, tried=care.tried or tried)
+        mark = replace(mark, tried=care.tried, alone=care.alone)
+        storage.write_bytes(path, _encoded(mark))
     try:
         yield care
     except OutOfMemoryError as error:
         with contextlib.suppress(AccessError):  # the error that ended the attempt matters more
-            _write(path, replace(mark, run="", alone=True))
+            storage.write_bytes(path, _encoded(replace(mark, run="", alone=True)))
         if care.alone:
             raise
         raise MemoryPressureError(str(error)) from error
@@ -99,14 +107,12 @@ def _care_after(left: _Marker | None, run: str) -> Care:
 
 
 def _read(path: str) -> _Marker | None:
-    """The marker that an attempt has left; None where there is none, or one of which nothing is known."""
-    if not storage.exists(path):
-        return None
+    """The marker that an attempt has left; None where it is gone, or nothing is known of it."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         content: dict[str, Any] = json.loads(storage.read_bytes(path))
         return _Marker(**content)
     return None
 
 
-def _write(path: str, marker: _Marker) -> None:
-    storage.write_bytes(path, json.dumps(asdict(marker)).encode())
+def _encoded(marker: _Marker) -> bytes:
+    return json.dumps(asdict(marker)).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,6 +107,19 @@ def read_sources(plan: ShardPlan, roles: FeatureRoles, max_bytes: int) -> Iterat
             yield source
         else:
             yield from read_records_of(replace(source, part=plan.part), roles, max_bytes)
+
+
+def begin_reading(plan: ShardPlan, roles: FeatureRoles, max_bytes: int, thread: Executor) -> Iterator[Source | Outcome]:
+    """As ``read_sources``; what comes first is read at once by a thread, while the caller does other things."""
+    sources = read_sources(plan, roles, max_bytes)
+    first = thread.submit(next, sources, None)
+
+    def all_of_them() -> Iterator[Source | Outcome]:
+        if (source := first.result()) is not None:
+            yield source
+            yield from sources
+
+    return all_of_them()
 
 
 def _unread(file: InputFile, max_bytes: int) -> Source:

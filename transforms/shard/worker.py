@@ -283,6 +283,7 @@ def anonymize_shard(
     kept: Iterator[Outcome] | None = None,
     alone: bool = False,
     sandbox: RecordSandbox | None = None,
+    sources: Iterable[Source | Outcome] | None = None,
 ) -> Callable[[], ShardResult]:
     """Makes one output shard whole: reads, decodes, detects, anonymizes and writes its records in order.
 
@@ -294,6 +295,7 @@ def anonymize_shard(
         kept: records of an earlier run that are taken as they are, in the shard's order.
         alone: whether one record is worked on at a time, for want of memory.
         sandbox: where records are made that may crash this process.
+        sources: the records, if reading them has begun.
 
     Returns:
         What publishes it, see ``write_shard``.
@@ -305,7 +307,7 @@ def anonymize_shard(
     config = worker.config
     max_bytes = config.limits.max_image_bytes
     with out_of_memory_errors():
-        sources: Iterable[Source | Outcome] = read_sources(plan, config.features, max_bytes)
+        sources = sources or read_sources(plan, config.features, max_bytes)
         if kept:
             sources = with_kept(sources, kept)
         if plan.kind == "image" and not alone and not is_bounded():

@@ -153,19 +153,22 @@ def stat(path: str) -> StoredFile | None:
     return stat_local(path) if is_local(path) else _store(path).stat(path)
 
 
-def open_to_read(path: str, version: str | None = None, size: int | None = None) -> BinaryIO:
+def open_to_read(path: str, version: str | None = None, size: int | None = None, until: int = 0) -> BinaryIO:
     """Opens a file as the bytes it holds, never decompressed on the way.
 
     Args:
         path: where it is.
         version: which version of it; None for whatever is there.
         size: in bytes, when it was listed; None where that does not matter. It tells versions apart on disk.
+        until: a position that is going to be reached by reading on and on, so that what an object store holds before it
+            is fetched ahead; 0 where nothing is known.
 
     Raises:
-        OSError: the file cannot be opened, or is none: a pipe or a device might be read for ever.
+        OSError: the file cannot be opened, or is none: a pipe or a device might be read for ever. One in an object
+            store may say so when it is read.
         AccessError: storage cannot be reached, or holds another version.
     """
-    return open_local(path, version, size) if is_local(path) else _store(path).open(path, version)
+    return open_local(path, version, size) if is_local(path) else _store(path).open(path, version, size, until)
 
 
 def check_unchanged(path: str, version: str, size: int) -> None:

@@ -98,8 +98,11 @@ class ObjectStore(Protocol):
             AccessError: as above, or it is no longer the given version.
         """
 
-    def open(self, path: str, version: str | None) -> BinaryIO:
-        """An object to read from its start, piece by piece; each piece is fetched again when it breaks off.
+    def open(self, path: str, version: str | None, size: int | None, until: int) -> BinaryIO:
+        """An object to read piece by piece; each piece is fetched again when it breaks off.
+
+        Where version and size are known nothing is asked before the first piece, so that an object that is not there is
+        noticed when it is read. For ``until`` see ``ranged_file``.
 
         Raises:
             OSError: there is no such object, or this one may not be read.
@@ -159,10 +162,11 @@ def one_line(error: object) -> str:
 class _RangedFile(io.RawIOBase):
     """Fetches piece by piece; once several are read one after the other, the next ones before they are needed."""
 
-    def __init__(self, size: int, read_range: Callable[[int, int], bytes]) -> None:
+    def __init__(self, size: int, read_range: Callable[[int, int], bytes], until: int) -> None:
         super().__init__()
         self._size = size
         self._read_range = read_range
+        self._until = until
         self._position = 0
         self._fetched: dict[int, Future[bytes]] = {}
         self._ahead = 0
@@ -201,7 +205,8 @@ class _RangedFile(io.RawIOBase):
         if number != self._last:
             self._ahead = min(self._ahead + 1, _PIECES_AHEAD) if number == self._last + 1 else 0
             self._last = number
-        ahead = self._ahead
+        known = (min(self._until, self._size) - 1) // READ_PIECE - number
+        ahead = min(_PIECES_AHEAD, known) if known >= 0 else self._ahead
         for wanted in range(number, min(number + ahead, (self._size - 1) // READ_PIECE) + 1):
             if wanted not in self._fetched:
                 end = min((wanted + 1) * READ_PIECE, self._size)
@@ -211,16 +216,18 @@ class _RangedFile(io.RawIOBase):
         return self._fetched[number].result()
 
 
-def ranged_file(size: int, read_range: Callable[[int, int], bytes]) -> BinaryIO:
+def ranged_file(size: int, read_range: Callable[[int, int], bytes], until: int = 0) -> BinaryIO:
     """A file that is fetched in pieces; of one that is read on and on, some are fetched ahead by other threads.
 
     Args:
         size: of the whole, bytes.
         read_range: gives the bytes from one position to before another.
+        until: where reading on and on is known to end, so that fetching ahead begins, and ends, in time; 0 where
+            nothing is known.
 
     Example usage::
 
         >>> ranged_file(3, lambda start, end: b"abc"[start:end]).read()
         b'abc'
     """
-    return io.BufferedReader(_RangedFile(size, read_range), _BUFFER)
+    return io.BufferedReader(_RangedFile(size, read_range, until), _BUFFER)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
@@ -28,6 +29,8 @@ from faceveil.transforms.errors import AccessError
 from faceveil.transforms.storage.base import PIECE, Page, StoredFile, one_line, ranged_file, split_path
 
 _LOGIN = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS"
+_SENT_AT_ONCE = 2 * PIECE
+"""Bytes of an upload in a request, each of which waits for an answer."""
 _LISTED = "items(name,size,generation),prefixes,nextPageToken"
 
 
@@ -47,16 +50,16 @@ class GoogleCloudStorage:
         self._begin_anew = self._retry.with_predicate(_is_lost_upload)
         self._credentials: Credentials | None = None
         self._lock = threading.Lock()
-        # A client's session is not made to be shared by threads.
-        self._of_thread = threading.local()
+        # A client's session is not made to be shared by threads. One that no thread uses keeps its connections.
+        self._idle: deque[storage.Client] = deque()
 
     def pages(self, prefix: str, after: str = "", before: str = "", *, one_level: bool = False) -> Iterator[Page]:
         """See ``ObjectStore``."""
         bucket, name = split_path(prefix)
         place = f"gs://{bucket}/"
         last = ""
-        with self._explained(prefix, "cannot be listed"):
-            found = self._client().list_blobs(
+        with self._explained(prefix, "cannot be listed"), self._client() as client:
+            found = client.list_blobs(
                 bucket,
                 prefix=name,
                 delimiter="/" if one_level else None,
@@ -76,8 +79,7 @@ class GoogleCloudStorage:
 
     def stat(self, path: str) -> StoredFile | None:
         """See ``ObjectStore``."""
-        blob = self._blob(path)
-        with self._explained(path, "cannot be reached"):
+        with self._explained(path, "cannot be reached"), self._blob(path) as blob:
             try:
                 blob.reload(retry=self._retry, timeout=self._timeout)
             except exceptions.NotFound:
@@ -91,13 +93,14 @@ class GoogleCloudStorage:
             self._download(path, buffer, version)
         return buffer.getvalue()
 
-    def open(self, path: str, version: str | None) -> BinaryIO:
+    def open(self, path: str, version: str | None, size: int | None, until: int) -> BinaryIO:
         """See ``ObjectStore``."""
-        found = self.stat(path)
-        if found is None:
-            raise FileNotFoundError(f"{path}: does not exist")
-        pinned = version or found.version
-        return ranged_file(found.size, lambda start, end: self.read_range(path, start, end, pinned))
+        if version is None or size is None:
+            found = self.stat(path)
+            if found is None:
+                raise FileNotFoundError(f"{path}: does not exist")
+            version, size = version or found.version, found.size
+        return ranged_file(size, lambda start, end: self.read_range(path, start, end, version), until)
 
     def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
         """See ``ObjectStore``."""
@@ -106,11 +109,9 @@ class GoogleCloudStorage:
         return buffer.getvalue()
 
     def _download(self, path: str, target: BinaryIO, version: str | None, **arguments: Any) -> None:
-        with self._explained(path, "cannot be read"):
+        with self._explained(path, "cannot be read"), self._blob(path, version) as blob:
             try:
-                self._blob(path, version).download_to_file(
-                    target, raw_download=True, retry=self._retry, timeout=self._timeout, **arguments
-                )
+                blob.download_to_file(target, raw_download=True, retry=self._retry, timeout=self._timeout, **arguments)
             except exceptions.NotFound as error:
                 if version and self.stat(path):
                     raise AccessError(f"{path}: was changed while the job ran") from error
@@ -140,40 +141,46 @@ class GoogleCloudStorage:
 
     def _upload(self, path: str, file: BinaryIO, size: int, checksum: str, **condition: int) -> None:
         def upload() -> None:
-            blob = self._blob(path)
-            blob.chunk_size = PIECE
-            blob.upload_from_file(
-                file,
-                rewind=True,
-                size=size,
-                crc32c_checksum_value=checksum,
-                retry=self._retry,
-                timeout=self._timeout,
-                **condition,
-            )
+            with self._blob(path) as blob:
+                blob.chunk_size = _SENT_AT_ONCE
+                blob.upload_from_file(
+                    file,
+                    rewind=True,
+                    size=size,
+                    crc32c_checksum_value=checksum,
+                    retry=self._retry,
+                    timeout=self._timeout,
+                    **condition,
+                )
 
         with self._explained(path, "cannot be written"):
             self._begin_anew(upload)()
 
     def delete(self, path: str) -> None:
         """See ``ObjectStore``."""
-        with self._explained(path, "cannot be removed"), suppress(exceptions.NotFound):
-            self._blob(path).delete(retry=self._retry, timeout=self._timeout)
+        with self._explained(path, "cannot be removed"), self._blob(path) as blob, suppress(exceptions.NotFound):
+            blob.delete(retry=self._retry, timeout=self._timeout)
 
-    def _blob(self, path: str, version: str | None = None) -> storage.Blob:
+    @contextmanager
+    def _blob(self, path: str, version: str | None = None) -> Iterator[storage.Blob]:
         bucket, name = split_path(path)
-        with self._explained(path, "cannot be reached"):
-            return self._client().bucket(bucket).blob(name, generation=int(version) if version else None)
+        with self._client() as client:
+            yield client.bucket(bucket).blob(name, generation=int(version) if version else None)
 
-    def _client(self) -> storage.Client:
-        client = getattr(self._of_thread, "client", None)
-        if client is None:
+    @contextmanager
+    def _client(self) -> Iterator[storage.Client]:
+        """A client for one thread alone while the block runs."""
+        try:
+            client = self._idle.pop()
+        except IndexError:
             with self._lock:
                 self._credentials = self._credentials or _find_credentials(self._options)
             # Without a project the client would look for one.
             client = storage.Client(project=self._options.project or "<none>", credentials=self._credentials)
-            self._of_thread.client = client
-        return client
+        try:
+            yield client
+        finally:
+            self._idle.append(client)
 
     @contextmanager
     def _explained(self, path: str, what: str) -> Iterator[None]:

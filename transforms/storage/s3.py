@@ -107,13 +107,14 @@ class S3:
         """See ``ObjectStore``; where the object has a checksum and all bytes are read, it is verified."""
         return self._get(path, version, limit)
 
-    def open(self, path: str, version: str | None) -> BinaryIO:
+    def open(self, path: str, version: str | None, size: int | None, until: int) -> BinaryIO:
         """See ``ObjectStore``."""
-        found = self.stat(path)
-        if found is None:
-            raise FileNotFoundError(f"{path}: does not exist")
-        pinned = version or found.version
-        return ranged_file(found.size, lambda start, end: self.read_range(path, start, end, pinned))
+        if version is None or size is None:
+            found = self.stat(path)
+            if found is None:
+                raise FileNotFoundError(f"{path}: does not exist")
+            version, size = version or found.version, found.size
+        return ranged_file(size, lambda start, end: self.read_range(path, start, end, version), until)
 
     def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
         """See ``ObjectStore``."""

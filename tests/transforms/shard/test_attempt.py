@@ -1,12 +1,17 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faceveil.transforms import storage
 from faceveil.transforms.errors import AccessError, MemoryPressureError, OutOfMemoryError
+from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.runtime.machine import oom_kills
 from faceveil.transforms.shard.attempt import Care, attempt_marker
+from tests.faulty_proxy import FaultyProxy
+from tests.object_stores import Server
 from tests.transforms.test_anonymize_shards import output
 
 NAME = "data-00000-of-00001"
@@ -45,6 +50,24 @@ def test_a_death_within_a_run_is_a_crash_and_one_of_the_whole_run_is_none(tmp_pa
     with attempt_marker(output(tmp_path), NAME, "d") as care:
         assert care == Care(tried=True)
     assert die(tmp_path, "e") == Care()
+
+
+def test_an_attempt_in_a_bucket_is_told_from_its_like(
+    connect: Callable[..., FaultyProxy], object_store: Server
+) -> None:
+    if not object_store.has_versions:
+        pytest.skip("this emulator does not check generations")
+    connect()
+    folder = f"{object_store.scheme}://outputs/attempts"
+    there = OutputLayout(folder, f"{folder}/records", "")
+    path = there.attempt_path(NAME)
+    with attempt_marker(there, NAME, "a") as care:
+        assert care == Care()
+        left = storage.read_bytes(path)
+    assert not storage.exists(path)
+    storage.write_bytes(path, left)  # as if it had died
+    with attempt_marker(there, NAME, "a") as care:
+        assert care == Care(tried=True)
 
 
 @TOLD

@@ -6,6 +6,7 @@ import os
 import socket
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from faceveil.transforms.quarantine import Quarantine, Reason
 from faceveil.transforms.shard.read import (
     HoldsRecords,
     Source,
+    begin_reading,
     image_names,
     load,
     read_records_of,
@@ -327,3 +329,18 @@ def test_images_of_every_format_hold_a_record_back(image_format: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"BM", b"BMW is a make of cars, not an image", b"\xff\xd8\xff", b"text" * 20])
 def test_other_bytes_do_not(data: bytes) -> None:
     assert load(example_source(image__encoded=b"1", label=data), FeatureRoles(), MAX_BYTES)[0] == (b"1",)
+
+
+def test_reading_that_was_begun_gives_the_same_records_or_the_same_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(b"".join(frame(encoded(kind)) for kind in ("PNG", "JPEG", "BMP")))
+    plan = plan_of(path, "tfrecord")
+    with ThreadPoolExecutor(1) as thread:
+        begun = begin_reading(plan, FeatureRoles(), MAX_BYTES, thread)
+        assert list(begun) == list(read_sources(plan, FeatureRoles(), MAX_BYTES))
+        empty = replace(plan, files=())
+        assert not list(begin_reading(empty, FeatureRoles(), MAX_BYTES, thread))
+        changed = replace(plan.files[0], size=plan.files[0].size + 1)
+        refused = begin_reading(replace(plan, files=(changed,)), FeatureRoles(), MAX_BYTES, thread)
+        with pytest.raises(AccessError, match="was changed"):
+            next(refused)

@@ -119,11 +119,19 @@ def test_another_version_is_not_read(connect: Connect, object_store: Server, top
     if object_store.has_versions:
         with pytest.raises(AccessError, match="photo: was changed"):
             storage.read_bytes(path, -1, before.version)
-        with pytest.raises(AccessError, match="photo: was changed"), storage.open_to_read(path, before.version) as file:
-            file.read()
+        for size in (None, before.size):
+            with (
+                storage.open_to_read(path, before.version, size) as file,
+                pytest.raises(AccessError, match="photo: was changed"),
+            ):
+                file.read()
+    with storage.open_to_read(path, after.version, after.size) as file:
+        assert file.read() == b"behind"
     storage.delete([path])
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(path, -1, before.version)
+    with storage.open_to_read(path, after.version, after.size) as file, pytest.raises(FileNotFoundError):
+        file.read()
 
 
 def test_other_schemes_are_refused() -> None:

@@ -1,5 +1,6 @@
 import os
 import subprocess
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -153,6 +154,28 @@ def test_only_a_file_that_is_read_on_is_fetched_ahead(monkeypatch: pytest.Monkey
             file.seek(start)
             file.read(1)
     assert fetched == {(0, 10): 1, (30, 40): 1, (60, 70): 1, (90, 95): 1}
+
+
+def test_what_is_known_to_be_read_is_fetched_ahead_from_the_start_and_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(base, "READ_PIECE", 10)
+    monkeypatch.setattr(base, "_BUFFER", 10)
+    fetched: set[int] = set()
+    together = threading.Barrier(3)
+
+    def fetch(start: int, end: int) -> bytes:
+        fetched.add(start)
+        if start <= 40:
+            together.wait(60)  # which no piece passes alone
+        return bytes(end - start)
+
+    with base.ranged_file(95, fetch, until=51) as file:
+        file.seek(25)
+        file.read(1)
+        assert fetched == {20, 30, 40}
+        file.read(25)
+    assert fetched == {20, 30, 40, 50}
 
 
 def test_what_a_fetch_ahead_raises_is_raised_where_its_bytes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

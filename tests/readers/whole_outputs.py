@@ -1,4 +1,4 @@
-"""The table of docs/outputs.md: each format of outputs read back by each library that reads it; `make test-readers`.
+"""The table of docs/formats.md: each format of outputs read back by each library that reads it; `make test-readers`.
 
 Expected are the images of a folder that the same job has written, decoded by Pillow here. Decoders of JPEG differ by
 rounding, so pixels may differ by a little; those of PNG are the same.
@@ -68,12 +68,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outputs(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     if not PYTHON.exists():
         missing("needs the readers' environment: make test-readers")
-    made = {}
-    for name, options in OUTPUTS.items():
-        made[name] = tmp_path_factory.mktemp("outputs") / "out"
-        splits = [f"{split}={inputs}/{split}/**" for split in ("train", "val")]
-        given = ("--input", *splits, "--output", made[name], "--num_shards", 2, "--max_quarantined", 1)
-        assert faceveil("run", *given, "--method", "solid", *FAST, *options) == 0
+    made = {name: write(inputs, tmp_path_factory.mktemp("outputs") / "out", *OUTPUTS[name]) for name in OUTPUTS}
     made["tfrecord of tfds"] = tmp_path_factory.mktemp("outputs") / "out"
     splits = [f"{split}={write_tfds(inputs, split)}" for split in ("train", "val")]
     given = (
@@ -88,6 +83,14 @@ def outputs(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     )
     assert faceveil("run", *given, "--method", "solid", *FAST) == 0
     return made
+
+
+def write(inputs: Path, output: Path, *options: str) -> Path:
+    """An output of these inputs with some options."""
+    splits = [f"{split}={inputs}/{split}/**" for split in ("train", "val")]
+    given = ("--input", *splits, "--output", output, "--num_shards", 2, "--max_quarantined", 1)
+    assert faceveil("run", *given, "--method", "solid", *FAST, *options) == 0
+    return output
 
 
 def write_tfds(inputs: Path, split: str) -> Path:
@@ -113,21 +116,30 @@ def write_tfds(inputs: Path, split: str) -> Path:
     ("written", "reader"), [(written, reader) for written, readers in READ_BY.items() for reader in readers]
 )
 def test_what_is_written_comes_back(outputs: dict[str, Path], tmp_path: Path, written: str, reader: str) -> None:
-    found = read_back(reader, outputs[written], tmp_path / "found.npz")
-    folder = outputs["images"]
-    expected = {str(path.relative_to(folder)): path for path in folder.glob("*/**/*.*") if path.is_file()}
-    assert sorted(found) == sorted(expected)
+    found = read_back(PYTHON, reader, outputs[written], tmp_path / "found.npz")
+    assert_same(found, outputs["images"])
     assert len(found) == 10
+
+
+def assert_same(found: dict[str, np.ndarray], folder: Path) -> None:
+    """Makes sure that a reader has found the images of a folder, and those alone."""
+    expected = {
+        str(path.relative_to(folder)): path
+        for path in folder.glob("*/**/*.*")
+        if path.is_file() and path.suffix != ".json"
+    }
+    assert sorted(found) == sorted(expected)
     for name, path in expected.items():
         pixels = np.asarray(Image.open(path).convert("RGB"), int)
         difference = np.abs(found[name].astype(int) - pixels)
         assert difference.mean() <= (_ROUNDING if name.startswith("train") else 0), name
 
 
-def read_back(reader: str, output: Path, result: Path) -> dict[str, np.ndarray]:
+def read_back(python: Path, reader: str, output: Path, result: Path) -> dict[str, np.ndarray]:
     """What a reader finds, by name; nothing is fetched from anywhere, nor kept."""
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(result.parent / "cache"), "CUDA_VISIBLE_DEVICES": ""}
-    command = [PYTHON, ROOT / "tests" / "readers" / "read_back.py", reader, output, result, "train", "val"]
+    home = str(result.parent / "cache")
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": home, "HOME": home, "CUDA_VISIBLE_DEVICES": ""}
+    command = [python, ROOT / "tests" / "readers" / "read_back.py", reader, output, result, "train", "val"]
     made = subprocess.run(
         list(map(str, command)), env=os.environ | offline, capture_output=True, text=True, check=False
     )

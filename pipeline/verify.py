@@ -165,7 +165,9 @@ def _look(
     not_checked = _not_checked(output, options)
     looks = not any(why.startswith(_FACES) for why in not_checked)
     models = resolve_models(options.detection.detector.models) if looks else []
-    settings = _settings(output.job, options, models)
+    second = options.second_opinion if looks else None
+    others = resolve_models(second.detector.models) if second else []
+    settings = _settings(output.job, options, models, others)
     said = {
         "manifest_sha256": output.sha256,
         "settings": settings,
@@ -174,7 +176,7 @@ def _look(
         "sample": _sample(output, options),
     }
     expected = Expected(_roles(output.job), _geometry(output.job), looks, output.has_trail)
-    config = staged_models(_config(options, beam_options, output.job, models), beam_options)
+    config = staged_models(_config(options, beam_options, output.job, models, others), beam_options)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     verify = VerifyShards(config, output.layout, findings, expected, digest, run_id())
     path = f"{findings.audit_directory}.json"
@@ -271,7 +273,9 @@ def _not_checked(output: _Output, options: VerifyOptions) -> list[str]:
     return why
 
 
-def _settings(job: Mapping[str, Any], options: VerifyOptions, models: Sequence[ResolvedModel]) -> dict[str, Any]:
+def _settings(
+    job: Mapping[str, Any], options: VerifyOptions, models: Sequence[ResolvedModel], others: Sequence[ResolvedModel]
+) -> dict[str, Any]:
     """Everything that decides about what is found in a shard."""
     named = ("score_threshold", "quality", "detect_size", "classes", "engine", "precision")
     detection = options.detection
@@ -279,6 +283,7 @@ def _settings(job: Mapping[str, Any], options: VerifyOptions, models: Sequence[R
         "version": faceveil.__version__,
         "job": job["settings_digest"],
         "models": [{"name": model.name, "sha256": model.sha256} for model in models],
+        "second_opinion": [{"name": model.name, "sha256": model.sha256} for model in others],
         "verifies": detection.detector.verifies,
         "shares_views": detection.detector.shares_views,
         **{name: getattr(detection, name) for name in named},
@@ -296,11 +301,19 @@ def _geometry(job: Mapping[str, Any]) -> MaskGeometry:
 
 
 def _config(
-    options: VerifyOptions, beam_options: PipelineOptions, job: Mapping[str, Any], models: Sequence[ResolvedModel]
+    options: VerifyOptions,
+    beam_options: PipelineOptions,
+    job: Mapping[str, Any],
+    models: Sequence[ResolvedModel],
+    others: Sequence[ResolvedModel],
 ) -> Anonymization:
-    """How the detector looks, and how what it finds is masked."""
-    directories = [model.directory for model in models]
-    detector = detector_config(options.detection, directories, options.detection.score_threshold)
+    """How the detectors look, and how what they find is masked."""
+    threshold = options.detection.score_threshold
+    detector = detector_config(options.detection, [model.directory for model in models], threshold)
+    if others:
+        assert options.second_opinion
+        second = detector_config(options.second_opinion, [model.directory for model in others], threshold)
+        detector = replace(detector, second_opinion=second)
     if not models:
         detector = DetectorConfig((), quality=_SMALL)
     roles = _roles(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from faceveil.pipeline.option_parsing import check_flags, refuse_unknown
 from faceveil.pipeline.option_values import OptionError, Range, parse_path, parsed_value
@@ -13,6 +13,9 @@ from faceveil.transforms.verification import Action
 
 CAREFUL = {"quality": "thorough", "score_threshold": 0.3}
 """How verify looks where nothing else is said. docs/notes/verify.md says how the threshold was chosen."""
+
+_HOW = frozenset({"model", "verifier", "quality", "detect_size"})
+"""Options that say which detector looks, and how."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class VerifyOptions:
     seed: int
     action: Action | None
     beam_flags: tuple[str, ...]
+
+    @property
+    def second_opinion(self) -> JobOptions | None:
+        """How another detector looks, whose agreement counts: as a job does by default, unless the user says how."""
+        if self.chosen & _HOW:
+            return None
+        return replace(self.detection, quality=JobOptions().quality)
 
     @classmethod
     def parse(cls, given: argparse.Namespace, rest: Sequence[str]) -> VerifyOptions:

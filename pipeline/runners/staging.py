@@ -52,6 +52,6 @@ def staged_models(config: Anonymization, beam_options: PipelineOptions) -> Anony
         table = storage.join(temporary, "faceveil-boxes", BoxTable.open(boxes.table).digest)
         storage.copy_folder(boxes.table, table)
         boxes = replace(boxes, table=table)
-    detector = replace(config.detector, model_dirs=tuple(map(stage_detector, config.detector.model_dirs)))
+    detector = config.detector.moved(stage_detector)
     synthesis = config.synthesis and replace(config.synthesis, model_dir=stage(config.synthesis.model_dir))
     return replace(config, detector=detector, synthesis=synthesis, boxes=boxes)

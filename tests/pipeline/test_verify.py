@@ -19,6 +19,7 @@ from PIL import Image
 
 from faceveil.pipeline.cli import main
 from faceveil.pipeline.lock import hold_lock
+from faceveil.pipeline.options import JobOptions
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.formats.tfrecord import frame
 from tests.conftest import audit_of, copy_output
@@ -92,6 +93,16 @@ def image_of(example: Any) -> bytes:
 
 def set_bytes(example: Any, name: str, value: bytes) -> None:
     example.features.feature[name].bytes_list.value[:] = [value]
+
+
+def test_another_detector_has_a_say_unless_the_user_says_how_to_look(copied: Path) -> None:
+    assert faceveil("verify", copied) == 0
+    models = {key: [model["name"] for model in result(copied)["settings"][key]] for key in ("models", "second_opinion")}
+    others = JobOptions().detector.models
+    assert models == {"models": list(JobOptions(quality="thorough").detector.models), "second_opinion": list(others)}
+    assert findings(copied) == []
+    assert verify(copied) == 0
+    assert result(copied)["settings"]["second_opinion"] == []
 
 
 def test_an_output_that_nobody_has_changed_is_fine(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

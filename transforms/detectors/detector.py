@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,6 +58,7 @@ class DetectorConfig:
         classes: the model's classes that count as faces, or None for all.
         threads: how many threads will detect at once; None for one on every core that the process may use, which is
             known only where the detector runs.
+        second_opinion: another detector, whose agreement counts, see ``SecondOpinion``.
     """
 
     model_dirs: tuple[str, ...]
@@ -69,6 +70,12 @@ class DetectorConfig:
     threads: int | None = 1
     shares_views: bool = False
     verifies: bool = False
+    second_opinion: DetectorConfig | None = None
+
+    def moved(self, move: Callable[[str], str]) -> DetectorConfig:
+        """The same with its models elsewhere: where a function says that each of them is."""
+        second = self.second_opinion and self.second_opinion.moved(move)
+        return replace(self, model_dirs=tuple(map(move, self.model_dirs)), second_opinion=second)
 
     @property
     def concurrency(self) -> int:

@@ -89,15 +89,18 @@ class ShownImage:
     Attributes:
         views: what it sees at once.
         source: uint8 ``[h, w, 3]``, upright, of which faces are cut out to be looked at again; None where none are.
+        other: what another detector is shown of it, if one has a say.
     """
 
     views: tuple[View, ...]
     source: RGB | None = None
+    other: ShownImage | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(view.pixels.nbytes for view in self.views) + (0 if self.source is None else self.source.nbytes)
+        held = sum(view.pixels.nbytes for view in self.views) + (0 if self.source is None else self.source.nbytes)
+        return held + (self.other.nbytes if self.other else 0)
 
 
 def plan_windows(width: int, height: int, quality: Quality) -> Iterator[Window]:

@@ -16,6 +16,7 @@ from faceveil.transforms import storage
 from faceveil.transforms.anonymizers.style import Style
 from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.detector_files import local_detector
+from faceveil.transforms.detectors.second_opinion import SecondOpinion
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import ShardResult
 from faceveil.transforms.formats.columns import Columns
@@ -142,10 +143,11 @@ class Worker:
         if not guest:
             _set_libraries_up()
         self.config = config
-        models = tuple(map(local_detector, config.detector.model_dirs))
+        detector = config.detector.moved(local_detector)
         # By the cores of the machine that it runs on, not of the one that has launched it.
         threads = threads or max(1, threads_beside(config.processes, usable_cores()) >> config.memory_shortages)
-        self.detector = Detector(replace(config.detector, model_dirs=models, threads=threads))
+        kind = SecondOpinion if detector.second_opinion else Detector
+        self.detector: Detector = kind(replace(detector, threads=threads))
         drawing = None
         if synthesis := config.synthesis:
             generator = storage.local_copy(synthesis.model_dir)

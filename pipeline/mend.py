@@ -20,7 +20,8 @@ from faceveil.transforms.formats.audit import ShardResult, read_stamp
 from faceveil.transforms.formats.layout import FINDINGS_NAME, MANIFEST_NAME, OutputLayout, shard_ending
 from faceveil.transforms.formats.tfds_output import read_declaration
 from faceveil.transforms.manifest import JobDescription, compose_manifest, write_manifest
-from faceveil.transforms.verification.mend import Mending, settle
+from faceveil.transforms.verification.mend import settle
+from faceveil.transforms.verification.mend_record import Mending
 from faceveil.transforms.verification.reading import WrittenShard
 from faceveil.transforms.verify_shards import MendOutput, MendShards, VerifyShards, WriteMended
 

@@ -53,7 +53,7 @@ from faceveil.transforms.manifest import read_manifest
 from faceveil.transforms.runtime.child_process import safe_children
 from faceveil.transforms.shard.worker import Anonymization
 from faceveil.transforms.verification.findings import Problem
-from faceveil.transforms.verification.mend import Mending
+from faceveil.transforms.verification.mend_record import Mending
 from faceveil.transforms.verification.reading import READERS, WrittenShard
 from faceveil.transforms.verification.records import Expected
 from faceveil.transforms.verification.residual import INSIDE

@@ -22,7 +22,8 @@ from faceveil.transforms.shard.progress import ProgressFile
 from faceveil.transforms.shard.worker import Anonymization, RecordSandbox, Worker
 from faceveil.transforms.verification import Action
 from faceveil.transforms.verification.findings import ShardFindings, read_outside
-from faceveil.transforms.verification.mend import Mended, Mending, is_as_told, mend_shard, settle
+from faceveil.transforms.verification.mend import Mended, is_as_told, mend_shard, settle
+from faceveil.transforms.verification.mend_record import Mending
 from faceveil.transforms.verification.reading import WrittenShard
 from faceveil.transforms.verification.records import CheckedRecord, Expected
 from faceveil.transforms.verification.shards import trial_sandbox, verified_before, verify_shard

@@ -11,49 +11,36 @@ import functools
 import hashlib
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from faceveil.transforms import storage
-from faceveil.transforms.detectors.merge import join_faces
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.formats.audit import (
     AuditFile,
-    OtherImage,
     Place,
     Row,
     ShardResult,
     Stamp,
-    Status,
     read_placed_rows,
     read_stamp,
 )
-from faceveil.transforms.formats.example import Example, InvalidExampleError
-from faceveil.transforms.formats.features import FeatureRoles
-from faceveil.transforms.formats.layout import OutputLayout
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.inputs.shard_layout import split_series
 from faceveil.transforms.quarantine import Quarantine, Reason
-from faceveil.transforms.shard.anonymize import anonymize
-from faceveil.transforms.shard.compose import AnonymizedImage, Compose, Decompose, composer, decomposer
-from faceveil.transforms.shard.detect import DecodedImage, DetectedImage
-from faceveil.transforms.shard.read import Source
-from faceveil.transforms.shard.record import Outcome, Record, quarantined
+from faceveil.transforms.shard.record import Outcome, quarantined
 from faceveil.transforms.shard.shard_format import SHARD_FORMATS
 from faceveil.transforms.shard.worker import Worker
 from faceveil.transforms.storage.staged import staged_files
-from faceveil.transforms.verification import Action
+from faceveil.transforms.verification.mend_record import Mending, mask_until_none_is_left
 from faceveil.transforms.verification.reading import WrittenShard, file_sha256
-from faceveil.transforms.verification.records import Expected, UncheckedRecord, source_of
+from faceveil.transforms.verification.records import UncheckedRecord
 
 _LOGGER = logging.getLogger(__name__)
 
 Outside = Mapping[str, Mapping[int, Faces]]
 """By the record's key, the faces outside the masks of each of its images."""
-
-
-_Make = functools.partial[Outcome]
-"""Makes what becomes of a record."""
 
 
 @dataclass
@@ -63,7 +50,7 @@ class Mended:
     Attributes:
         name: the shard's.
         records: that were made again or taken out.
-        faces: outside the masks, of these.
+        faces: of these, outside the masks that there were.
         failed: records that could not be made again, and are as they were.
     """
 
@@ -72,36 +59,11 @@ class Mended:
     faces: int = 0
     failed: int = 0
 
-
-@dataclass(frozen=True)
-class Mending:
-    """How shards are mended.
-
-    Attributes:
-        action: what is done to records with faces outside their masks.
-        output: where the shards lie.
-        findings: where what was found lies, and what a mending that was killed has left.
-        method: the job's, for the audit trail.
-        draws: whether that method draws faces; those that are masked now are masked by its fallback.
-        with_given: whether the job has annotated boxes.
-        expected: what the job has said.
-    """
-
-    action: Action
-    output: OutputLayout
-    findings: OutputLayout
-    method: str
-    draws: bool
-    with_given: bool
-    expected: Expected
-
-    def before(self, name: str) -> str:
-        """Where the rows of a shard are kept while it is mended."""
-        return storage.join(self.findings.audit_directory, f".{name}.before")
-
-    def after(self, name: str) -> str:
-        """Where the rows of the mended shard wait until it is there."""
-        return storage.join(self.findings.audit_directory, f".{name}.after")
+    def count(self, made: Outcome, faces: int) -> None:
+        """Counts a record in which something was found; one that is kept could not be made again."""
+        self.failed += made.is_kept
+        if not made.is_kept:
+            self.records, self.faces = self.records + 1, self.faces + faces
 
 
 def mend_shard(shard: WrittenShard, outside: Outside, mending: Mending, worker: Worker) -> Mended:
@@ -122,11 +84,10 @@ def mend_shard(shard: WrittenShard, outside: Outside, mending: Mending, worker: 
     stamp = read_stamp(output.audit_path(shard.name))
     assert stamp is not None  # faces were looked for, so there are rows
     rows = _Rows(stamp, mending)
-    make = functools.partial(_made, outside=outside, mending=mending, worker=worker, mended=mended)
     if SHARD_FORMATS[output.format].has_files:
-        _mend_images(shard.name, rows, make, mending)
+        _mend_images(mended, rows, outside, mending, worker)
     elif file_sha256(output.shard_path(shard.name)) == stamp.result.sha256:
-        _mend_file(shard.name, rows, make, mending)
+        _mend_file(mended, rows, outside, mending, worker)
     else:
         _LOGGER.warning("%s: is not what the job has written, so it is left as it is", output.shard_path(shard.name))
         mended.failed = len(outside)
@@ -204,16 +165,23 @@ class _Rows:
         self._file.publish(path, replace(self._stamp, result=self.result))
 
 
-def _mend_file(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
-    output = mending.output
+def _mend_file(mended: Mended, rows: _Rows, outside: Outside, mending: Mending, worker: Worker) -> None:
+    output, name = mending.output, mended.name
     shards, result = SHARD_FORMATS[output.format], rows.before
-    with shards.opened(_plan(name), output) as writer:
-        places = itertools.count()
+    places = itertools.count()
+
+    def records() -> Iterator[UncheckedRecord | Outcome]:
         for row, data in shards.read_back(name, output, result):
             if data is None:
-                rows.add(row, None)
+                yield Outcome(row, None)
                 continue
-            made = make(UncheckedRecord(row.key, row, output.shard_file(name), next(places), data, is_file=False))
+            place = next(places)
+            is_bare = row.key in outside
+            file = output.shard_file(name)
+            yield UncheckedRecord(row.key, row, file, place, data, is_file=False) if is_bare else Outcome(row, data)
+
+    with shards.opened(_plan(name), output) as writer:
+        for made in _all_made(records(), mended, outside, mending, worker):
             rows.add(made.row, None if made.serialized is None else writer.add(made.row, made.serialized))
         writer.finish()
         rows.result.bytes, rows.result.sha256 = writer.nbytes, writer.sha256
@@ -229,24 +197,30 @@ def _plan(name: str) -> ShardPlan:
     return ShardPlan(split, int(index), int(count), "tfrecord", (), addition=addition)
 
 
-def _mend_images(name: str, rows: _Rows, make: _Make, mending: Mending) -> None:
-    output = mending.output
+def _mend_images(mended: Mended, rows: _Rows, outside: Outside, mending: Mending, worker: Worker) -> None:
+    output, name = mending.output, mended.name
     audit = output.audit_path(name)
+    places: deque[Place | None] = deque()
     dropped = []
-    with staged_files(output.directory) as staged:
+
+    def records() -> Iterator[UncheckedRecord | Outcome]:
         for row, place in read_placed_rows(audit):
-            if place is None or row.status is Status.COPIED or row.key not in make.keywords["outside"]:
-                rows.add(row, place)
+            places.append(place)
+            if place is None or row.key not in outside:
+                yield Outcome(row, None, is_kept=True)
                 continue
-            path = storage.join(output.directory, place.file)
-            data = storage.read_bytes(path)
-            if mending.action == "fix" and hashlib.sha256(data).hexdigest() != place.sha256:
-                rows.add(row, place)
-                make.keywords["mended"].failed += 1
-                continue
-            made = make(UncheckedRecord(row.key, row, place.file, place.index, data, is_file=True))
-            if made.serialized is None:
-                dropped.append(path)
+            data = storage.read_bytes(storage.join(output.directory, place.file))
+            is_changed = mending.action == "fix" and hashlib.sha256(data).hexdigest() != place.sha256
+            record = UncheckedRecord(row.key, row, place.file, place.index, data, is_file=True)
+            yield Outcome(row, None, is_kept=True) if is_changed else record
+
+    with staged_files(output.directory) as staged:
+        for made in _all_made(records(), mended, outside, mending, worker):
+            place = places.popleft()
+            if place is None or made.is_kept:
+                rows.add(made.row, place)
+            elif made.serialized is None:
+                dropped.append(storage.join(output.directory, place.file))
                 rows.add(made.row, None)
             else:
                 sha256 = hashlib.sha256(made.serialized).hexdigest()
@@ -265,127 +239,38 @@ def _announce(name: str, rows: _Rows, mending: Mending) -> None:
     storage.delete([audit])
 
 
-def _made(record: UncheckedRecord, outside: Outside, mending: Mending, worker: Worker, mended: Mended) -> Outcome:
-    """A record as it will be written; as it is where nothing was found, or it cannot be made again."""
+def _all_made(
+    records: Iterator[UncheckedRecord | Outcome], mended: Mended, outside: Outside, mending: Mending, worker: Worker
+) -> Iterator[Outcome]:
+    """What is written of each record, in order: those in which something was found are made again, side by side."""
+    known: dict[str, int] = {}
+
+    def noted() -> Iterator[UncheckedRecord | Outcome]:
+        for record in records:
+            if isinstance(record, UncheckedRecord):
+                known[record.key] = _count_faces(record.row)
+            yield record
+
+    make = functools.partial(_made, outside=outside, mending=mending, worker=worker)
+    for made in worker.pool.map(make, noted(), is_done=lambda record: isinstance(record, Outcome)):
+        if faces := outside.get(made.key):
+            added = _count_faces(made.row) - known.pop(made.key, 0)
+            mended.count(made, sum(map(len, faces.values())) if mending.action == "drop" else added)
+        yield made
+
+
+def _made(record: UncheckedRecord | Outcome, outside: Outside, mending: Mending, worker: Worker) -> Outcome:
+    """A record as it will be written; as it is, and kept, where it cannot be made again."""
+    if isinstance(record, Outcome):
+        return record
     assert record.row is not None
-    faces = outside.get(record.key)
-    if not faces:
-        return Outcome(record.row, record.data)
-    count = sum(map(len, faces.values()))
+    faces = outside[record.key]
     if mending.action == "drop":
-        mended.records, mended.faces = mended.records + 1, mended.faces + count
-        found = f"a second look found {count} outside its masks"
+        found = f"a second look found {sum(map(len, faces.values()))} outside its masks"
         return quarantined(record.key, Quarantine(Reason.RESIDUAL_FACE, found))
-    made = mask_outside(record, faces, mending, worker)
-    if made.serialized is None:
-        mended.failed += 1
-        return Outcome(record.row, record.data)
-    mended.records, mended.faces = mended.records + 1, mended.faces + count
-    return made
+    made = mask_until_none_is_left(record, faces, mending, worker)
+    return Outcome(record.row, record.data, is_kept=True) if made.serialized is None else made
 
 
-def mask_outside(record: UncheckedRecord, outside: Mapping[int, Faces], mending: Mending, worker: Worker) -> Outcome:
-    """A record made again from what was written of it, with masks on further faces.
-
-    Args:
-        record: as it lies in the output, with its row.
-        outside: the faces, of each of its images.
-        mending: how.
-        worker: the masks.
-
-    Returns:
-        Its new row and content; a quarantined one if it cannot be done.
-    """
-    row, expected = record.row, mending.expected
-    assert row is not None
-    known = [row.faces, *(other.faces for other in row.other_images)]
-    compose = composer(mending.output.format, mending.output.columns)
-    # What options leave out of Examples is out already.
-    roles = replace(expected.roles, strict=False)
-    decoded = _decoded(record, mending, worker)
-    if not isinstance(decoded, Record) or len(decoded.images) != len(known):
-        return quarantined(record.key, Quarantine(Reason.ANONYMIZATION_FAILED, "it can no longer be read"))
-    if not _is_composed_so(record, decoded, known, roles, mending):
-        return quarantined(record.key, Quarantine(Reason.ANONYMIZATION_FAILED, "a job would not write it so"))
-    images = tuple(
-        DetectedImage(
-            *(image.data, image.info, image.pixels, outside.get(number, Faces.none())),
-            *(image.faultless, image.hides_pixels),
-        )
-        for number, image in enumerate(decoded.images)
-    )
-    unmasked = Record(decoded.key, images, decoded.example)
-    [made] = anonymize([unmasked], worker.masking, roles, _with_known(known, compose))
-    if made.serialized is None:
-        return made
-    every = [_joined(*both) for both in zip(known, (image.faces for image in images), strict=True)]
-    others = (replace(other, faces=faces) for other, faces in zip(row.other_images, every[1:], strict=True))
-    added = sum(len(image.faces) for image in images)
-    return Outcome(
-        replace(
-            row,
-            status=Status.ANONYMIZED,
-            faces=every[0],
-            other_images=tuple[OtherImage, ...](others),
-            reencoded=row.reencoded or made.row.reencoded,
-            fallback_faces=row.fallback_faces + (added if mending.draws else 0),
-        ),
-        made.serialized,
-    )
-
-
-def _decoded(record: UncheckedRecord, mending: Mending, worker: Worker) -> Record[DecodedImage] | Outcome | Source:
-    """The images of a record of an output."""
-    try:
-        data = record.data if record.is_file else _decomposer(mending)(record.data)
-    except (Quarantine, InvalidExampleError) as error:
-        return quarantined(record.key, Quarantine(Reason.INVALID_EXAMPLE, str(error)))
-    max_bytes = worker.config.limits.max_image_bytes
-    return worker.decode(source_of(replace(record, data=data), mending.expected, max_bytes))
-
-
-def _decomposer(mending: Mending) -> Decompose:
-    return decomposer(mending.output.format, mending.output.columns, mending.expected.roles)
-
-
-def _is_composed_so(
-    record: UncheckedRecord,
-    decoded: Record[DecodedImage],
-    known: Sequence[Faces],
-    roles: FeatureRoles,
-    mending: Mending,
-) -> bool:
-    """Whether a row or a sample is what is composed of it, so that nothing but images and faces changes when it is."""
-    if record.is_file or mending.output.format == "tfrecord":  # whose other features are copied byte by byte
-        return True
-    images = [AnonymizedImage(i.data, i.info, faces, False) for i, faces in zip(decoded.images, known, strict=True)]
-    compose = composer(mending.output.format, mending.output.columns)
-    try:
-        made = compose(record.key, decoded.example, [image.data for image in images], images, roles)
-        if mending.output.format == "parquet":  # whose rows may say the same in other bytes
-            return _decomposer(mending)(made) == _decomposer(mending)(record.data)
-        return made == record.data
-    except (Quarantine, InvalidExampleError):
-        return False
-
-
-def _with_known(known: list[Faces], compose: Compose) -> Compose:
-    """Composes records whose images have had masks before."""
-
-    def composed(
-        key: str,
-        example: Example | None,
-        originals: Sequence[bytes],
-        images: Sequence[AnonymizedImage],
-        roles: FeatureRoles,
-    ) -> bytes:
-        both = zip(images, known, strict=True)
-        every = [replace(image, faces=_joined(before, image.faces)) for image, before in both]
-        return compose(key, example, originals, every, roles)
-
-    return composed
-
-
-def _joined(before: Faces, added: Faces) -> Faces:
-    """What was masked before comes first, for of that the first may be annotated boxes."""
-    return join_faces([before, added])
+def _count_faces(row: Row | None) -> int:
+    return len(row.faces) + sum(len(other.faces) for other in row.other_images) if row else 0

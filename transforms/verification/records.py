@@ -71,6 +71,11 @@ class UncheckedRecord:
     data: bytes
     is_file: bool
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return len(self.data)
+
     def problem(self, problem: str, detail: str = "") -> OutputFinding:
         """A finding about it."""
         return OutputFinding(self.key, self.file, self.index, problem, detail[:_MAX_DETAIL] or None)
@@ -169,7 +174,7 @@ def _findings(written: UncheckedRecord, seen: Record[DetectedImage], expected: E
     for image in seen.images:
         yield from _of_image(written, image)
     if expected.looks:
-        yield from _of_faces(written, seen, expected)
+        yield from faces_left(written, seen, expected)
 
 
 def _of_example(
@@ -258,8 +263,8 @@ def _of_image(written: UncheckedRecord, image: DetectedImage) -> Iterator[Output
             yield written.problem(Problem.METADATA, f"{image.info.format}: {less} bytes of it would be dropped")
 
 
-def _of_faces(written: UncheckedRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
-    """The faces outside the masks."""
+def faces_left(written: UncheckedRecord, seen: Record[DetectedImage], expected: Expected) -> Iterator[OutputFinding]:
+    """The faces outside the masks of each image of a record, of those that have any."""
     row = written.row
     known = [row.faces, *(other.faces for other in row.other_images)] if row else []
     # Of an image that the row does not know, nothing is masked.

@@ -21,7 +21,8 @@ from faceveil.transforms.formats.layout import OutputLayout, shard_ending
 from faceveil.transforms.manifest import read_manifest
 from faceveil.transforms.shard.worker import Anonymization, Worker
 from faceveil.transforms.verification import Action
-from faceveil.transforms.verification.mend import Mending, is_as_told, mend_shard, settle
+from faceveil.transforms.verification.mend import is_as_told, mend_shard, settle
+from faceveil.transforms.verification.mend_record import Mending
 from faceveil.transforms.verification.reading import WrittenShard
 from faceveil.transforms.verification.records import Expected
 from tests.conftest import audit_of, copy_output, files_of_output

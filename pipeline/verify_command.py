@@ -72,10 +72,12 @@ def run_verify_command(given: argparse.Namespace, rest: Sequence[str]) -> int:
     """
     options = VerifyOptions.parse(given, rest)
     from faceveil.pipeline.verify import verify_output
-    from faceveil.pipeline.verify_report import format_findings, is_fine
+    from faceveil.pipeline.verify_report import find_examples, format_findings, is_fine
 
     verified = verify_output(options)
     if not given.quiet:
         told = {name: value for name, value in verified.content.items() if name != "shards"}
-        say_result(format_findings(verified.content, options.output, verified.place), told | {"place": verified.place})
+        examples = find_examples(verified.content, verified.place)
+        said = format_findings(verified.content, options.output, verified.place, examples)
+        say_result(said, told | {"place": verified.place})
     return FINE if is_fine(verified.content, options.max_residual) else NOT_FINE

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import shlex
+from collections.abc import Sequence
 from typing import Any
+
+import pyarrow.parquet as pq
+
+from faceveil.transforms import storage
+
+Example = tuple[str, list[float]]
+"""The key of a record, and the scores of its faces outside their masks."""
+
+_MAX_EXAMPLES, _MAX_SCORES = 5, 6
 
 
 def is_fine(content: dict[str, Any], max_residual: float) -> bool:
@@ -24,13 +36,14 @@ def is_fine(content: dict[str, Any], max_residual: float) -> bool:
     return not content["problems"] and share <= max_residual
 
 
-def format_findings(content: dict[str, Any], output: str, place: str) -> str:
+def format_findings(content: dict[str, Any], output: str, place: str, examples: Sequence[Example] = ()) -> str:
     """A few lines about an output that was looked at.
 
     Args:
         content: of the file of results.
         output: what was looked at.
         place: where the findings are.
+        examples: records with faces outside their masks, and the faces' scores.
     """
     totals = content["totals"]
     of = f" of {content['sample']['of']}, chosen at random" if content["sample"] else ""
@@ -51,8 +64,37 @@ def format_findings(content: dict[str, Any], output: str, place: str) -> str:
     problems = ", ".join(f"{name} {count}" for name, count in content["problems"].items())
     lines.append(f"  problems: {problems or 'none'}")
     lines += [f"  not checked: {why}" for why in content["not_checked"]]
+    for key, scores in examples:
+        count = f"{len(scores)} faces, scores" if len(scores) > 1 else "1 face, score"
+        shown = [f"{score:.2f}" for score in scores[:_MAX_SCORES]]
+        lines.append(f"  {key}: {count} {', '.join([*shown, *['…'][: len(scores) - len(shown)]])}")
     lines.append(f"each by name in {place}")
+    if examples and not mended:
+        lines.append(
+            f"`faceveil inspect {output} --key {shlex.quote(examples[0][0])} --extract DIR` writes that one to look at"
+        )
     if content["totals"]["residual_records"] and not mended:
         whole = ", after a look at all records" if content["sample"] else ""
         lines.append(f"`faceveil verify {output} --fix` masks these faces{whole}; --drop takes out their records")
     return "\n".join(lines)
+
+
+def find_examples(content: dict[str, Any], place: str) -> list[Example]:
+    """The first records with faces outside their masks.
+
+    Args:
+        content: of the file of results.
+        place: the folder of the findings by name.
+
+    Raises:
+        AccessError: storage cannot be reached.
+    """
+    found: dict[str, list[float]] = {}
+    for shard in content["shards"]:
+        if not shard["residual_records"] or len(found) >= _MAX_EXAMPLES:
+            continue
+        data = storage.read_bytes(storage.join(place, f"{shard['name']}.parquet"))
+        for row in pq.read_table(io.BytesIO(data), columns=["key", "faces"]).to_pylist():
+            if row["faces"]:
+                found.setdefault(row["key"], []).extend(face["score"] for face in row["faces"])
+    return list(found.items())[:_MAX_EXAMPLES]

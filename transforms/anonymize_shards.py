@@ -173,7 +173,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
         result = finished_shard(plan, job.output)
         if result and not (job.retry_quarantined and result.quarantined):
             storage.delete(job.output.marks(plan.name))  # it may have been killed between its last acts
-            self._progress.resumed(plan, result)
+            self._progress.resumed(result.records, result.faces, result.quarantined, plan.nbytes)
             self._resumed.inc(result.records)
             yield result
             return
@@ -183,7 +183,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
                 "the same command again"
             )
         if job.update and (result := restamp(plan, job.output, job.config.method, job.config.boxes is not None)):
-            self._progress.resumed(plan, result)
+            self._progress.resumed(result.records, result.faces, result.quarantined, plan.nbytes)
             self._resumed.inc(result.records)
             yield result
             return

@@ -90,7 +90,9 @@ class _VerifyShardDoFn(beam.DoFn):  # type: ignore[misc]
         job = self._job
         places = shard, job.output, job.findings
         found = verified_before(*places, job.expected, job.digest)
-        if found is None:
+        if found is not None:
+            self._progress.resumed(found.images, found.residual_faces, found.problem_records)
+        else:
             tried = self._sandbox is not None
             with attempt_marker(job.findings, shard.name, job.run, tried) as care:
                 if care.tried and not self._sandbox:

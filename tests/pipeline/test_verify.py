@@ -122,13 +122,17 @@ def test_an_output_that_nobody_has_changed_is_fine(copied: Path, capsys: pytest.
 
 
 def test_faces_that_a_job_has_overlooked_are_found_the_same_way_each_time(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out"
     with faces_left_out(one_in=1) as overlooked:
         assert faceveil("run", "--input", f"{photos}/**", "--output", output, *FAST) == 0
     assert verify(output) == 3
     found = findings(output)
+    said = capsys.readouterr().out
+    for row in found:
+        assert f"  {row['key']}: 1 face, score {row['faces'][0]['score']:.2f}\n" in said
+    assert f"`faceveil inspect {output} --key {found[0]['key']} --extract DIR` writes that one to look at" in said
     assert len(overlooked) == len(found) == 3
     missed = np.concatenate([faces.boxes for faces in overlooked])
     for row in found:

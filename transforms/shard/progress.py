@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceveil.transforms.formats.audit import Row, ShardResult, Status
+from faceveil.transforms.formats.audit import Row, Status
 from faceveil.transforms.inputs.plan import ShardPlan
 
 _LAYOUT = struct.Struct("<6q")
@@ -71,14 +71,14 @@ class ProgressFile:
         self._totals.bytes += plan.nbytes
         self._write()
 
-    def resumed(self, plan: ShardPlan, result: ShardResult) -> None:
-        """Adds a shard that was finished before."""
-        self._totals.bytes += plan.nbytes
-        self._totals.resumed_bytes += plan.nbytes
-        self._totals.records += result.records
-        self._totals.resumed += result.records
-        self._totals.faces += result.faces
-        self._totals.quarantined += result.quarantined
+    def resumed(self, records: int, faces: int, quarantined: int, nbytes: int = 0) -> None:
+        """Adds a shard that was finished before, and the bytes of its files."""
+        self._totals.bytes += nbytes
+        self._totals.resumed_bytes += nbytes
+        self._totals.records += records
+        self._totals.resumed += records
+        self._totals.faces += faces
+        self._totals.quarantined += quarantined
         self._write()
 
     def _write(self) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from faceveil.transforms.faces import Faces
-from faceveil.transforms.formats.audit import Row, ShardResult, Status
+from faceveil.transforms.formats.audit import Row, Status
 from faceveil.transforms.inputs.match import InputFile
 from faceveil.transforms.inputs.plan import ShardPlan
 from faceveil.transforms.shard.progress import Progress, ProgressFile, read_progress
@@ -19,7 +19,7 @@ def test_adds_up_all_workers_also_those_that_are_gone(tmp_path: Path) -> None:
         worker.count(Row("a", Status.NO_FACES, None, 1, 1, Faces.none()))
         worker.count(Row("b", Status.QUARANTINED, "empty", None, None, Faces.none()))
         worker.finished(plan(10))
-        worker.resumed(plan(20, 30), ShardResult("s", "data", records=5, quarantined=1, faces=7))
+        worker.resumed(records=5, faces=7, quarantined=1, nbytes=50)
         del worker
     progress = read_progress(str(tmp_path))
     assert progress == Progress(records=21, faces=21, quarantined=6, resumed=15, bytes=180, resumed_bytes=150)
@@ -27,5 +27,5 @@ def test_adds_up_all_workers_also_those_that_are_gone(tmp_path: Path) -> None:
 
 
 def test_without_a_directory_nothing_is_written(tmp_path: Path) -> None:
-    ProgressFile(None).resumed(plan(), ShardResult("s", "data", records=5))
+    ProgressFile(None).resumed(records=5, faces=0, quarantined=0)
     assert read_progress(str(tmp_path)) == Progress()

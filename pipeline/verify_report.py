@@ -68,7 +68,8 @@ def format_findings(content: dict[str, Any], output: str, place: str, examples: 
         count = f"{len(scores)} faces, scores" if len(scores) > 1 else "1 face, score"
         shown = [f"{score:.2f}" for score in scores[:_MAX_SCORES]]
         lines.append(f"  {key}: {count} {', '.join([*shown, *['…'][: len(scores) - len(shown)]])}")
-    lines.append(f"each by name in {place}")
+    if totals["residual_records"] or content["problems"]:
+        lines.append(f"each by name in {place}")
     if examples and not mended:
         lines.append(
             f"`faceveil inspect {output} --key {shlex.quote(examples[0][0])} --extract DIR` writes that one to look at"

@@ -15,8 +15,8 @@ from faceveil.transforms.detectors.views import ShownImage
 from faceveil.transforms.faces import Faces
 from faceveil.transforms.models.engines import Engine
 
-RISE = 0.12
-"""What agreement adds to a score at most. See docs/notes/verify.md."""
+RISE, LESS = 0.12, 0.1
+"""What agreement adds to a score at most, and by how much the other one has to be surer. See docs/notes/verify.md."""
 
 
 class SecondOpinion(Detector):
@@ -57,7 +57,7 @@ class SecondOpinion(Detector):
 
 
 def agree(faces: Faces, others: Faces) -> Faces:
-    """Faces with the scores that another detector gives to them where those are higher, up to ``RISE`` more.
+    """Faces with better scores where another detector finds them: its score less ``LESS``, but at most ``RISE`` more.
 
     Example usage::
 
@@ -68,7 +68,7 @@ def agree(faces: Faces, others: Faces) -> Faces:
         [0.5, 0.37, 0.25]
     """
     overlap = iou(faces.boxes, others.boxes) >= AVERAGED_IOU
-    confirmed = np.where(overlap, others.scores, 0).max(axis=1, initial=0)
+    confirmed = np.where(overlap, others.scores - np.float32(LESS), 0).max(axis=1, initial=0)
     scores = np.maximum(faces.scores, np.minimum(faces.scores + np.float32(RISE), confirmed)).astype(np.float32)
     raised = replace(faces, scores=scores)
     return raised.take(np.argsort(-scores, kind="stable"))

@@ -14,7 +14,7 @@ from faceveil.transforms.detectors.detector import Detector, DetectorConfig
 from faceveil.transforms.detectors.models import known_model
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.detectors.quality import Quality
-from faceveil.transforms.detectors.second_opinion import RISE, SecondOpinion, agree
+from faceveil.transforms.detectors.second_opinion import LESS, RISE, SecondOpinion, agree
 from faceveil.transforms.faces import Faces
 from tests.conftest import SKIMAGE_DATA
 
@@ -37,7 +37,7 @@ def test_scores_rise_by_what_the_other_sees_there_and_never_fall(
     expected = []
     for box, score in zip(faces.boxes, faces.scores, strict=True):
         there = others.scores[iou(box[None], others.boxes)[0] >= 0.4]
-        expected.append((*box, max(score, min(score + np.float32(RISE), there.max(initial=0)))))
+        expected.append((*box, max(score, min(score + np.float32(RISE), there.max(initial=0) - np.float32(LESS)))))
     found = [(*box, score) for box, score in zip(agreed.boxes, agreed.scores, strict=True)]
     np.testing.assert_allclose(sorted(found), sorted(expected), atol=1e-6)
     assert (np.diff(agreed.scores) <= 0).all()
@@ -57,11 +57,12 @@ def test_a_face_in_doubt_counts_where_another_detector_sees_it() -> None:
     )
     unsure, sure = sorted((first, second), key=lambda config: float(found(config).scores[0]))
     alone, seen = found(unsure).scores[0], found(sure).scores[0]
-    assert alone + 0.01 < seen
-    threshold = float(min(alone + RISE, seen)) - 0.005
+    agreed = float(min(alone + RISE, seen - LESS))
+    assert alone + 0.01 < agreed
+    threshold = agreed - 0.005
     assert not len(found(replace(unsure, score_threshold=threshold)))
     both = found(replace(unsure, score_threshold=threshold, second_opinion=sure))
-    assert both.scores.tolist() == pytest.approx([min(alone + RISE, seen)], abs=1e-6)
+    assert both.scores.tolist() == pytest.approx([agreed], abs=1e-6)
     # What the other one alone sees is no face here.
     blind = replace(unsure, score_threshold=float(alone) + RISE + 0.01, second_opinion=sure)
     assert not len(found(blind))

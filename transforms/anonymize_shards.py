@@ -164,7 +164,7 @@ class _AnonymizeShardDoFn(beam.DoFn):  # type: ignore[misc]
     def teardown(self) -> None:
         """Ends the sandbox of a bundle that has failed."""
         self._end_sandbox()
-        self._reader.shutdown()
+        self._reader.shutdown(wait=False)  # of a bundle that has failed it may wait for storage
         self._publisher.shutdown()
 
     def process(self, plan: ShardPlan, tracker: Any = _PROGRESS) -> Iterator[ShardResult]:

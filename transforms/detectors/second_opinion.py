@@ -17,6 +17,8 @@ from faceveil.transforms.models.engines import Engine
 
 RISE, LESS = 0.12, 0.1
 """What agreement adds to a score at most, and by how much the other one has to be surer. See docs/notes/verify.md."""
+_LEAST = 0.05
+"""Below this a detector finds a face in every corner."""
 
 
 class SecondOpinion(Detector):
@@ -32,7 +34,8 @@ class SecondOpinion(Detector):
     def __init__(self, config: DetectorConfig) -> None:
         second = config.second_opinion
         assert second is not None
-        super().__init__(replace(config, score_threshold=max(0.0, config.score_threshold - RISE)))
+        least = max(config.score_threshold - RISE, min(config.score_threshold, _LEAST))
+        super().__init__(replace(config, score_threshold=least))
         self._threshold = config.score_threshold
         self._other = Detector(replace(second, threads=config.threads))
 

@@ -68,6 +68,13 @@ def test_a_face_in_doubt_counts_where_another_detector_sees_it() -> None:
     assert not len(found(blind))
 
 
+@pytest.mark.parametrize(("asked", "looked"), [(0.3, 0.18), (0.1, 0.05), (0.05, 0.05), (0.01, 0.01)])
+def test_a_low_threshold_is_not_lowered_until_everything_is_a_face(asked: float, looked: float) -> None:
+    other = DetectorConfig((str(known_model("yunet-s")),))
+    detector = SecondOpinion(replace(other, score_threshold=asked, second_opinion=other))
+    assert detector.config.score_threshold == pytest.approx(looked)
+
+
 def test_both_detectors_models_move() -> None:
     config = DetectorConfig(("a", "b"), second_opinion=DetectorConfig(("c",)))
     moved = config.moved("/there/{}".format)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from faceveil.transforms import storage
 
-Example = tuple[str, list[float]]
+Residual = tuple[str, list[float]]
 """The key of a record, and the scores of its faces outside their masks."""
 
 _MAX_EXAMPLES, _MAX_SCORES = 5, 6
@@ -36,7 +36,7 @@ def is_fine(content: dict[str, Any], max_residual: float) -> bool:
     return not content["problems"] and share <= max_residual
 
 
-def format_findings(content: dict[str, Any], output: str, place: str, examples: Sequence[Example] = ()) -> str:
+def format_findings(content: dict[str, Any], output: str, place: str, examples: Sequence[Residual] = ()) -> str:
     """A few lines about an output that was looked at.
 
     Args:
@@ -80,7 +80,7 @@ def format_findings(content: dict[str, Any], output: str, place: str, examples: 
     return "\n".join(lines)
 
 
-def find_examples(content: dict[str, Any], place: str) -> list[Example]:
+def find_examples(content: dict[str, Any], place: str) -> list[Residual]:
     """The first records with faces outside their masks.
 
     Args:

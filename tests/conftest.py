@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -192,6 +193,14 @@ def efficientdet(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]
 def annotated_images(folder: Path) -> list[dict[str, Any]]:
     """The annotated images of a development data set."""
     return [json.loads(line) for line in (folder / "annotations.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def hangs_up() -> Iterator[None]:
+    """Has children end when their terminal goes, also where these tests were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:

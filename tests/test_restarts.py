@@ -86,14 +86,6 @@ def lock_of(output: Path) -> dict[str, Any]:
     return lock
 
 
-@pytest.fixture
-def hangs_up() -> Iterator[None]:
-    """Has children end when their terminal goes, also where these tests were started by nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.mark.usefixtures("hangs_up")
 @pytest.mark.parametrize(
     ("number", "said", "mode"),

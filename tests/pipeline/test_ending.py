@@ -59,6 +59,7 @@ def interrupted(then: str, *signals: signal.Signals) -> tuple[int, str, str]:
 GOES_ON = "; the same command resumes where this one stopped\n"
 
 
+@pytest.mark.usefixtures("hangs_up")
 @pytest.mark.parametrize(
     ("number", "word"),
     [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")],

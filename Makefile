@@ -27,7 +27,7 @@ $(1)/bin/python $(PIP_INSTALL) --require-hashes -r $(2)
 $(1)/bin/python -m pip check
 endef
 
-.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-models test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers test-torch test-tfio \
+.PHONY: setup demo test test-fuzz test-torture bench test-cloud test-dataflow test-prism test-training test-programs test-models test-workers test-surroundings test-browser test-airflow test-flink test-spark test-install test-readers test-torch test-tfio \
 	lint types docs site test-docs mutate lock check-locks clean
 
 setup: .venv/ready
@@ -46,7 +46,7 @@ demo: setup
 # four, for each loads TensorFlow.
 test: setup
 	cores=$$(getconf _NPROCESSORS_ONLN); \
-	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder -m "not buckets" \
+	$(BIN)/python -m pytest --numprocesses $$((cores < 3 ? cores + 1 : 4)) --dist loadfile --no-loadscope-reorder -m "not buckets and not workers" \
 		$(patsubst %,--ignore %,$(PROGRAMS) $(SURROUNDINGS) $(LEARNING) $(MODELS) $(DATAFLOW) faceveil/training/shipped)
 
 # faceveil in Python programs, notebooks and pipelines of others, in processes of their own, and commands beside `run`, which
@@ -60,6 +60,11 @@ MODELS := tests/test_own_detectors.py tests/test_onnx_detectors.py tests/test_ve
 	$(patsubst %,tests/transforms/detectors/test_%.py,object_detection_api onnx_load engines_on_photos)
 test-models: setup
 	$(BIN)/python -m pytest $(MODELS)
+
+# Several worker processes write what one does, from and to every format; `make test` tries TFRecords: two minutes.
+WORKERS := $(patsubst %,tests/test_%.py,boxes folders formats large_files parquet webdataset)
+test-workers: setup
+	$(BIN)/python -m pytest -m workers $(WORKERS)
 
 # Jobs with too little memory, and every address that a job asks for, by strace: two minutes.
 SURROUNDINGS := tests/test_little_memory.py tests/test_phones_nobody.py tests/transforms/runtime/test_too_little_memory.py

@@ -327,6 +327,7 @@ def test_other_images_of_a_record_are_looked_at_by_the_detector(astronaut: np.nd
     assert manifest["model"]["name"] == "yunet-s"
 
 
+@pytest.mark.workers
 def test_every_worker_process_finds_the_boxes_and_writes_the_same_bytes(photos: Path, tmp_path: Path) -> None:
     boxes = write_boxes(
         tmp_path / "x.parquet",

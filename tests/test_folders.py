@@ -152,6 +152,7 @@ def in_shard(output: Path, name: str) -> set[str]:
     return set(pq.read_table(audit_of(output) / f"{name}.parquet")["key"].to_pylist())
 
 
+@pytest.mark.workers
 def test_other_shards_and_other_workers_write_the_same_files(album: Path, done: Path, tmp_path: Path) -> None:
     assert job(album, tmp_path / "one", "--max_quarantined", 1, "--num_shards", 1) == 0
     assert published(tmp_path / "one") == published(done)

@@ -137,6 +137,7 @@ def test_samples_are_called_by_their_keys_and_tables_have_one_schema(done: tuple
     assert {path.suffix for path in output.iterdir()} == {".json", ".parquet" if output_format == "parquet" else ".tar"}
 
 
+@pytest.mark.workers
 def test_other_workers_write_the_same_bytes(done: tuple[str, Path], album: Path, tmp_path: Path) -> None:
     if done[0] != "parquet":  # what workers share is the same in all formats
         return

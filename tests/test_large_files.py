@@ -65,6 +65,7 @@ def test_records_keep_keys_and_order(large: Path, divided: Path, tmp_path: Path)
     assert (told["tfrecord_shards"], told["part_bytes"]) == ({"data": 5}, shard_bytes(large))
 
 
+@pytest.mark.workers
 def test_two_processes_make_the_same_bytes(large: Path, divided: Path, tmp_path: Path) -> None:
     processes = ("--direct_running_mode", "multi_processing", "--direct_num_workers", 2)
     assert job(large, tmp_path / "out", "--shard_bytes", shard_bytes(large), *processes) == 0

@@ -94,6 +94,7 @@ def test_a_file_becomes_shards_by_row_groups(divided: Path, folder: Path, tmp_pa
     assert list(examples(tmp_path / "whole").items()) == list(examples(divided).items())
 
 
+@pytest.mark.workers
 def test_two_processes_make_the_same_bytes(divided: Path, folder: Path, tmp_path: Path) -> None:
     processes = ("--direct_running_mode", "multi_processing", "--direct_num_workers", 2)
     assert job(folder, tmp_path / "out", "--shard_bytes", part_bytes(folder), *processes) == 0

@@ -67,6 +67,7 @@ def test_samples_come_out_with_their_members(divided: Path) -> None:
     assert totals["anonymized"] > 0
 
 
+@pytest.mark.workers
 def test_however_a_tar_is_divided_and_by_whom(divided: Path, folder: Path, tmp_path: Path) -> None:
     assert job(folder, tmp_path / "whole", "--shard_bytes", "1GiB", "--max_quarantined", 1) == 0
     assert list(examples(tmp_path / "whole").items()) == list(examples(divided).items())

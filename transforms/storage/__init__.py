@@ -26,6 +26,7 @@ from faceveil.transforms.storage.local import (
     read_local,
     stat_local,
 )
+from faceveil.transforms.storage.ranged import open_object
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -168,7 +169,7 @@ def open_to_read(path: str, version: str | None = None, size: int | None = None,
             store may say so when it is read.
         AccessError: storage cannot be reached, or holds another version.
     """
-    return open_local(path, version, size) if is_local(path) else _store(path).open(path, version, size, until)
+    return open_local(path, version, size) if is_local(path) else open_object(_store(path), path, version, size, until)
 
 
 def check_unchanged(path: str, version: str, size: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -12,10 +10,6 @@ from faceveil.transforms.errors import AccessError
 
 PIECE = 8 * 2**20
 """Bytes that are sent at once."""
-READ_PIECE = 4 * 2**20
-"""Bytes of a file that are fetched at once."""
-_PIECES_AHEAD = 2
-_BUFFER = 2**16
 PATIENCE_SECONDS = 300.0
 """How long a request is repeated, with growing pauses, before the store counts as out of reach."""
 REQUESTS_AT_ONCE = 32
@@ -98,17 +92,6 @@ class ObjectStore(Protocol):
             AccessError: as above, or it is no longer the given version.
         """
 
-    def open(self, path: str, version: str | None, size: int | None, until: int) -> BinaryIO:
-        """An object to read piece by piece; each piece is fetched again when it breaks off.
-
-        Where version and size are known nothing is asked before the first piece, so that an object that is not there is
-        noticed when it is read. For ``until`` see ``ranged_file``.
-
-        Raises:
-            OSError: there is no such object, or this one may not be read.
-            AccessError: as above, or it is no longer the given version; reading raises the same.
-        """
-
     def publish(self, path: str, file: BinaryIO) -> None:
         """Makes the content of a file an object, at once and whole, its checksum verified; replaces what was there."""
 
@@ -157,77 +140,3 @@ def one_line(error: object) -> str:
         'a b'
     """
     return " ".join(str(error).split())
-
-
-class _RangedFile(io.RawIOBase):
-    """Fetches piece by piece; once several are read one after the other, the next ones before they are needed."""
-
-    def __init__(self, size: int, read_range: Callable[[int, int], bytes], until: int) -> None:
-        super().__init__()
-        self._size = size
-        self._read_range = read_range
-        self._until = until
-        self._position = 0
-        self._fetched: dict[int, Future[bytes]] = {}
-        self._ahead = 0
-        self._last = -2
-        self._threads = ThreadPoolExecutor(1 + _PIECES_AHEAD, thread_name_prefix="read-ahead")
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._fetched.clear()
-        super().close()
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        if self._position >= self._size:
-            return 0
-        number, start = divmod(self._position, READ_PIECE)
-        piece = self._piece(number)
-        data = memoryview(piece)[start : start + len(buffer)]
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def _piece(self, number: int) -> bytes:
-        if number != self._last:
-            self._ahead = min(self._ahead + 1, _PIECES_AHEAD) if number == self._last + 1 else 0
-            self._last = number
-        known = (min(self._until, self._size) - 1) // READ_PIECE - number
-        ahead = min(_PIECES_AHEAD, known) if known >= 0 else self._ahead
-        for wanted in range(number, min(number + ahead, (self._size - 1) // READ_PIECE) + 1):
-            if wanted not in self._fetched:
-                end = min((wanted + 1) * READ_PIECE, self._size)
-                self._fetched[wanted] = self._threads.submit(self._read_range, wanted * READ_PIECE, end)
-        for passed in self._fetched.keys() - range(number, number + ahead + 1):
-            self._fetched.pop(passed).cancel()
-        return self._fetched[number].result()
-
-
-def ranged_file(size: int, read_range: Callable[[int, int], bytes], until: int = 0) -> BinaryIO:
-    """A file that is fetched in pieces; of one that is read on and on, some are fetched ahead by other threads.
-
-    Args:
-        size: of the whole, bytes.
-        read_range: gives the bytes from one position to before another.
-        until: where reading on and on is known to end, so that fetching ahead begins, and ends, in time; 0 where
-            nothing is known.
-
-    Example usage::
-
-        >>> ranged_file(3, lambda start, end: b"abc"[start:end]).read()
-        b'abc'
-    """
-    return io.BufferedReader(_RangedFile(size, read_range, until), _BUFFER)

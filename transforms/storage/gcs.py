@@ -26,7 +26,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from faceveil.transforms.errors import AccessError
-from faceveil.transforms.storage.base import PIECE, Page, StoredFile, one_line, ranged_file, split_path
+from faceveil.transforms.storage.base import PIECE, Page, StoredFile, one_line, split_path
 
 _LOGIN = "`gcloud auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS"
 _SENT_AT_ONCE = 2 * PIECE
@@ -92,15 +92,6 @@ class GoogleCloudStorage:
         with suppress(_EnoughError):
             self._download(path, buffer, version)
         return buffer.getvalue()
-
-    def open(self, path: str, version: str | None, size: int | None, until: int) -> BinaryIO:
-        """See ``ObjectStore``."""
-        if version is None or size is None:
-            found = self.stat(path)
-            if found is None:
-                raise FileNotFoundError(f"{path}: does not exist")
-            version, size = version or found.version, found.size
-        return ranged_file(size, lambda start, end: self.read_range(path, start, end, version), until)
 
     def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
         """See ``ObjectStore``."""

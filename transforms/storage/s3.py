@@ -31,7 +31,6 @@ from faceveil.transforms.storage.base import (
     Page,
     StoredFile,
     one_line,
-    ranged_file,
     split_path,
 )
 
@@ -106,15 +105,6 @@ class S3:
     def read(self, path: str, limit: int, version: str | None) -> bytes:
         """See ``ObjectStore``; where the object has a checksum and all bytes are read, it is verified."""
         return self._get(path, version, limit)
-
-    def open(self, path: str, version: str | None, size: int | None, until: int) -> BinaryIO:
-        """See ``ObjectStore``."""
-        if version is None or size is None:
-            found = self.stat(path)
-            if found is None:
-                raise FileNotFoundError(f"{path}: does not exist")
-            version, size = version or found.version, found.size
-        return ranged_file(size, lambda start, end: self.read_range(path, start, end, version), until)
 
     def read_range(self, path: str, start: int, end: int, version: str | None) -> bytes:
         """See ``ObjectStore``."""

@@ -16,7 +16,7 @@ from faceveil.pipeline.contact_sheet import Tile, draw_sheet
 from faceveil.pipeline.option_parsing import build_options
 from faceveil.pipeline.option_values import OptionError
 from faceveil.pipeline.options import FIELDS, JobOptions
-from faceveil.pipeline.report import counted
+from faceveil.pipeline.report import counted, faces_with_scores
 from faceveil.pipeline.terminal_pictures import protocol_of, shown_in_terminal
 from faceveil.pipeline.thumbnails import draw_thumbnail
 from faceveil.transforms import storage
@@ -34,7 +34,6 @@ _TILE, _TILE_COMPARED = 640, 440
 _ALONE = 1200
 """The longer side of a picture, in pixels: of several, of several side by side, of one alone."""
 _PER_LINE = 3
-_MAX_SCORES = 12
 
 
 @dataclass(frozen=True)
@@ -168,9 +167,7 @@ def _in_words(outcome: Outcome) -> str:
         return f"would be quarantined: {printable(str(quarantine_of(row)))}"
     if not len(row.faces):
         return "no faces"
-    scores = [f"{score:.2f}" for score in row.faces.scores[:_MAX_SCORES]]
-    more = ", …" if len(row.faces) > _MAX_SCORES else ""
-    return f"{counted(len(row.faces), 'face')}, {'scores' if len(scores) > 1 else 'score'} {', '.join(scores)}{more}"
+    return faces_with_scores(row.faces.scores.tolist())
 
 
 def _tile(key: str, outcome: Outcome, options: JobOptions, side: int) -> Tile:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+_MAX_SCORES = 12
+"""Of a photo's faces."""
 
 
 def format_report(
@@ -87,6 +91,19 @@ def counted(number: int, thing: str) -> str:
         ('1 record', '0 records')
     """
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def faces_with_scores(scores: Sequence[float]) -> str:
+    """How many faces there are, and the scores of the first.
+
+    Example usage::
+
+        >>> faces_with_scores([0.5]), faces_with_scores([0.75, 0.5])
+        ('1 face, score 0.50', '2 faces, scores 0.75, 0.50')
+    """
+    shown = ", ".join(f"{score:.2f}" for score in scores[:_MAX_SCORES])
+    more = ", …" if len(scores) > _MAX_SCORES else ""
+    return f"{counted(len(scores), 'face')}, {'scores' if len(scores) > 1 else 'score'} {shown}{more}"
 
 
 def quarantined_share(manifest: dict[str, Any]) -> float:

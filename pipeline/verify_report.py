@@ -9,12 +9,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from faceveil.pipeline.report import faces_with_scores
 from faceveil.transforms import storage
+from faceveil.transforms.inputs.ignored import printable
 
 Residual = tuple[str, list[float]]
 """The key of a record, and the scores of its faces outside their masks."""
 
-_MAX_EXAMPLES, _MAX_SCORES = 5, 6
+_MAX_EXAMPLES = 5
 
 
 def is_fine(content: dict[str, Any], max_residual: float) -> bool:
@@ -64,17 +66,14 @@ def format_findings(content: dict[str, Any], output: str, place: str, examples: 
     problems = ", ".join(f"{name} {count}" for name, count in content["problems"].items())
     lines.append(f"  problems: {problems or 'none'}")
     lines += [f"  not checked: {why}" for why in content["not_checked"]]
-    for key, scores in examples:
-        count = f"{len(scores)} faces, scores" if len(scores) > 1 else "1 face, score"
-        shown = [f"{score:.2f}" for score in scores[:_MAX_SCORES]]
-        lines.append(f"  {key}: {count} {', '.join([*shown, *['…'][: len(scores) - len(shown)]])}")
+    lines += [f"  {printable(key)}: {faces_with_scores(scores)}" for key, scores in examples]
     if totals["residual_records"] or content["problems"]:
         lines.append(f"each by name in {place}")
-    if examples and not mended:
-        lines.append(
-            f"`faceveil inspect {output} --key {shlex.quote(examples[0][0])} --extract DIR` writes that one to look at"
-        )
-    if content["totals"]["residual_records"] and not mended:
+    spelt = [key for key, _ in examples if printable(key) == key]  # so that a shell takes it as it is told
+    if spelt and not mended:
+        key = shlex.quote(spelt[0])
+        lines.append(f"`faceveil inspect {output} --key {key} --extract DIR` writes that one to look at")
+    if totals["residual_records"] and not mended:
         whole = ", after a look at all records" if content["sample"] else ""
         lines.append(f"`faceveil verify {output} --fix` masks these faces{whole}; --drop takes out their records")
     return "\n".join(lines)

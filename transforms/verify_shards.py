@@ -91,7 +91,7 @@ class _VerifyShardDoFn(beam.DoFn):  # type: ignore[misc]
         places = shard, job.output, job.findings
         found = verified_before(*places, job.expected, job.digest)
         if found is not None:
-            self._progress.resumed(found.images, found.residual_faces, found.problem_records)
+            self._progress.resumed(found.records, found.residual_faces, found.problem_records)
         else:
             tried = self._sandbox is not None
             with attempt_marker(job.findings, shard.name, job.run, tried) as care:

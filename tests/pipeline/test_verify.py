@@ -20,6 +20,7 @@ from PIL import Image
 from faceveil.pipeline.cli import main
 from faceveil.pipeline.lock import hold_lock
 from faceveil.pipeline.options import JobOptions
+from faceveil.pipeline.verify_report import format_findings
 from faceveil.transforms.detectors.nms import iou
 from faceveil.transforms.formats.tfrecord import frame
 from tests.conftest import audit_of, copy_output
@@ -149,6 +150,19 @@ def test_faces_that_a_job_has_overlooked_are_found_the_same_way_each_time(
     assert result(output) == content
 
 
+def test_names_that_no_terminal_should_show_are_told_without_harm() -> None:
+    totals = {"records": 3, "images": 3, "residual_records": 2, "residual_faces": 2}
+    content = {"totals": totals, "sample": None, "looks_for_faces": True, "residual_share": 0.5, "problems": {}}
+    odd, plain = "a\udcff\x1b[2J\n.jpg", "b c.jpg"
+    said = format_findings(content | {"not_checked": []}, "out", "there", [(odd, [0.5]), (plain, [0.5, 0.25])])
+    said.encode()
+    assert all(line.isprintable() for line in said.splitlines())
+    assert "  b c.jpg: 2 faces, scores 0.50, 0.25\n" in said
+    assert "`faceveil inspect out --key 'b c.jpg' --extract DIR`" in said
+    alone = format_findings(content | {"not_checked": []}, "out", "there", [(odd, [0.5])])
+    assert "faceveil inspect" not in alone
+
+
 def test_what_somebody_has_changed_is_found_record_by_record(copied: Path) -> None:
     def change(key: str, example: Any) -> bytes:
         name = Path(key).name
@@ -263,14 +277,16 @@ def test_a_folder_of_images_is_looked_at_too(folder: Path, tmp_path: Path, capsy
     assert "nothing else says which images belong to it" in capsys.readouterr().err
 
 
-def test_a_shard_is_looked_at_again_only_if_it_has_changed(copied: Path) -> None:
+def test_a_shard_is_looked_at_again_only_if_it_has_changed(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(copied) == 0
     kept = {path: path.stat().st_ino for path in (audit_of(copied) / "_verify").glob("*.parquet")}
     content = result(copied)
     changed = max(copied.glob("*.tfrecord"))
     again = audit_of(copied) / "_verify" / f"{changed.stem}.parquet"
     (audit_of(copied) / "_verify.json").unlink()  # as of a run that was killed
+    capsys.readouterr()
     assert verify(copied) == 0
+    assert "6 of 6 images" in capsys.readouterr().err
     assert result(copied) == content
     assert {path: path.stat().st_ino for path in kept} == kept
     times = changed.stat()

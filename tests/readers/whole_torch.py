@@ -23,10 +23,14 @@ READ_BY = {
 }
 
 
-@pytest.fixture(scope="module")
-def outputs(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+@pytest.fixture(autouse=True, scope="module")
+def environment() -> None:
     if not PYTHON.exists():
         missing("needs the environment of make test-torch")
+
+
+@pytest.fixture(scope="module")
+def outputs(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: write(inputs, tmp_path_factory.mktemp("outputs") / "out", *OUTPUTS[name]) for name in READ_BY}
 
 
@@ -40,8 +44,6 @@ def test_what_is_written_comes_back(outputs: dict[str, Path], tmp_path: Path, wr
 
 
 def test_a_folder_with_labels_of_coco_stays_one(inputs: Path, tmp_path: Path) -> None:
-    if not PYTHON.exists():
-        missing("needs the environment of make test-torch")
     for split in ("train", "val"):
         pictures = sorted(path for path in (inputs / split).rglob("*.*") if path.is_file() and "cut" not in path.name)
         data = tmp_path / "coco" / split / "data"
